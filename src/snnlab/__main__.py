@@ -1,0 +1,5 @@
+"""``python -m snnlab``: see train.py."""
+
+from snnlab.train import main
+
+main()

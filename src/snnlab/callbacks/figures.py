@@ -1,0 +1,200 @@
+"""Pictures of every run: input, spikes of each layer, membrane traces, learning curves, confusion matrix."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnlab.data.datamodule import Batch, DataModule
+from snnlab.methods.method import Method
+from snnlab.reports.run_record import RunRecord
+
+log = logging.getLogger("snnlab")
+INK, ACCENT, SECOND = "#1b1b1f", "#c2410c", "#0f766e"
+STYLE = {
+    "figure.dpi": 130,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "axes.prop_cycle": "cycler('color', ['#c2410c', '#0f766e', '#4338ca', '#a16207', '#be185d', '#525252'])",
+}
+
+
+class Figures:
+    """Draw into ``figures/`` of a run's folder once the test is done."""
+
+    def __init__(self, record: RunRecord, history: Any) -> None:
+        self.record, self.history = record, history
+
+    def draw(self, trainer: Any, method: Method, data: DataModule) -> list[Path]:
+        """Return the paths of the pictures made; one that fails is reported and does not lose the run."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        paths: list[Path] = []
+        with plt.rc_context(STYLE), torch.no_grad():
+            method.eval()
+            batch = first_samples(next(iter(data.test_dataloader())), 8)
+            frames = method.frames(batch)
+            outputs, states = method.network.unroll(frames)
+            makers = {
+                "input": lambda: input_figure(frames, batch.labels),
+                "spikes": lambda: spikes_figure(states, method),
+                "membranes": lambda: membranes_figure(states),
+                "learning_curves": lambda: curves_figure(self.history.rows),
+            }
+            if data.spec.kind != "task" and data.spec.classes > 1:
+                makers["confusion_matrix"] = lambda: confusion_figure(method, data)
+            for name, make in makers.items():
+                figure = make()
+                if figure is not None:
+                    paths.append(self.save(name, figure))
+            for name, figure in method.figures(data).items():
+                paths.append(self.save(name, figure))
+        return paths
+
+    def save(self, name: str, figure: Any) -> Path:
+        import matplotlib.pyplot as plt
+
+        heading = self.record.title()
+        figure.suptitle(f"{name.replace('_', ' ')}: {heading}", fontsize=9, x=0.01, ha="left", color=INK)
+        path = self.record.folder / "figures" / f"{name}.png"
+        figure.savefig(path)
+        plt.close(figure)
+        return path
+
+
+def first_samples(batch: Batch, count: int) -> Batch:
+    """The first samples of a batch, whatever the axis of its batch."""
+    inputs = batch.inputs[:, :count] if batch.labels.dim() == 2 or batch.inputs.dim() == 5 else batch.inputs[:count]
+    labels = batch.labels[..., :count]
+    return Batch(inputs, labels, None if batch.signals is None else batch.signals[:count])
+
+
+def input_figure(frames: Tensor, labels: Tensor) -> Any:
+    """The input of up to 8 samples [T, B, ...]: time steps side by side for pictures, a raster for vectors."""
+    import matplotlib.pyplot as plt
+
+    steps, samples = frames.shape[0], min(frames.shape[1], 6)
+    if frames.dim() != 5:
+        figure, axes = plt.subplots(1, samples, figsize=(2.2 * samples, 2.4), sharey=True, squeeze=False)
+        for sample, axis in enumerate(axes[0]):
+            axis.imshow(frames[:, sample].flatten(1).T.cpu(), aspect="auto", cmap="Greys", interpolation="nearest")
+            axis.set(xlabel="time step", title=f"sample {sample}")
+        axes[0][0].set_ylabel("input unit")
+        return figure
+    shown = np.unique(np.linspace(0, steps - 1, min(steps, 8)).astype(int))
+    figure, axes = plt.subplots(
+        samples, len(shown) + 1, figsize=(1.1 * (len(shown) + 1), 1.15 * samples), squeeze=False
+    )
+    edges = np.linspace(0, steps, len(shown) + 1).astype(int)
+    for sample in range(samples):
+        for column, step in enumerate(shown):
+            first, last = edges[column], max(edges[column + 1], edges[column] + 1)
+            show_frame(axes[sample][column], frames[first:last, sample].mean(0))
+            if sample == 0:
+                axes[sample][column].set_title(f"t={first}" if last - first == 1 else f"t={first}-{last - 1}", fontsize=7)
+        show_frame(axes[sample][-1], frames[:, sample].mean(0))
+        axes[sample][0].set_ylabel(f"class {int(labels[sample])}", fontsize=7)
+    axes[0][-1].set_title("mean over t", fontsize=7)
+    return figure
+
+
+def show_frame(axis: Any, frame: Tensor) -> None:
+    """One picture: grey or RGB images, or ON (first colour) against OFF events."""
+    picture = frame.float().cpu().numpy()
+    axis.set(xticks=[], yticks=[])
+    if picture.shape[0] == 2:
+        limit = max(float(np.abs(picture[1] - picture[0]).max()), 1e-6)
+        axis.imshow(picture[1] - picture[0], cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
+    elif picture.shape[0] == 3:
+        axis.imshow(np.clip(picture.transpose(1, 2, 0), 0, 1), interpolation="nearest")
+    else:
+        axis.imshow(picture[0], cmap="Greys", interpolation="nearest")
+
+
+def spikes_figure(states: dict[str, Any], method: Method) -> Any:
+    """A raster of the first sample's spikes in every spiking layer."""
+    import matplotlib.pyplot as plt
+
+    layers = [name for name in method.network.neurons() if name in states]
+    if not layers:
+        return None
+    figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.6 * len(layers) + 0.4), sharex=True, squeeze=False)
+    for axis, name in zip(axes[:, 0], layers, strict=True):
+        spikes = states[name][0][:, 0].flatten(1)  # [T, N]
+        times, units = spikes.nonzero(as_tuple=True)
+        axis.scatter(times.cpu(), units.cpu(), s=2, marker="|", color=INK, linewidths=0.8)
+        axis.set(ylabel="unit", title=f"{name}: {spikes.mean():.3f} spikes per neuron and step", xlim=(-0.5, len(spikes) - 0.5))
+    axes[-1, 0].set_xlabel("time step")
+    return figure
+
+
+def membranes_figure(states: dict[str, Any]) -> Any:
+    """Membrane potentials after the reset of the four most active units of every layer that has one."""
+    import matplotlib.pyplot as plt
+
+    layers = {name: (spikes, state) for name, (spikes, state) in states.items() if hasattr(state, "v") or hasattr(state, "u")}
+    if not layers:
+        return None
+    figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.6 * len(layers) + 0.4), sharex=True, squeeze=False)
+    for axis, (name, (spikes, state)) in zip(axes[:, 0], layers.items(), strict=True):
+        v = (state.v if hasattr(state, "v") else state.u)[:, 0].flatten(1)  # [T, N]
+        busy = spikes[:, 0].flatten(1).sum(0).topk(min(4, v.shape[1])).indices
+        axis.plot(v[:, busy].cpu(), linewidth=1, drawstyle="steps-mid")
+        axis.set(ylabel="v", title=f"{name}: units {', '.join(str(int(i)) for i in busy)}")
+    axes[-1, 0].set_xlabel("time step")
+    return figure
+
+
+def curves_figure(rows: list[dict[str, float]]) -> Any:
+    """Every metric that has a training or validation curve, against the epoch."""
+    import matplotlib.pyplot as plt
+
+    names = sorted({key.split("/", 1)[1] for row in rows for key in row if key.count("/") == 1})
+    if not names:
+        return None
+    figure, axes = plt.subplots(1, len(names), figsize=(3 * len(names), 2.6), squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        for split, colour in (("train", SECOND), ("val", ACCENT)):
+            points = [(row["epoch"] + 1, row[f"{split}/{name}"]) for row in rows if f"{split}/{name}" in row]
+            if points:
+                axis.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=2.5, linewidth=1, label=split)
+        axis.set(xlabel="epoch", title=name.replace("_", " "))
+    axes[0][0].legend(frameon=False)
+    return figure
+
+
+def confusion_figure(method: Method, data: DataModule) -> Any:
+    """Counts of true against predicted class on (at most 2,000 samples of) the test split."""
+    import matplotlib.pyplot as plt
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+    classes = data.spec.classes
+    counts = torch.zeros(classes, classes, dtype=torch.long)
+    seen = 0
+    for batch in data.test_dataloader():
+        counts += multiclass_confusion_matrix(method.predictions(batch).cpu(), batch.labels.cpu(), classes)
+        seen += len(batch.labels)
+        if seen >= 2000:
+            break
+    figure, axis = plt.subplots(figsize=(4.6, 4.2))
+    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    axis.imshow(shares, cmap="Oranges", vmin=0, vmax=1)
+    if classes <= 20:
+        for i in range(classes):
+            for j in range(classes):
+                if counts[i, j]:
+                    axis.text(j, i, int(counts[i, j]), ha="center", va="center", fontsize=6, color="white" if shares[i, j] > 0.6 else INK)
+    axis.set(xlabel="predicted class", ylabel=f"true class ({seen} test samples)", xticks=range(classes), yticks=range(classes))
+    return figure

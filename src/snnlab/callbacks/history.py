@@ -1,0 +1,52 @@
+"""The figures of every epoch: metrics.csv, the learning curves and run.json are made from them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from snnlab.reports.atomic import write_text
+
+
+class History(L.Callback):
+    """Collect what was logged in each epoch, rewrite metrics.csv after it, and survive a resume."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, float]] = []
+        self.samples = 0
+
+    @property
+    def epochs(self) -> int:
+        return len(self.rows)
+
+    def at(self, epoch: int) -> dict[str, float]:
+        """Metrics of one epoch, by their logged names."""
+        return {key: value for key, value in self.rows[epoch].items() if key != "epoch"}
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.samples += batch.labels.shape[-1]
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        del self.rows[trainer.current_epoch :]
+        row: dict[str, float] = {"epoch": trainer.current_epoch}
+        row |= {key: float(value) for key, value in sorted(trainer.callback_metrics.items()) if "/" in key}
+        self.rows.append(row)
+        columns = sorted({key for row in self.rows for key in row} - {"epoch"})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ["epoch", *columns])
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.folder / "metrics.csv", text.getvalue())
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """After a resume, take back the epochs that were run before."""
+        path = self.folder / "metrics.csv"
+        if path.is_file() and not self.rows:
+            with path.open() as file:
+                for row in csv.DictReader(file):
+                    self.rows.append({k: float(v) if k != "epoch" else int(v) for k, v in row.items() if v})

@@ -1,0 +1,72 @@
+"""Most live tensor bytes of one training step, above those before it."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import lightning as L
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class LiveBytes(TorchDispatchMode):
+    """While active, count the bytes of every storage that is made and still alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self.known: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                key = storage._cdata
+                if key not in before and key not in self.known:
+                    self.known[key] = storage.nbytes()
+                    self.live += storage.nbytes()
+                    weakref.finalize(storage, self._free, key)
+        self.peak = max(self.peak, self.live)
+        return result
+
+    def _free(self, key: int) -> None:
+        self.live -= self.known.pop(key, 0)
+
+
+class PeakMemory(L.Callback):
+    """Measure the second training step of the run (the first one also makes the optimizer's state)."""
+
+    measured_step = 1
+
+    def __init__(self) -> None:
+        self.peak_bytes: int | None = None
+        self._mode: LiveBytes | None = None
+        self._before = 0
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self.peak_bytes is not None or batch_idx != min(self.measured_step, trainer.num_training_batches - 1):
+            return
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            self._before = torch.cuda.memory_allocated()
+            self.peak_bytes = 0
+        else:
+            self._mode = LiveBytes()
+            self._mode.__enter__()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if pl_module.device.type == "cuda" and self.peak_bytes == 0:
+            self.peak_bytes = torch.cuda.max_memory_allocated() - self._before
+        self._stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._mode is not None:
+            self._mode.__exit__(None, None, None)
+            self.peak_bytes, self._mode = self._mode.peak, None

@@ -1,0 +1,235 @@
+"""Overrides in, one composed config out; what cannot be composed is explained in one line.
+
+A config is composed twice. The first pass tells which method and which data set were chosen; the method's ``recipes``
+entry for that data set (by its name, else by its kind) then becomes overrides that come before the user's own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snnlab.errors import InputError, nearest
+
+GROUPS = ("method", "model", "data", "encoder", "hardware", "init", "trainer", "logger", "callbacks", "paths", "experiment")
+
+
+def conf_dir() -> Path:
+    """The folder of configs: inside the installed package, or at the top of a checkout."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "conf"
+    return packaged if packaged.is_dir() else here.parents[1] / "conf"
+
+
+def cache_dir() -> Path:
+    """SNNLAB_CACHE, else the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("SNNLAB_CACHE") or platformdirs.user_cache_dir("snnlab"))
+
+
+OmegaConf.register_new_resolver("snnlab_cache", lambda: str(cache_dir()), replace=True)
+
+
+@dataclass
+class Composition:
+    """A composed config and what it was composed from."""
+
+    config: DictConfig
+    choices: dict[str, str | None]
+    overrides: list[str]  # the user's own
+    recipe: list[str]  # the method's, for this data set
+
+
+@contextmanager
+def _hydra(config_dir: str | Path | None) -> Iterator[None]:
+    """Use the Hydra that a command has started, or start one on ``conf_dir()`` and, if given, ``config_dir``."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
+    with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="snnlab"):
+        if config_dir is not None:
+            loader: Any = GlobalHydra.instance().config_loader()
+            loader.get_search_path().append("command-line", f"file://{Path(config_dir).resolve()}")
+            loader.repository.initialize_sources(loader.get_search_path())
+        yield
+
+
+def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Composition:
+    """Compose the config of ``overrides`` (``["method=stbp", "seed=3"]``).
+
+    Args:
+        overrides: as on the command line, without sweeps.
+        config_dir: one more folder of configs, for methods and data sets of your own.
+
+    Raises:
+        InputError: when an override cannot be understood or names nothing that exists.
+    """
+    overrides = list(overrides)
+    with _hydra(config_dir):
+        first = _compose(overrides)
+        choices = _choices(first)
+        recipe = _recipe(first, choices, overrides)
+        config = _compose(recipe + overrides) if recipe else first
+        choices = _choices(config)
+    OmegaConf.set_struct(config, False)
+    config.pop("hydra")
+    config.method.pop("recipes", None)
+    config.pop("experiment", None)
+    OmegaConf.set_struct(config, True)
+    try:
+        OmegaConf.resolve(config)
+    except OmegaConfBaseException as error:
+        raise InputError(f"config: {_first_line(error)}") from error
+    return Composition(config, choices, overrides, recipe)
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    try:
+        return hydra_compose("config", overrides=overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explain(error, overrides) from error
+
+
+def _choices(config: DictConfig) -> dict[str, str | None]:
+    chosen = OmegaConf.to_container(config.hydra.runtime.choices)
+    assert isinstance(chosen, dict)
+    return {group: chosen[group] for group in GROUPS if group in chosen}
+
+
+def _recipe(config: DictConfig, choices: dict[str, str | None], overrides: list[str]) -> list[str]:
+    """The method's overrides for this data set, less all that the user or the experiment has decided."""
+    recipes = config.method.get("recipes") if config.get("method") is not None else None
+    if not recipes:
+        return []
+    name = choices["data"]
+    chosen = recipes.get(name) or recipes.get(_kind(config.data)) or {}
+    taken = [_key(override) for override in overrides] + _experiment_keys(choices.get("experiment"))
+    recipe = []
+    for key, value in chosen.items():
+        group = key.split(".")[0]
+        if key in taken or (group in taken and "." in key and group not in ("method", "data")):
+            continue
+        if any(other.startswith(f"{key}.") for other in taken) and key not in GROUPS:
+            continue
+        recipe.append(f"{key}={_spell(value)}")
+    return recipe
+
+
+def _kind(data: DictConfig) -> str:
+    """image, event or task: data sets know it before they read anything."""
+    from snnlab.experiment import instantiate_part
+
+    return str(instantiate_part("data", OmegaConf.create(OmegaConf.to_container(data, resolve=True))).spec.kind)
+
+
+def _experiment_keys(experiment: str | None) -> list[str]:
+    """Every key that the experiment file sets: its groups and, by dotted path, its values."""
+    if experiment in (None, "null"):
+        return []
+    loader: Any = GlobalHydra.instance().config_loader()
+    loaded = loader.repository.load_config(f"experiment/{experiment}")
+    groups = [default.group.lstrip("/") for default in loaded.defaults_list or [] if getattr(default, "group", None)]
+    return groups + list(flatten(OmegaConf.to_container(loaded.config)))
+
+
+def flatten(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted key below ``node``."""
+    for key, value in node.items():
+        path = f"{prefix}{key}"
+        yield path
+        if isinstance(value, dict):
+            yield from flatten(value, f"{path}.")
+
+
+def _key(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+~").split("@")[0]
+
+
+def _spell(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if OmegaConf.is_list(value) or isinstance(value, list):
+        return "[" + ",".join(_spell(item) for item in value) + "]"
+    if OmegaConf.is_dict(value) or isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_spell(item)}" for key, item in value.items()) + "}"
+    return str(value)
+
+
+def expand_sweeps(overrides: Sequence[str]) -> list[list[str]]:
+    """Return the jobs of a multirun: every combination of ``a=1,2 b=x,y``, each as plain overrides."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise _explain(error, list(overrides)) from error
+    jobs: list[list[str]] = [[]]
+    for override in parsed:
+        if override.is_sweep_override():
+            key = override.get_key_element()
+            values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            values = [str(override.input_line)]
+        jobs = [[*job, value] for job in jobs for value in values]
+    return jobs
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _explain(error: Exception, overrides: list[str]) -> InputError:
+    """One line: the object, the value, the nearest right ones."""
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        options = [option for option in error.options or [] if not option.startswith("_")]
+        return InputError(f"{group}={choice}: there is no such {group}; nearest: {nearest(choice, options)}")
+    if isinstance(error, OverrideParseException):
+        return InputError(f"{error.override!r} cannot be read as key=value: {_first_line(error)}")
+    if "quote" in text.lower() and isinstance(error, HydraException):
+        return InputError(_first_line(error))
+    found = re.search(r"[Cc]ould not (?:override|append|delete)[^']*'([^']+)'", text) or re.search(
+        r"Could not find '([^']+)'", text
+    )
+    if found:
+        key = _key(found.group(1))
+        return InputError(f"{key}: there is no such key; nearest: {nearest(key, _known_keys(overrides, key))}")
+    found = re.search(r"Multiple values for ([\w/.@]+)", text)
+    if found:
+        return InputError(f"{found.group(1)} is given twice; give it once")
+    if isinstance(error, ConfigCompositionException | OmegaConfBaseException | HydraException):
+        full_key = getattr(error, "full_key", None)
+        return InputError(f"{full_key}: {_first_line(error)}" if full_key else _first_line(error))
+    return InputError(_first_line(error))
+
+
+def _known_keys(overrides: list[str], wrong: str) -> list[str]:
+    """Keys that would have been right in the place of ``wrong``: all groups and plain keys, and all in its own part."""
+    kept = [override for override in overrides if _key(override) in GROUPS and _key(override) != wrong]
+    try:
+        config = hydra_compose("config", overrides=kept)
+    except (HydraException, OmegaConfBaseException):
+        return list(GROUPS)
+    if config.get("method") is not None:
+        OmegaConf.set_struct(config, False)
+        config.method.pop("recipes", None)
+    keys = [*GROUPS, *flatten(OmegaConf.to_container(config))]
+    if "." in wrong:
+        same = [key for key in keys if key.split(".")[0] == wrong.split(".")[0] and "." in key]
+        return same or keys
+    return [key for key in keys if "." not in key]

@@ -1,0 +1,115 @@
+"""Encoders: images [B, C, H, W] in [0, 1] become currents or spikes [T, B, C, H, W], on the images' device.
+
+``frames(images)`` yields one time step [B, C, H, W] at a time, so memory does not grow with T; ``forward`` returns
+all of them, the same numbers when the generator of the device starts in the same state.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import InputError
+
+
+class Encoder(nn.Module):
+    """Shared form of the encoders.
+
+    Args:    time_steps: T, at least ``fewest``.
+    Shapes:  images [B, ...] -> [T, B, ...], same dtype and device.
+    Raises:  InputError when time_steps is too small.
+    """
+
+    spiking: ClassVar[bool] = True  # whether the frames are spikes
+    fewest: ClassVar[int] = 1
+
+    def __init__(self, time_steps: int) -> None:
+        super().__init__()
+        if time_steps < self.fewest:
+            raise InputError(
+                f"encoder.{type(self).__name__}: time_steps = {time_steps} must be at least {self.fewest}; 10 to 100 are usual"
+            )
+        self.time_steps = time_steps
+
+    @abstractmethod
+    def frames(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield the T frames [B, ...] in order."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.stack(list(self.frames(images)))
+
+    def extra_repr(self) -> str:
+        return f"time_steps={self.time_steps}"
+
+
+class Direct(Encoder):
+    """Direct coding: the same analog image at each step; the first layer of the network makes the spikes."""
+
+    spiking = False
+
+    def frames(self, images: Tensor) -> Iterator[Tensor]:
+        for _ in range(self.time_steps):
+            yield images
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.expand(self.time_steps, *images.shape)  # one image in memory, seen T times
+
+
+class Rate(Encoder):
+    """Rate coding: spikes[t] = 1 where image > U[t], U[t] uniform on [0, 1), drawn anew at each step (Bernoulli).
+
+    Source: Wu et al. 2018, doi 10.3389/fnins.2018.00331 (STBP).
+    """
+
+    def frames(self, images: Tensor) -> Iterator[Tensor]:
+        for _ in range(self.time_steps):
+            yield (images > torch.rand_like(images)).to(images.dtype)
+
+
+class SignedPoisson(Encoder):
+    """Signed rate coding: spikes[t] = sign(z) where 2 U[t] <= |z|, else 0, with z = (image - mean) / std.
+
+    The rate is min(1, |z| / 2) and the spikes are -1, 0 or 1.
+
+    Args:    mean, std: normalisation of the image; z lies in [-1, 1] by default.
+    Source:  Kim, Panda 2021, doi 10.3389/fnins.2021.773954 (BNTT).
+    """
+
+    def __init__(self, time_steps: int, mean: float = 0.5, std: float = 0.5) -> None:
+        super().__init__(time_steps)
+        if std <= 0:
+            raise InputError(f"encoder.SignedPoisson: std = {std} must be positive; 0.5 maps [0, 1] to [-1, 1]")
+        self.mean, self.std = mean, std
+
+    def frames(self, images: Tensor) -> Iterator[Tensor]:
+        normalised = (images - self.mean) / self.std
+        sign, size = normalised.sign(), normalised.abs() / 2
+        for _ in range(self.time_steps):
+            yield sign * (torch.rand_like(images) <= size)
+
+
+class Latency(Encoder):
+    """Latency coding: one spike per pixel, brighter is earlier, none for a dark pixel.
+
+    The spike of a pixel x comes at index T - round(x (T - 1)), in 1 to T - 1; where the rounded term is 0 there is
+    none, and index 0 is never used. With ``reverse`` it comes at round(x (T - 1)): brighter is later.
+
+    Source: Skatchkovsky, Simeone, Jang 2021, arXiv:2106.01177 (VDIB, time encoding).
+    """
+
+    fewest = 2
+
+    def __init__(self, time_steps: int, reverse: bool = False) -> None:
+        super().__init__(time_steps)
+        self.reverse = reverse
+
+    def frames(self, images: Tensor) -> Iterator[Tensor]:
+        level = (images * (self.time_steps - 1)).round()
+        index = level if self.reverse else self.time_steps - level
+        index = torch.where(level > 0, index, -1)
+        for t in range(self.time_steps):
+            yield (index == t).to(images.dtype)

@@ -1,0 +1,91 @@
+"""``dry_run=true``: shapes, parameters, memory and time of a run, from a step on made-up numbers; no data is read."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from snnlab.callbacks.memory import LiveBytes
+from snnlab.composition import Composition
+from snnlab.experiment import Parts, build
+
+
+def dry_run(composition: Composition) -> str:
+    """Return a report of the composed run: one row a layer, then totals and estimates.
+
+    Raises:
+        InputError: when the parts cannot be built.
+    """
+    parts = build(composition.config)
+    method, spec, config = parts.method, parts.data.spec, parts.config
+    frames = make_frames(parts)
+    rows = layer_rows(method.network, frames)
+    seconds, peak = time_step(method.network, frames)
+    lines = [f"{composition.choices['method']} on {spec.name}: frames {list(frames.shape)} (time, batch, ...)"]
+    width = max(len(row[0]) for row in rows)
+    lines += [f"  {name:{width}}  {shape:<22} {count:>12,} parameters" for name, shape, count in rows]
+    total = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    lines.append(f"parameters   {total:,} ({total * 4 / 2**20:.1f} MiB in float32)")
+    lines.append(f"memory       {peak / 2**20:,.0f} MiB of live tensors in one step, forward and backward")
+    train = spec.sizes.get("train")
+    epochs = config["trainer"]["max_epochs"]
+    if train and epochs and epochs > 0:
+        batches = -(-train // config["data"]["batch_size"])
+        limit = config["trainer"]["limit_train_batches"]
+        if isinstance(limit, int):
+            batches = min(batches, limit)
+        elif isinstance(limit, float):
+            batches = int(batches * limit)
+        lines.append(
+            f"time         {seconds * 1000:.0f} ms a step, {batches} steps an epoch, {epochs} epochs: "
+            f"about {seconds * batches * epochs / 60:.1f} minutes for the network's forward and backward"
+        )
+    else:
+        lines.append(f"time         {seconds * 1000:.0f} ms a step for the network's forward and backward")
+    return "\n".join(lines)
+
+
+def make_frames(parts: Parts) -> torch.Tensor:
+    """Random input of the right shape [T, B, ...]: images through the encoder, 5 % of ones for data with a time axis."""
+    spec, batch = parts.data.spec, parts.config["data"]["batch_size"]
+    if parts.method.encoder is not None:
+        return parts.method.encoder(torch.rand(batch, *spec.input_shape))
+    return (torch.rand(spec.time_steps or 1, batch, *spec.input_shape) < 0.05).float()
+
+
+def layer_rows(network: Any, frames: torch.Tensor) -> list[tuple[str, str, int]]:
+    """Name, output shape of one step and parameter count of each layer."""
+    shapes: dict[str, str] = {}
+    hooks = []
+    for name, layer in network.layers.items():
+        def hook(_module: Any, _inputs: Any, output: torch.Tensor, name: str = name) -> None:
+            first = 2 if output.shape[0] == frames.shape[0] and output.dim() > 2 and output.shape[1] == 1 else 1
+            shapes[name] = str(list(output.shape[first:]))
+
+        hooks.append(layer.register_forward_hook(hook))
+    with torch.no_grad():
+        network(frames[:, :1])
+    for handle in hooks:
+        handle.remove()
+    return [
+        (name, shapes.get(name, ""), sum(p.numel() for p in layer.parameters()))
+        for name, layer in network.layers.items()
+    ]
+
+
+def time_step(network: Any, frames: torch.Tensor) -> tuple[float, int]:
+    """Seconds of a forward and backward (second of two) and the most live bytes of the first."""
+    with LiveBytes() as counted:
+        _forward_backward(network, frames)
+    started = time.perf_counter()
+    _forward_backward(network, frames)
+    return time.perf_counter() - started, counted.peak
+
+
+def _forward_backward(network: Any, frames: torch.Tensor) -> None:
+    outputs = network(frames)
+    if outputs.requires_grad:
+        outputs.sum().backward()
+    network.zero_grad()

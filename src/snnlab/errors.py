@@ -1,0 +1,25 @@
+"""What a user did, told apart from what snnlab did wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something given to snnlab (a config, a file, a value) cannot be used.
+
+    The message is one line: the object, the value, the limit and the way out. The commands print it
+    without a traceback and exit with 2.
+    """
+
+
+class RunFailure(RuntimeError):
+    """A run that started well and could not go on (NaN loss, full disk): one line, exit code 1."""
+
+
+def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
+    """Return the choices most like ``name`` for an error message, or all of them when none is like it."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(name, choices, n=count, cutoff=0.5)
+    return ", ".join(close or choices)

@@ -1,0 +1,147 @@
+"""Score a stored run again: ``python -m snnlab.evaluate RUN [KEY=VALUE ...]``.
+
+The run's own config.yaml is the start; overrides change values (``encoder.time_steps=20``) or whole parts
+(``data=nmnist``). The weights are those of the checkpoint chosen on validation data.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snnlab.errors import InputError, RunFailure
+
+if TYPE_CHECKING:
+    from snnlab.methods.method import Method
+
+HELP = """usage: python -m snnlab.evaluate RUN [KEY=VALUE ...]
+
+Scores the stored run in the folder RUN on its test split and writes RUN/evaluations/<date>.json.
+  KEY=VALUE   changes the stored config, e.g. encoder.time_steps=20 data=nmnist seed=3
+  --debug     show tracebacks
+"""
+
+
+def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the config of a stored run with ``overrides`` applied.
+
+    Raises:
+        InputError: when the run is none, or an override names nothing that exists.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from snnlab.composition import GROUPS, compose, flatten
+    from snnlab.errors import nearest
+    from snnlab.reports.run_record import RunRecord
+
+    record = RunRecord.read(run)
+    config = OmegaConf.create(record.content["config"])
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise InputError(f"{override!r} cannot be read as key=value")
+        if key in GROUPS:
+            config[key] = compose([override, f"seed={config.seed}"]).config[key]
+            continue
+        known = list(flatten(OmegaConf.to_container(config)))
+        if key not in known:
+            raise InputError(f"{key}: there is no such key; nearest: {nearest(key, known)}")
+        try:
+            config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
+        except OmegaConfBaseException as error:
+            raise InputError(f"{override}: {str(error).splitlines()[0]}") from error
+    container = OmegaConf.to_container(config)
+    assert isinstance(container, dict)
+    return container  # type: ignore[return-value]
+
+
+def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:
+    """Build the parts of a stored run and load its chosen checkpoint.
+
+    Raises:
+        InputError: when the run is none, is unfinished, or its weights do not fit the overridden config.
+    """
+    import torch
+    from omegaconf import OmegaConf
+
+    from snnlab.experiment import build
+    from snnlab.reports.run_record import RunRecord
+
+    record = RunRecord.read(run)
+    if "checkpoint" not in record.content:
+        raise InputError(f"{run}: status is {record.content['status']}, so no checkpoint was chosen; finish it with resume=auto")
+    parts = build(OmegaConf.create(stored_config(run, overrides)))
+    path = record.folder / record.content["checkpoint"]
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing; the run cannot be scored without its weights") from error
+    except Exception as error:
+        raise InputError(f"{path} is no readable checkpoint ({type(error).__name__}); run the experiment again") from error
+    try:
+        parts.method.load_state_dict(state)
+    except RuntimeError as error:
+        problem = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise InputError(f"{run}: the stored weights do not fit the overridden config: {problem}") from error
+    return parts
+
+
+def load_method(run: str | Path) -> Method:
+    """Return the trained method of a stored run, in evaluation mode."""
+    method: Method = load_parts(run).method
+    return method.eval()
+
+
+def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """Test a stored run and return its metrics, nested as in run.json.
+
+    Raises:
+        InputError: as ``load_parts``, and where the data cannot be used.
+    """
+    from snnlab.callbacks.reproducible import ReseedEachEpoch
+    from snnlab.experiment import make_trainer
+    from snnlab.reports.run_record import nested
+
+    parts = load_parts(run, overrides)
+    parts.data.setup()
+    parts.method.prepare(parts.data)
+    trainer = make_trainer(parts.config, None, [ReseedEachEpoch(parts.config["seed"])], [])
+    trainer.test(parts.method, datamodule=parts.data, verbose=False)
+    return nested({key: value.item() for key, value in trainer.callback_metrics.items()})
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point; ends the process with 0, 1 (failed) or 2 (bad input)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        print(HELP, end="")
+        sys.exit(0 if arguments else 2)
+    try:
+        from snnlab.reports.atomic import write_text
+        from snnlab.train import print_metrics, set_up_logging
+
+        set_up_logging()
+        run, overrides = arguments[0], arguments[1:]
+        metrics = evaluate(run, overrides)
+        print_metrics(metrics["test"])
+        folder = Path(run).expanduser() / "evaluations"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{datetime.now():%Y-%m-%d_%H-%M-%S}.json"
+        write_text(path, json.dumps({"overrides": overrides, "metrics": metrics}, indent=2) + "\n")
+        print(f"record   {path}")
+    except (InputError, RunFailure) as error:
+        if debug:
+            raise
+        print(f"snnlab.evaluate: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+
+
+if __name__ == "__main__":
+    main()

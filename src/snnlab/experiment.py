@@ -1,0 +1,208 @@
+"""Config in, built parts and a record out: the one room that reads a config.
+
+The command line, evaluation, tables and notebooks all come through here. ``build`` makes every part and refuses what
+cannot work before any data is read; ``run`` fits, tests once with the checkpoint chosen on validation, and records.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from snnlab import schema
+from snnlab.composition import Composition, compose
+from snnlab.errors import InputError, RunFailure
+
+if TYPE_CHECKING:
+    import lightning as L
+
+    from snnlab.data.datamodule import DataModule
+    from snnlab.methods.method import Method
+
+log = logging.getLogger("snnlab")
+
+
+@dataclass
+class Parts:
+    """Everything a run is made of, built and checked, with no data read yet."""
+
+    data: DataModule
+    method: Method
+    initializer: Any
+    config: dict[str, Any]
+
+
+@dataclass
+class Result:
+    """What a finished run leaves: its folder, its metrics by split, its figures."""
+
+    folder: Path
+    metrics: dict[str, dict[str, Any]]
+    figures: list[Path]
+
+
+def instantiate_part(name: str, node: DictConfig | Mapping[str, Any], **parts: Any) -> Any:
+    """Check ``node`` against its class and instantiate it.
+
+    Raises:
+        InputError: when the class refuses an argument; the class's own words, after the part's name.
+    """
+    container = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    assert isinstance(container, dict)
+    schema.check_node(name, container)  # type: ignore[arg-type]
+    try:
+        # partial, so that Hydra does not turn the parts (a DataSpec, say) into configs of their own
+        return instantiate({**container, "_partial_": True}, _convert_="all")(**parts)
+    except InputError:
+        raise
+    except (InstantiationException, ValueError, TypeError) as error:
+        cause: BaseException = error
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, InputError):
+            raise cause from error
+        if isinstance(cause, ValueError):
+            raise InputError(f"{name}: {_one_line(cause)}") from error
+        raise
+
+
+def build(config: DictConfig) -> Parts:
+    """Make data module, encoder, model, method and optimizer from a composed config; nothing is read.
+
+    Raises:
+        InputError: when a value is wrong or the parts do not fit.
+    """
+    import lightning as L
+    import torch
+
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    schema.check_plain(plain)  # type: ignore[arg-type]
+    schema.check_arguments("trainer", plain["trainer"], L.Trainer)
+    L.seed_everything(plain["seed"], verbose=False)
+    data = instantiate_part("data", plain["data"])
+    encoder = None if plain["encoder"] is None else instantiate_part("encoder", plain["encoder"])
+    model = instantiate_part("model", plain["model"])
+    initializer = instantiate_part("init", plain["init"])
+    method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)
+    try:
+        method.configure_optimizers()
+    except (ValueError, TypeError) as error:
+        raise InputError(f"method.optimizer: {_one_line(error)}") from error
+    with torch.no_grad():
+        frames = torch.zeros(1, 1, *data.spec.input_shape)
+        initializer(method.network, frames)
+    return Parts(data, method, initializer, plain)  # type: ignore[arg-type]
+
+
+def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list[Any], loggers: list[Any]) -> L.Trainer:
+    """Make the Trainer of ``trainer.*``; ``folder`` None keeps everything in memory."""
+    import lightning as L
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch.callbacks import ProgressBar
+
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*The number of training batches.*")
+    warnings.filterwarnings("ignore", message=".*Found .* module.s. in eval mode.*")
+    arguments = dict(config["trainer"])
+    arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if folder is None:
+        arguments["enable_checkpointing"] = False
+    try:
+        return L.Trainer(
+            **arguments, callbacks=callbacks, logger=loggers, default_root_dir=str(folder) if folder else None
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(f"trainer: {_one_line(error)}") from error
+
+
+def run(composition: Composition, sweep: str | None = None) -> Result:
+    """Train, validate after each epoch, test once with the best checkpoint, and record all of it.
+
+    Args:
+        composition: from ``compose``.
+        sweep: name of the sweep this run belongs to; W&B groups by it, and the run's folder lies in the sweep's.
+
+    Raises:
+        InputError: before any data is read where that is possible.
+        RunFailure: NaN loss, full disk.
+        KeyboardInterrupt: after a checkpoint has been written.
+    """
+    import lightning as L
+    import torch
+
+    from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints
+    from snnlab.callbacks.figures import Figures
+    from snnlab.callbacks.health import Health
+    from snnlab.callbacks.history import History
+    from snnlab.callbacks.memory import PeakMemory
+    from snnlab.callbacks.progress import make_progress
+    from snnlab.callbacks.reproducible import ReseedEachEpoch
+    from snnlab.reports.run_record import RunRecord
+    from snnlab.reports.wandb_run import make_wandb_logger
+
+    parts = build(composition.config)
+    config = parts.config
+    make_trainer(config, None, [], [])  # a wrong trainer argument is refused here, before any data is read
+    parts.data.setup()
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+    record, checkpoint = RunRecord.open(composition, config, parts, sweep)
+    log.info("%s", record.announcement())
+    try:
+        history, memory = History(record.folder), PeakMemory()
+        checkpoints = EpochCheckpoints(record.folder, *parts.method.monitor)
+        wandb_logger = make_wandb_logger(config, record, sweep)
+        callbacks: list[L.Callback] = [ReseedEachEpoch(config["seed"]), checkpoints, CheckpointOnInterrupt(record.folder)]
+        callbacks += [history, memory]
+        if config["callbacks"]["health"]:
+            callbacks.append(Health())
+        figures = Figures(record, history) if config["callbacks"]["figures"] else None
+        if config["callbacks"]["progress"]:
+            callbacks += make_progress(config["trainer"]["enable_progress_bar"])
+        trainer = make_trainer(config, record.folder, callbacks, [wandb_logger] if wandb_logger else [])
+
+        L.seed_everything(config["seed"], verbose=False)
+        parts.method.prepare(parts.data)
+        started = time.perf_counter()
+        trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        fit_seconds = time.perf_counter() - started
+        best = checkpoints.best()
+        parts.method.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        trainer.test(parts.method, datamodule=parts.data, verbose=False)
+        pictures = figures.draw(trainer, parts.method, parts.data) if figures else []
+        record.complete(history, trainer, fit_seconds, memory, best)
+        if wandb_logger:
+            from snnlab.reports.wandb_run import finish_wandb
+
+            finish_wandb(wandb_logger, record, pictures)
+        return Result(record.folder, record.content["metrics"], pictures)
+    except (KeyboardInterrupt, SystemExit) as error:
+        record.fail("interrupted", "interrupted by the user")
+        raise KeyboardInterrupt from error
+    except BaseException as error:
+        record.fail("failed", _one_line(error))
+        if isinstance(error, OSError) and error.errno == 28:
+            raise RunFailure(f"disk full while writing {error.filename or record.folder}; free some space, then resume=auto") from error
+        raise
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+__all__ = ["Composition", "Parts", "Result", "build", "compose", "instantiate_part", "make_trainer", "run"]

@@ -1,0 +1,54 @@
+"""The menu a method offers a model. A model asks for blocks by these names only, so every pair composes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from snnlab.layers.dropout import HeldDropout
+from snnlab.layers.recurrent import Recurrent
+from snnlab.neurons.neuron import Neuron
+
+
+class Blocks:
+    """Plain weights around a spiking neuron; a method overrides the blocks that its rule changes.
+
+    Args:
+        neuron: makes one neuron layer.
+        readout_neuron: makes the temporal layer behind the readout weights.
+        bias: whether weights carry a bias.
+    """
+
+    def __init__(
+        self, neuron: Callable[[], Neuron], readout_neuron: Callable[[], nn.Module], bias: bool = True
+    ) -> None:
+        self.make_neuron, self.make_readout_neuron, self.bias = neuron, readout_neuron, bias
+
+    def linear(self, inputs: int, outputs: int) -> nn.Module:
+        return nn.Linear(inputs, outputs, bias=self.bias)
+
+    def conv(self, inputs: int, outputs: int, kernel: int, padding: int = 0, stride: int = 1) -> nn.Module:
+        return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=self.bias)
+
+    def norm(self, channels: int) -> nn.Module:
+        """Nothing by default: the cards' basic networks have no normalisation."""
+        return nn.Identity()
+
+    def neuron(self, features: int) -> nn.Module:
+        """A neuron layer for ``features`` units or channels."""
+        return self.make_neuron()
+
+    def recurrent(self, features: int) -> nn.Module:
+        """A neuron layer whose spikes return to it through a [features, features] weight."""
+        return Recurrent(self.make_neuron(), self.linear(features, features))
+
+    def pool(self, kernel: int) -> nn.Module:
+        return nn.AvgPool2d(kernel)
+
+    def dropout(self, p: float) -> nn.Module:
+        return HeldDropout(p)
+
+    def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
+        """The last layers: weights and what integrates or fires behind them."""
+        return [("readout_weight", self.linear(inputs, outputs)), ("readout", self.make_readout_neuron())]

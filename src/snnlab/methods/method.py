@@ -1,0 +1,155 @@
+"""What every training method shares: a LightningModule that builds its network, encodes its input, logs and scores.
+
+A method file holds its blocks and its training step; a method whose rule is not autograd overrides ``training_step``
+and sets ``automatic_optimization = False``.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.errors import InputError, RunFailure
+from snnlab.layers.blocks import Blocks
+from snnlab.layers.network import Network
+from snnlab.metrics.firing_rate import FiringRate
+from snnlab.metrics.synaptic_operations import SynapticOperations
+
+Model = Callable[[Blocks, tuple[int, ...], int], Network]
+Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Scheduler = Callable[[torch.optim.Optimizer], Any]
+Split = Literal["train", "val", "test"]
+
+
+class Method(L.LightningModule):
+    """Shared base of the methods.
+
+    Args:
+        model: topology; called with the method's blocks, the input shape of one step and the number of outputs.
+        data: what is known of the data set before it is read.
+        encoder: turns images [B, C, H, W] into frames [T, B, C, H, W]; None for data that has a time axis.
+        optimizer: makes the optimizer from the parameters.
+        scheduler: makes a learning-rate scheduler, stepped after each epoch.
+
+    Raises:
+        InputError: when data and encoder do not fit, before any data is read.
+    """
+
+    monitor = ("val/accuracy", "max")  # the checkpoint for the test is chosen on this validation figure
+
+    def __init__(
+        self,
+        model: Model,
+        data: DataSpec,
+        encoder: nn.Module | None,
+        optimizer: Optimizer,
+        scheduler: Scheduler | None = None,
+    ) -> None:
+        super().__init__()
+        if data.kind == "image" and encoder is None:
+            raise InputError(f"data={data.name} is still images: choose encoder=direct, rate, signed_poisson or latency")
+        if data.kind != "image" and encoder is not None:
+            raise InputError(
+                f"encoder={type(encoder).__name__.lower()} encodes still images, and data={data.name} has a time axis "
+                "of its own; use encoder=null"
+            )
+        self.data, self.encoder = data, encoder
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.network = model(self.blocks(), data.input_shape, self.outputs())
+        if data.classes > 1:
+            self.accuracy = nn.ModuleDict(
+                {f"{split}_split": MulticlassAccuracy(data.classes, average="micro") for split in ("train", "val", "test")}
+            )
+        self.mean_loss = nn.ModuleDict({f"{split}_split": MeanMetric() for split in ("train", "val", "test")})
+        self.firing_rate = FiringRate()
+        self.synaptic_operations = SynapticOperations()
+
+    @abstractmethod
+    def blocks(self) -> Blocks:
+        """The menu that the model arranges."""
+
+    def outputs(self) -> int:
+        """Number of units of the readout."""
+        return self.data.classes
+
+    def prepare(self, data: DataModule) -> None:
+        """Called once when the data is there and before training: for what a method needs to see of it."""
+
+    def frames(self, batch: Batch) -> Tensor:
+        """Return the network's input [T, B, ...]; images are encoded on their device."""
+        return batch.inputs if self.encoder is None else self.encoder(batch.inputs)
+
+    def scores(self, frames: Tensor) -> Tensor:
+        """Return class scores [B, K] of frames [T, B, ...]."""
+        return self.network(frames).mean(0)
+
+    @abstractmethod
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the scalar loss of class scores [B, K]."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        scores = self.scores(self.frames(batch))
+        loss = self.loss(scores, batch.labels)
+        self.log_scores("train", scores, batch.labels, loss)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        scores = self.scores(self.frames(batch))
+        self.log_scores("val", scores, batch.labels, self.loss(scores, batch.labels))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        scores = self.observed_scores(self.frames(batch))
+        self.log_scores("test", scores, batch.labels, self.loss(scores, batch.labels))
+
+    def observed_scores(self, frames: Tensor) -> Tensor:
+        """Score and count: spikes per layer and synaptic operations of this batch go into the test metrics."""
+        with self.network.observe() as seen, self.synaptic_operations.watch(self.network):
+            scores = self.scores(frames)
+        self.firing_rate.update(seen, samples=frames.shape[1])
+        return scores
+
+    def on_test_epoch_end(self) -> None:
+        for name, value in self.firing_rate.compute().items():
+            self.log(f"test/{name}", value)
+        self.firing_rate.reset()
+        self.log("test/synaptic_operations", self.synaptic_operations.compute())
+        self.synaptic_operations.reset()
+
+    def log_scores(self, split: Split, scores: Tensor, labels: Tensor, loss: Tensor) -> None:
+        """Log loss and accuracy of one batch as ``<split>/loss`` and ``<split>/accuracy``, averaged over the epoch."""
+        size = len(labels)
+        if not torch.isfinite(loss):
+            raise RunFailure(
+                f"{split}/loss is {loss.item()} at step {self.global_step}: training diverged; "
+                "lower method.optimizer.lr or set trainer.gradient_clip_val=1"
+            )
+        mean, accuracy = self.mean_loss[f"{split}_split"], self.accuracy[f"{split}_split"]
+        mean.update(loss.detach(), size)
+        accuracy.update(scores.detach(), labels)
+        self.log(f"{split}/loss", mean, on_step=False, on_epoch=True, batch_size=size)
+        self.log(f"{split}/accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.parameters())
+        if self.make_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+
+    def predictions(self, batch: Batch) -> Tensor:
+        """Return the predicted class of each sample [B]; the confusion matrix is made from it."""
+        return self.scores(self.frames(batch)).argmax(-1)
+
+    def figures(self, data: DataModule) -> dict[str, Any]:
+        """Matplotlib figures that only this method makes, by file name."""
+        return {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.pop("hyper_parameters", None)  # the run's config.yaml is the one record of them

@@ -1,0 +1,87 @@
+"""The terms of the directed-information criterion, its score-function gradient and the baselines.
+
+Symbols: u potential, y spikes, p = sigmoid(u), r prior rate, ell learning signal, all [T, K, B, N_out] or less;
+K encoder samples per input. Logarithms are taken of sigmoids directly, where the authors add 1e-7 inside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+
+Baseline = Literal["none", "ema", "leave_one_out"]
+Credit = Literal["sequence", "step", "window"]
+
+
+def log_probability(u: Tensor, y: Tensor) -> Tensor:
+    """log p(y): y log p + (1 - y) log(1 - p) = y u - log(1 + e^u); its derivative in u is the score y - p."""
+    return y * u - softplus(u)
+
+
+def log_ratio(u: Tensor, y: Tensor, prior: float) -> Tensor:
+    """l = log p(y) / q(y) of one neuron and step, q = Bernoulli(prior); its expectation is the KL divergence."""
+    return log_probability(u, y) - (y * math.log(prior) + (1 - y) * math.log(1 - prior))
+
+
+def kl_divergence(u: Tensor, prior: float) -> Tensor:
+    """KL(Bernoulli(sigmoid(u)) || Bernoulli(prior)) in nats, exact."""
+    p = torch.sigmoid(u)
+    return p * (logsigmoid(u) - math.log(prior)) + (1 - p) * (logsigmoid(-u) - math.log(1 - prior))
+
+
+def score_loss(log_p: Tensor, advantage: Tensor) -> Tensor:
+    """Mean of log p weighted by ell - b: its gradient is the score-function estimate of the gradient of E[ell]."""
+    return (advantage.detach() * log_p).mean()
+
+
+def leave_one_out(ell: Tensor, dim: int) -> Tensor:
+    """For each of the K samples along ``dim`` the mean of the other K - 1: a baseline that leaves no bias."""
+    samples = ell.shape[dim]
+    return (ell.sum(dim, keepdim=True) - ell) / (samples - 1)
+
+
+def credited(ell: Tensor, credit: Credit, window: int) -> Tensor:
+    """Learning signal of the spikes of each step, from the loss ell[t] of each step, [T, K, B].
+
+    sequence: sum of all steps' losses; step: ell[t] alone; window: ell[t] + ... + ell[t + window - 1], the losses
+    that a decoder over ``window`` steps lets the spikes of step t reach.
+    """
+    if credit == "step":
+        return ell
+    if credit == "sequence":
+        return ell.sum(0, keepdim=True).expand_as(ell)
+    total = torch.cat([torch.zeros_like(ell[:1]), ell.cumsum(0)])  # total[t] = sum of ell[:t]
+    end = torch.arange(1, len(ell) + 1, device=ell.device).add(window - 1).clamp(max=len(ell))
+    return total[end] - total[:-1]
+
+
+class EMABaseline:
+    """The authors' baseline, one number per parameter: b = EMA(score^2 ell) / EMA(score^2).
+
+    It minimises the variance of (ell - b) score when score and ell are those of one sample.
+
+    Args:
+        factor: weight of the old value; the authors' code has 0.01, which leaves almost no memory.
+    """
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+        self.weighted: list[Tensor] = []
+        self.squares: list[Tensor] = []
+
+    def __call__(self, scores: Iterable[Tensor], ell: Tensor) -> list[Tensor]:
+        """Take in the scores of one sample, one tensor per parameter, and return b for each."""
+        new = [score.square() for score in scores]
+        if not self.squares:
+            self.squares, self.weighted = new, [square * ell for square in new]
+        else:
+            keep, take = self.factor, 1 - self.factor
+            self.squares = [keep * old + take * square for old, square in zip(self.squares, new, strict=True)]
+            self.weighted = [keep * old + take * square * ell for old, square in zip(self.weighted, new, strict=True)]
+        # where a score has always been 0 the update is 0 whatever b is
+        return [w / s.clamp(min=torch.finfo(s.dtype).tiny) for w, s in zip(self.weighted, self.squares, strict=True)]

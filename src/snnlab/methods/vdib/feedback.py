@@ -1,0 +1,67 @@
+"""Hidden credit: how dL/du [T, B, N_out] of the readout becomes dL/d(spikes) [T, B, N_l] of each hidden layer l.
+
+    dfa    g_l = dL/du B_l                      B_l [N_out, N_l] fixed, Kaiming-uniform
+    fa     g_L = dL/du W_0;  g_l = (g_{l+1} box_{l+1}) B_l      W_0 the readout weights at lag 0, B_l [N_{l+1}, N_l] fixed
+    drtp   g_L = dL/du W_0;  g_l = target B_l / (T B)           target the one-hot class, B_l [classes, N_l] fixed
+    true   the gradient through the readout weights and filters, by autograd (``vdib.py`` does it)
+
+With one hidden layer, fa and drtp are the gradient of the same step, as in the authors' code.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Feedback = Literal["dfa", "fa", "drtp", "true"]
+
+
+class HiddenCredit(nn.Module):
+    """Fixed feedback weights of one mode.
+
+    Args:
+        mode: see above; ``true`` needs no weights and is not served here.
+        sizes: shape of one sample's spikes at each hidden layer, first to last.
+        outputs: N_out.  classes: length of the one-hot target.
+    """
+
+    def __init__(self, mode: Feedback, sizes: list[tuple[int, ...]], outputs: int, classes: int) -> None:
+        super().__init__()
+        if mode not in ("dfa", "fa", "drtp", "true"):
+            raise ValueError(f"vdib: feedback = {mode!r} must be dfa, fa, drtp or true")
+        self.mode, self.sizes, self.classes = mode, sizes, classes
+        units = [torch.Size(size).numel() for size in sizes]
+        for layer, size in enumerate(units):
+            last = layer == len(units) - 1
+            if mode == "true" or (last and mode != "dfa"):
+                continue
+            rows = {"dfa": outputs, "fa": units[(layer + 1) % len(units)], "drtp": classes}[mode]
+            weight = nn.init.kaiming_uniform_(torch.empty(rows, size))
+            self.register_buffer(f"weight{layer}", weight)
+
+    def forward(self, credit: Tensor, lag0: Tensor, boxes: list[Tensor], labels: Tensor) -> list[Tensor]:
+        """Return g_l [T, B, ...] for every hidden layer, first to last.
+
+        credit dL/du [T, B, N_out]; lag0 W_0 [N_out, N_L]; boxes: surrogate derivative at each layer [T, B, ...];
+        labels [B] or [T, B].
+        """
+        grads: list[Tensor] = []
+        for layer in reversed(range(len(self.sizes))):
+            last = layer == len(self.sizes) - 1
+            if self.mode == "dfa":
+                grad = credit @ self.weight(layer)
+            elif last:
+                grad = credit @ lag0
+            elif self.mode == "fa":
+                grad = (grads[-1] * boxes[layer + 1]).flatten(2) @ self.weight(layer)
+            else:
+                target = nn.functional.one_hot(labels, self.classes).to(credit.dtype).expand(*credit.shape[:2], -1)
+                grad = target @ self.weight(layer) / target[..., 0].numel()
+            grads.append(grad.unflatten(-1, self.sizes[layer]))
+        return grads[::-1]
+
+    def weight(self, layer: int) -> Tensor:
+        weight: Tensor = getattr(self, f"weight{layer}")
+        return weight

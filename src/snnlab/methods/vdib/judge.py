@@ -1,0 +1,161 @@
+"""The judge: a LeNet-5-like classifier of natural signals, trained once per data set and cached.
+
+It reads reconstructions that VDIB's decoder made; a reconstruction is right when the judge names its class. Small
+images are padded (28 x 28) or resized (other sizes) to 32 x 32 as in the original LeNet-5.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from snnlab.data.datamodule import Batch, BatchedDataset, DataModule, EpochBatches
+
+VERSION = 1  # part of the cache key: raise it when anything below changes
+BATCH_SIZE, LEARNING_RATE = 128, 3e-3
+EPOCH_SAMPLES, FEWEST_EPOCHS, MOST_EPOCHS = 150_000, 2, 60  # small data sets get more epochs
+
+
+class LeNet(nn.Module):
+    """LeNet-5 with ReLU, max pooling and wider convolutions (16 and 32 maps; the original has 6 and 16).
+
+    Shapes: images [B, C, H, W] in [0, 1] -> logits [B, classes].
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 16, 5),  # [B, 16, 28, 28]
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 5),  # [B, 32, 10, 10]
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(32 * 25, 120),
+            nn.ReLU(),
+            nn.Linear(120, 84),
+            nn.ReLU(),
+            nn.Linear(84, classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(to_32(images))
+        return logits
+
+
+def to_32(images: Tensor) -> Tensor:
+    """Pad 28 x 28 to 32 x 32; resize any other size bilinearly."""
+    if images.shape[-2:] == (32, 32):
+        return images
+    if images.shape[-2:] == (28, 28):
+        return nn.functional.pad(images, (2, 2, 2, 2))
+    return nn.functional.interpolate(images, size=(32, 32), mode="bilinear", align_corners=False)
+
+
+class _Training(L.LightningModule):
+    """Adam with one cycle of the learning rate over the whole training."""
+
+    def __init__(self, judge: LeNet, steps: int) -> None:
+        super().__init__()
+        self.judge, self.steps = judge, steps
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return nn.functional.cross_entropy(self.judge(batch.inputs), batch.labels)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), lr=LEARNING_RATE)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+
+class _Batches(Dataset[Batch]):
+    def __init__(self, dataset: BatchedDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, indices: Any) -> Batch:
+        return self.dataset.batch(indices)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning: the judge is a helper and leaves no trace in the run's record."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def train_judge(images: DataModule, seed: int = 0) -> LeNet:
+    """Train a judge on the training split of an image data set; the numbers depend on that split and ``seed`` alone."""
+    images.setup()
+    assert images.splits is not None
+    train = images.splits.train
+    batches = EpochBatches(len(train), BATCH_SIZE, shuffle=True, seed=seed)
+    loader = DataLoader(_Batches(train), sampler=batches, batch_size=None)
+    epochs = min(max(EPOCH_SAMPLES // max(len(train), 1), FEWEST_EPOCHS), MOST_EPOCHS)
+    with torch.random.fork_rng(), _quiet(), tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(seed)
+        judge = LeNet(images.spec.input_shape[0], images.spec.classes)
+        trainer = L.Trainer(
+            max_epochs=epochs,
+            accelerator="auto",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=folder,
+        )
+        trainer.fit(_Training(judge, epochs * len(batches)), loader)
+    return judge.cpu().eval().requires_grad_(False)
+
+
+def judge_path(images: DataModule) -> Path:
+    """Where the judge of this data set lies in the cache; the key holds the hash of the data."""
+    spec, hashed = images.spec, images.provenance.hash[:16]
+    size = images.provenance.sizes.get("train", 0)
+    return images.cache / "judges" / f"{spec.name}-{hashed}-{size}-v{VERSION}.pt"
+
+
+def load_judge(images: DataModule) -> LeNet:
+    """Return the judge of an image data set from the cache, or train and store it (written whole or not at all)."""
+    path = judge_path(images)
+    if path.exists():
+        judge = LeNet(images.spec.input_shape[0], images.spec.classes)
+        try:
+            judge.load_state_dict(torch.load(path, weights_only=True))
+            return judge.eval().requires_grad_(False)
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError):
+            logging.getLogger(__name__).warning("judge %s cannot be read and is trained again", path)
+    judge = train_judge(images)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(handle)
+    try:
+        torch.save(judge.state_dict(), name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return judge

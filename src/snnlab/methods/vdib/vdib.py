@@ -1,0 +1,586 @@
+"""Learning to Time-Decode in Spiking Neural Networks Through the Information Bottleneck (VDIB).
+
+Skatchkovsky, Simeone, Jang, NeurIPS 2021, arXiv:2106.01177. A spiking encoder turns input spikes x into spikes y, an
+artificial decoder turns the last tau_d samples of y into a natural signal r (or the class of a task at each step).
+
+    bound = E[-log q_phi(r | y)] + beta * mean over steps and neurons of E[log p_theta(y[t] | ...) / q(y[t])]     (1)
+
+Symbols:    theta encoder, phi decoder, q(y) = Bernoulli(prior), u readout potential, p = sigmoid(u), ell learning
+            signal, b baseline, K ``samples``, B feedback weights, e[t] = dL/du[t].
+Update:     theta follows the score function: (ell - b) grad log p_theta(y), ell = decoder loss + beta * l       (2)
+            hidden layers get g[t] = e[t] B, times box surrogate, times eligibility trace                          (3)
+            phi follows backpropagation with y detached                                                            (4)
+Departures: K samples per input with a leave-one-out baseline, exact KL gradient, Adam, decoder warm-up (defaults);
+            the authors' literal rule is baseline=ema, kl=sampled, score=mean, samples=1, data.batch_size=1, SGD.
+            One joint update per batch, in the predictive task too. See docs/methods/vdib.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy
+
+from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.errors import InputError, RunFailure
+from snnlab.layers.blocks import Blocks
+from snnlab.layers.over_time import over_time
+from snnlab.methods.method import Method, Model, Optimizer, Scheduler, Split
+from snnlab.methods.vdib import criterion, decoders, figures
+from snnlab.methods.vdib.criterion import Baseline, Credit
+from snnlab.methods.vdib.decoders import DecoderKind
+from snnlab.methods.vdib.feedback import Feedback, HiddenCredit
+from snnlab.methods.vdib.judge import LeNet, load_judge
+from snnlab.neurons.filtered_lif import FilteredLIF
+from snnlab.neurons.neuron import Temporal
+from snnlab.neurons.stochastic_readout import StochasticReadout
+
+Target = Literal["prototype", "same_image"]
+Learn = Literal["both", "readout", "frozen"]
+Gradient = Literal["score", "straight_through"]
+KL = Literal["exact", "sampled"]
+Score = Literal["sum", "mean"]
+TASK_TAU_D = 5  # the paper's window of the predictive task
+
+
+class VDIBBlocks(Blocks):
+    """Weights without bias before doubly filtered LIF neurons, a stochastic readout at the end."""
+
+    def __init__(self, filters: int, memory: int) -> None:
+        self.filters, self.memory, self.bias = filters, memory, False
+
+    def neuron(self, features: int) -> nn.Module:
+        return FilteredLIF(features)
+
+    def recurrent(self, features: int) -> nn.Module:
+        raise InputError("method=vdib carries no credit through recurrent weights: use model=mlp or a convolutional model")
+
+    def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
+        return [("readout", StochasticReadout(inputs, outputs, self.filters, self.memory))]
+
+
+class Encoding(NamedTuple):
+    """Hidden spikes by layer [T, B, ...], the surrogate at each of them where it is asked for, and what enters the readout."""
+
+    hidden: dict[str, Tensor]
+    boxes: list[Tensor]
+    outputs: Tensor
+
+
+class Outcome(NamedTuple):
+    """What one batch gave: u and y [T, K, B, N_out], logits and loss [..., K, B], from the decoder."""
+
+    u: Tensor
+    y: Tensor
+    logits: Tensor
+    loss: Tensor
+
+
+class VDIB(Method):
+    """Hybrid SNN-ANN autoencoder; the rule is in the docstring of this file.
+
+    Args:
+        model, data, encoder: see ``Method``; the model's last layer becomes the stochastic readout.
+        decoder: logistic, mlp, cnn, or rate (sums y over time first).
+        tau_d: steps the decoder sees; None takes all steps for signals and 5 for a task.
+        decoder_hidden: hidden units of the mlp decoder; None takes tau_d * n_out / 2 as the paper.
+        decoder_gigabytes: refuse a decoder that needs more with Adam; None takes half of the machine's memory.
+        n_out: readout neurons N_out.  filters, memory: of the readout.
+        target: prototype (one natural signal per class) or same_image; None takes same_image for image data and
+            prototype for events, as the paper. A task has its own targets.
+        beta: weight of the KL term per neuron and step, in nats.  prior: rate r of the reference q, in (0, 1).
+        samples: K encoder samples per input.
+        baseline: none, ema (the authors' one per parameter, sample by sample), or leave_one_out (needs K >= 2).
+        ema_factor: weight of the old value in the ema baseline.  signal_memory: the same for ell itself, 0 is off.
+        kl: exact gradient of KL(p || q) at each step, or the sampled log ratio inside ell.
+        score: log p summed over steps and neurons (unbiased for (1)) or averaged as in the authors' code.
+        credit: which losses a spike is credited with in a task: step, window (tau_d of them) or sequence; None
+            takes step. Signals have one loss per sequence.
+        feedback: hidden credit: dfa, fa, drtp, or true (readout weights and filters, by autograd).
+        learn: both, readout (hidden layers fixed), or frozen (encoder fixed; the twin that shows what learning adds).
+        gradient: score, or straight_through (a reference that is not the paper's rule).
+        warmup: batches at the start in which only the decoder learns.
+        readout_optimizer, hidden_optimizer, decoder_optimizer: one each.
+        scheduler: learning-rate scheduler of the decoder, stepped after each epoch.
+
+    Raises:
+        InputError: when an argument leaves its range, the data has no such targets, or the decoder does not fit memory;
+            all before any data is read.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        data: DataSpec,
+        encoder: nn.Module | None,
+        readout_optimizer: Optimizer,
+        hidden_optimizer: Optimizer,
+        decoder_optimizer: Optimizer,
+        decoder: DecoderKind = "logistic",
+        tau_d: int | None = None,
+        decoder_hidden: int | None = None,
+        decoder_gigabytes: float | None = None,
+        n_out: int = 64,
+        filters: int = 8,
+        memory: int = 10,
+        target: Target | None = None,
+        beta: float = 0.05,
+        prior: float = 0.3,
+        samples: int = 8,
+        baseline: Baseline = "leave_one_out",
+        ema_factor: float = 0.99,
+        signal_memory: float = 0.0,
+        kl: KL = "exact",
+        score: Score = "sum",
+        credit: Credit | None = None,
+        feedback: Feedback = "dfa",
+        learn: Learn = "both",
+        gradient: Gradient = "score",
+        warmup: int = 100,
+        scheduler: Scheduler | None = None,
+    ) -> None:
+        for name, value, kinds in (
+            ("decoder", decoder, DecoderKind),
+            ("target", target, Target | None),
+            ("baseline", baseline, Baseline),
+            ("kl", kl, KL),
+            ("score", score, Score),
+            ("credit", credit, Credit | None),
+            ("feedback", feedback, Feedback),
+            ("learn", learn, Learn),
+            ("gradient", gradient, Gradient),
+        ):
+            _check_choice(name, value, kinds)
+        _check_least("n_out", n_out, 1, "64 is usual")
+        _check_least("filters", filters, 1, "the paper has 8")
+        _check_least("memory", memory, 2, "the paper has 10")
+        _check_least("samples", samples, 1, "4 to 8 are usual")
+        _check_least("warmup", warmup, 0, "60 to 100 batches are usual")
+        _check_least("beta", beta, 0, "0.05 is usual")
+        if decoder_hidden is not None:
+            _check_least("decoder_hidden", decoder_hidden, 1, "null takes the paper's tau_d * n_out / 2")
+        if not 0 < prior < 1:
+            raise InputError(f"method.prior = {prior} must lie in (0, 1); the paper has 0.2 to 0.3")
+        for name, factor in (("ema_factor", ema_factor), ("signal_memory", signal_memory)):
+            if not 0 <= factor < 1:
+                raise InputError(f"method.{name} = {factor} must lie in [0, 1); it weighs the old value")
+        if baseline == "leave_one_out" and samples < 2 and gradient == "score" and learn != "frozen":
+            raise InputError(f"method.baseline=leave_one_out needs method.samples >= 2, not {samples}; or baseline=none")
+        if baseline == "ema" and samples != 1:
+            raise InputError(f"method.baseline=ema takes one sample per input, not method.samples = {samples}")
+        if score == "mean" and kl == "exact":
+            raise InputError("method.score=mean belongs to method.kl=sampled: the exact KL gradient is not scaled with it")
+        self.task = data.kind == "task"
+        if self.task and target is not None:
+            raise InputError(f"method.target={target} needs natural signals; data={data.name} is a task: use target=null")
+        if not self.task and credit not in (None, "sequence"):
+            raise InputError(f"method.credit={credit} belongs to tasks; data={data.name} has one loss per sequence")
+        steps = data.time_steps if encoder is None else getattr(encoder, "time_steps", None)
+        if steps is None:
+            raise InputError(f"method=vdib needs a known number of time steps; data={data.name} gives none")
+        window = tau_d if tau_d is not None else (min(TASK_TAU_D, steps) if self.task else steps)
+        if not 1 <= window <= steps:
+            raise InputError(f"method.tau_d = {tau_d} must lie in 1 to {steps}, the time steps; null takes the default")
+        self.target: Target = target or ("same_image" if data.kind == "image" else "prototype")
+        shape = None if self.task else target_shape(data, self.target)
+        n_logits = data.classes if shape is None else torch.Size(shape).numel()
+        limit = decoders.machine_bytes() // 2 if decoder_gigabytes is None else int(decoder_gigabytes * 1e9)
+        decoders.check_memory(decoder, window, n_out, n_logits, decoder_hidden, limit)
+
+        self.n_out, self.filters, self.memory = n_out, filters, memory  # plain values that ``blocks`` needs
+        super().__init__(model, data, encoder, decoder_optimizer, scheduler)
+        self.automatic_optimization = False
+        self.monitor = ("val/accuracy" if self.task else "val/judge_accuracy", "max")
+        self.make_readout_optimizer, self.make_hidden_optimizer = readout_optimizer, hidden_optimizer
+        self.steps, self.window, self.signal_shape = steps, window, shape
+        self.beta, self.prior, self.samples = beta, prior, samples
+        self.baseline, self.kl, self.score = baseline, kl, score
+        self.credit: Credit = credit or ("step" if self.task else "sequence")
+        self.feedback, self.learn, self.gradient, self.warmup = feedback, learn, gradient, warmup
+        self.decoder = decoders.make_decoder(decoder, window, n_out, n_logits, decoder_hidden)
+        self.hidden_neurons = [name for name, layer in self.network.layers.items() if isinstance(layer, FilteredLIF)]
+        with torch.no_grad():
+            hidden = self.encode(torch.zeros(1, 1, *data.input_shape)).hidden
+        sizes = [tuple(hidden[name].shape[2:]) for name in self.hidden_neurons]
+        self.hidden_credit = HiddenCredit(feedback, sizes, n_out, data.classes)
+        self.ema_baseline = criterion.EMABaseline(ema_factor)
+        self.signal_memory, self.signal = signal_memory, torch.zeros(())
+        self.__dict__["judge"] = None  # a helper, not a part: outside parameters and checkpoints
+        if shape is not None:
+            self.class_signals: Tensor  # prototypes, or with same_image the mean training image of each class
+            self.register_buffer("class_signals", torch.zeros(data.classes, *shape))
+        for name, weight in self.watched_weights().items():
+            self.register_buffer(f"initial_{name}", weight.detach().clone())
+
+    # parts ------------------------------------------------------------------------------------------------------------
+    def blocks(self) -> Blocks:
+        return VDIBBlocks(self.filters, self.memory)
+
+    def outputs(self) -> int:
+        return self.n_out
+
+    @property
+    def readout(self) -> StochasticReadout:
+        layer = list(self.network.layers.values())[-1]
+        assert isinstance(layer, StochasticReadout)
+        return layer
+
+    def hidden_parameters(self) -> list[nn.Parameter]:
+        mine = {id(p) for p in self.readout.parameters()}
+        return [p for p in self.network.parameters() if id(p) not in mine]
+
+    def watched_weights(self) -> dict[str, Tensor]:
+        """Weights whose relative change is reported: the readout's, and those of each hidden layer."""
+        layers = list(self.network.layers.items())[:-1]
+        weights = {name: layer.weight for name, layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)}
+        return {"readout": self.readout.weight} | weights
+
+    def configure_optimizers(self) -> Any:
+        first = self.make_optimizer(self.decoder.parameters())
+        optimizers = [first, self.make_readout_optimizer(self.readout.parameters())]
+        if self.hidden_parameters():
+            optimizers.append(self.make_hidden_optimizer(self.hidden_parameters()))
+        return optimizers, [] if self.make_scheduler is None else [self.make_scheduler(first)]
+
+    def prepare(self, data: DataModule) -> None:
+        if self.task:
+            return
+        images = data.images()
+        self.__dict__["judge"] = load_judge(images)
+        signals = data.prototypes() if self.target == "prototype" else class_means(images)
+        self.class_signals.copy_(signals.to(self.class_signals))
+
+    def on_fit_start(self) -> None:
+        if self.global_step == 0:  # an initialiser may have set the weights after the constructor
+            for name, weight in self.watched_weights().items():
+                getattr(self, f"initial_{name}").copy_(weight.detach())
+
+    # forward ----------------------------------------------------------------------------------------------------------
+    def encode(self, frames: Tensor, cut: bool = False, boxes: bool = False) -> Encoding:
+        """Run the hidden layers; with ``cut`` the credit of a layer stays in that layer."""
+        hidden: dict[str, Tensor] = {}
+        curves: list[Tensor] = []
+        for name, layer in list(self.network.layers.items())[:-1]:
+            if isinstance(layer, FilteredLIF):
+                if boxes:
+                    frames, states = layer.unroll(frames)
+                    curves.append(layer.spike.derivative(states.v.detach()))
+                else:
+                    frames = layer(frames)
+                hidden[name] = frames
+                frames = frames.detach() if cut else frames
+            else:
+                frames = layer(frames) if isinstance(layer, Temporal) else over_time(layer, frames)
+        return Encoding(hidden, curves, frames)
+
+    def decode(self, y: Tensor) -> Tensor:
+        """Logits of spikes y [T, ..., N_out]: [..., pixels] of the last window, or [T, ..., classes] in a task."""
+        if self.task:
+            return self.decoder(decoders.windows(y, self.window))  # type: ignore[no-any-return]
+        return self.decoder(y[-self.window :].movedim(0, -2))  # type: ignore[no-any-return]
+
+    def decoder_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """-log q_phi(r | y): mean BCE per pixel [K, B], or in a task the NLL of each step [T, K, B]."""
+        if self.task:
+            labels = batch.labels.unsqueeze(1).expand(logits.shape[:-1])
+            return cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none").view(logits.shape[:-1])
+        target = self.targets(batch).flatten(1).expand(logits.shape)
+        return binary_cross_entropy_with_logits(logits, target, reduction="none").mean(-1)
+
+    def targets(self, batch: Batch) -> Tensor:
+        """The natural signal of each sample [B, C, H, W]."""
+        if self.target == "prototype":
+            return self.class_signals[batch.labels]
+        assert batch.signals is not None
+        return batch.signals
+
+    # the training step, in the order of the paper's algorithm ---------------------------------------------------------
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        frames = self.frames(batch)
+        if self.learn == "frozen" or self.global_step < self.warmup:
+            outcome = self.update_decoder(frames, batch)
+        elif self.baseline == "ema" and self.gradient == "score":
+            outcome = self.update_one_by_one(frames, batch)
+        else:
+            outcome = self.update_together(frames, batch)
+        self.log_outcome("train", outcome)
+
+    def update_decoder(self, frames: Tensor, batch: Batch) -> Outcome:
+        """Warm-up and frozen twin: sample y from the fixed encoder and teach the decoder."""
+        with torch.no_grad():
+            potential = self.readout.potential(self.encode(frames).outputs)
+        outcome = self.outcome(potential, batch, self.samples)
+        self.step_decoder(outcome.loss)
+        return outcome
+
+    def update_together(self, frames: Tensor, batch: Batch) -> Outcome:
+        """All samples at once: hidden layers and feed-forward potential are computed once and shared by the K."""
+        encoding, potential = self.encoder_graph(frames)
+        leaf = potential.detach().requires_grad_()
+        outcome = self.outcome(leaf, batch, self.samples)
+        if self.gradient == "score":
+            objective = self.score_objective(outcome)
+        else:
+            p = torch.sigmoid(outcome.u)
+            objective = self.decoder_loss(self.decode(outcome.y + p - p.detach()), batch).mean()
+        if self.kl == "exact" or self.gradient == "straight_through":
+            objective = objective + self.beta * criterion.kl_divergence(outcome.u, self.prior).mean()
+        credit, feedback = torch.autograd.grad(objective, [leaf, self.readout.feedback])
+        grads = self.encoder_gradients(encoding, potential, credit, feedback, batch)
+        self.step_decoder(outcome.loss)  # (4)
+        self.step_encoder(grads)
+        return outcome
+
+    def score_objective(self, outcome: Outcome) -> Tensor:
+        """(2): its gradient is the score-function estimate of the gradient of (1)."""
+        ell = self.learning_signal(outcome)  # [T or 1, K, B]
+        if self.task:
+            ell = criterion.credited(ell, self.credit, self.window)
+        if self.baseline == "leave_one_out":
+            ell = ell - criterion.leave_one_out(ell, dim=1)
+        return self.score_scale() * criterion.score_loss(self.log_probability(outcome), ell)
+
+    def learning_signal(self, outcome: Outcome) -> Tensor:
+        """ell of each sample [1, K, B], or of each step in a task [T, K, B]."""
+        loss = outcome.loss.detach()
+        ell = loss if self.task else loss.unsqueeze(0)
+        if self.kl == "sampled":
+            per_step = criterion.log_ratio(outcome.u.detach(), outcome.y, self.prior).mean(-1)  # l[t], [T, K, B]
+            ell = ell + self.beta * (per_step if self.task else per_step.mean(0, keepdim=True))
+        return ell
+
+    def log_probability(self, outcome: Outcome) -> Tensor:
+        """log p of the spikes that share a learning signal: [T, K, B] in a task, else summed over T: [1, K, B]."""
+        log_p = criterion.log_probability(outcome.u, outcome.y).sum(-1)
+        return log_p if self.task else log_p.sum(0, keepdim=True)
+
+    def score_scale(self) -> float:
+        """score=mean divides log p by what it was summed over, N_out T for signals, N_out for a task."""
+        return 1.0 if self.score == "sum" else 1 / (self.n_out * (1 if self.task else self.steps))
+
+    def update_one_by_one(self, frames: Tensor, batch: Batch) -> Outcome:
+        """The authors' rule: for each sample its score, its ell and one baseline per parameter; the updates are averaged."""
+        total: list[Tensor] = []
+        outcomes: list[Outcome] = []
+        size = frames.shape[1]
+        for i in range(size):
+            one = Batch(*[self.slice(part, i) for part in batch])
+            encoding, potential = self.encoder_graph(frames[:, i : i + 1])
+            leaf = potential.detach().requires_grad_()
+            outcome = self.outcome(leaf, one, 1)
+            log_p = self.score_scale() * self.log_probability(outcome).mean()
+            credit, feedback = torch.autograd.grad(log_p, [leaf, self.readout.feedback])
+            scores = self.encoder_gradients(encoding, potential, credit, feedback, one)
+            ell = self.learning_signal(outcome).mean()
+            self.signal = self.signal_memory * self.signal.to(ell) + (1 - self.signal_memory) * ell
+            baselines = self.ema_baseline(scores, self.signal)
+            updates = [(self.signal - b) * score / size for b, score in zip(baselines, scores, strict=True)]
+            total = updates if not total else [a + b for a, b in zip(total, updates, strict=True)]
+            outcomes.append(outcome)
+        joined = Outcome(*[torch.cat(parts, dim) for parts, dim in zip(zip(*outcomes, strict=True), (2, 2, -2, -1), strict=True)])
+        if self.kl == "exact":
+            total = self.add_exact_kl(frames, joined.y, total, batch)
+        self.step_decoder(joined.loss)  # (4)
+        self.step_encoder(total)
+        return joined
+
+    def add_exact_kl(self, frames: Tensor, y: Tensor, grads: list[Tensor], batch: Batch) -> list[Tensor]:
+        """Add the gradient of beta KL(p || q) given the spikes y."""
+        encoding, potential = self.encoder_graph(frames)
+        leaf = potential.detach().requires_grad_()
+        u = self.readout.conditional(leaf, y)
+        divergence = self.beta * criterion.kl_divergence(u, self.prior).mean()
+        credit, feedback = torch.autograd.grad(divergence, [leaf, self.readout.feedback])
+        extra = self.encoder_gradients(encoding, potential, credit, feedback, batch)
+        return [a + b for a, b in zip(grads, extra, strict=True)]
+
+    def slice(self, part: Tensor | None, index: int) -> Tensor | None:
+        """Sample ``index`` of a batch's part; the labels of a task are time-first."""
+        if part is None:
+            return None
+        return part[:, index : index + 1] if self.task else part[index : index + 1]
+
+    def encoder_graph(self, frames: Tensor) -> tuple[Encoding, Tensor]:
+        """Hidden spikes and feed-forward potential [T, B, N_out], with the graph that the credit rule needs."""
+        cut = self.feedback != "true"
+        with torch.set_grad_enabled(self.learn == "both"):
+            encoding = self.encode(frames, cut, boxes=self.feedback == "fa" and len(self.hidden_neurons) > 1)
+        return encoding, self.readout.potential(encoding.outputs)
+
+    def encoder_gradients(
+        self, encoding: Encoding, potential: Tensor, credit: Tensor, feedback: Tensor, batch: Batch
+    ) -> list[Tensor]:
+        """Gradients in the order of ``encoder_parameters`` from credit dL/du [T, B, N_out] and dL/d(feedback)."""
+        readout = self.readout
+        outputs, grads = [potential], [credit]
+        if self.learn == "both" and self.feedback != "true" and self.hidden_neurons:  # (3)
+            lag0 = (readout.weight.detach() @ readout.phi[:, 0]).to(credit)
+            outputs += [encoding.hidden[name] for name in self.hidden_neurons]
+            grads += self.hidden_credit(credit, lag0, encoding.boxes, batch.labels)
+        direct = [p for p in self.encoder_parameters() if p is not readout.feedback]
+        found = torch.autograd.grad(outputs, direct, grads, allow_unused=True)
+        by_id = {id(p): g for p, g in zip(direct, found, strict=True)} | {id(readout.feedback): feedback}
+        gradients = [by_id[id(p)] for p in self.encoder_parameters()]
+        return [torch.zeros_like(p) if g is None else g for p, g in zip(self.encoder_parameters(), gradients, strict=True)]
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """What learns in the encoder."""
+        return list(self.readout.parameters()) + (self.hidden_parameters() if self.learn == "both" else [])
+
+    def step_encoder(self, grads: list[Tensor]) -> None:
+        for parameter, grad in zip(self.encoder_parameters(), grads, strict=True):
+            parameter.grad = grad
+        for optimizer in self.optimizers()[1:]:  # type: ignore[index]
+            optimizer.optimizer.step()  # the inner one: global_step counts batches, the decoder's steps
+            optimizer.zero_grad()
+
+    def step_decoder(self, loss: Tensor) -> None:
+        optimizer = self.optimizers()[0]  # type: ignore[index]
+        optimizer.zero_grad()
+        self.manual_backward(loss.mean())
+        optimizer.step()
+
+    def on_train_epoch_end(self) -> None:
+        if self.make_scheduler is not None:
+            self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+
+    def outcome(self, potential: Tensor, batch: Batch, samples: int) -> Outcome:
+        """Sample K spike trains from the potential, decode them (y detached) and score the decoder."""
+        y = self.readout.sample(potential, samples)
+        u = self.readout.conditional(potential, y)
+        logits = self.decode(y)
+        loss = self.decoder_loss(logits, batch)
+        if not torch.isfinite(loss).all() or not torch.isfinite(u).all():
+            raise RunFailure(
+                f"vdib: decoder loss {loss.mean().item()}, readout potential {u.abs().max().item()} at step "
+                f"{self.global_step}: training diverged; lower the lr of method.readout_optimizer or method.decoder_optimizer"
+            )
+        return Outcome(u, y, logits, loss)
+
+    # scores -----------------------------------------------------------------------------------------------------------
+    def log_outcome(self, split: Split, outcome: Outcome) -> None:
+        """Log loss, KL per neuron and step, their bound and the rate of the readout."""
+        loss = outcome.loss.detach().mean()
+        divergence = criterion.kl_divergence(outcome.u.detach(), self.prior).mean()
+        values = {
+            "loss": loss,
+            "kl": divergence,
+            "bound": loss + self.beta * divergence,
+            "readout_rate": outcome.y.mean(),
+        }
+        size = outcome.y.shape[2]
+        for name, value in values.items():
+            self.log(f"{split}/{name}", value, on_step=False, on_epoch=True, batch_size=size, prog_bar=name == "bound")
+
+    def log_decoded(self, split: Split, outcome: Outcome, batch: Batch) -> None:
+        """Log the judge's accuracy on the reconstructions, or in a task the accuracy of the class at every step."""
+        accuracy = self.accuracy[f"{split}_split"]
+        accuracy.update(self.class_scores(outcome.logits), batch.labels)
+        name = f"{split}/accuracy" if self.task else f"{split}/judge_accuracy"
+        self.log(name, accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=outcome.y.shape[2])
+
+    def class_scores(self, logits: Tensor) -> Tensor:
+        """Class scores of decoded logits with one sample per input: [B, classes], in a task classes in dimension 1."""
+        if self.task:
+            return logits[:, 0].movedim(-1, 1)  # [T, classes, B], labels [T, B]
+        return self.judged(self.reconstructions(logits[0]))
+
+    def reconstructions(self, logits: Tensor) -> Tensor:
+        assert self.signal_shape is not None
+        return torch.sigmoid(logits).unflatten(-1, self.signal_shape)
+
+    def judged(self, images: Tensor) -> Tensor:
+        """The judge's logits [B, classes] of images [B, C, H, W]."""
+        judge: LeNet | None = self.__dict__["judge"]
+        if judge is None:
+            raise RuntimeError("VDIB.judged: there is no judge yet; call prepare(data) first")
+        return judge.to(images.device)(images)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def evaluated(self, batch: Batch) -> tuple[Encoding, Outcome]:
+        encoding = self.encode(self.frames(batch))
+        return encoding, self.outcome(self.readout.potential(encoding.outputs), batch, 1)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        _, outcome = self.evaluated(batch)
+        self.log_outcome("val", outcome)
+        self.log_decoded("val", outcome, batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        with self.synaptic_operations.watch(self.network):  # weights before the hidden layers
+            encoding, outcome = self.evaluated(batch)
+        size = outcome.y.shape[2]
+        synapses = self.readout.weight[0, 0].numel() * self.n_out  # one per filter, the readout's own fan-out
+        self.synaptic_operations.update(encoding.outputs.sum(dtype=torch.float64) * synapses, size)
+        self.firing_rate.update(encoding.hidden | {"readout": outcome.y[:, 0]}, samples=size)
+        self.log_outcome("test", outcome)
+        self.log_decoded("test", outcome, batch)
+        if not self.task and self.target == "same_image":
+            guess = self.class_signals[batch.labels]
+            bce = binary_cross_entropy(guess, self.targets(batch))
+            self.log("test/prototype_bce", bce, on_step=False, on_epoch=True, batch_size=size)
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        changes = {
+            name: ((weight - getattr(self, f"initial_{name}")).norm() / getattr(self, f"initial_{name}").norm()).item()
+            for name, weight in self.watched_weights().items()
+        }
+        self.log("test/readout_change", changes.pop("readout"))
+        if changes:
+            self.log("test/hidden_change", sum(changes.values()) / len(changes))
+
+    def scores(self, frames: Tensor) -> Tensor:
+        """Class scores of one draw of the encoder: the judge's, or in a task the decoder's [T, B, classes]."""
+        with torch.no_grad():
+            logits = self.decode(self.network(frames))
+            return logits if self.task else self.judged(self.reconstructions(logits))
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of ``scores``; a figure of merit only, training minimises the bound (1)."""
+        return cross_entropy(scores.flatten(0, -2), labels.flatten())
+
+    @torch.no_grad()
+    def predictions(self, batch: Batch) -> Tensor:
+        return self.scores(self.frames(batch)).argmax(-1)
+
+    def figures(self, data: DataModule) -> dict[str, Any]:
+        return figures.all_figures(self, data)
+
+
+def target_shape(data: DataSpec, target: Target) -> tuple[int, ...]:
+    """Shape of the natural signals; refuse a target that the data does not have."""
+    shape = data.prototype_shape if target == "prototype" else data.signal_shape
+    if shape is None:
+        what = "one natural image per class" if target == "prototype" else "the natural image behind each sample"
+        other = data.signal_shape if target == "prototype" else data.prototype_shape
+        way = f"use method.target={'same_image' if target == 'prototype' else 'prototype'}" if other else "use data=mnist_dvs"
+        raise InputError(f"method.target={target} needs {what}, which data={data.name} does not have; {way}")
+    return shape
+
+
+def class_means(images: DataModule) -> Tensor:
+    """Mean training image of each class [classes, C, H, W], within (0, 1): the best predictor that knows the class only."""
+    images.setup()
+    assert images.splits is not None
+    train, spec = images.splits.train, images.spec
+    total, count = torch.zeros(spec.classes, *spec.input_shape), torch.zeros(spec.classes)
+    for start in range(0, len(train), 1000):
+        batch = train.batch(range(start, min(start + 1000, len(train))))
+        total.index_add_(0, batch.labels, batch.inputs)
+        count.index_add_(0, batch.labels, torch.ones(len(batch.labels)))
+    return (total / count.clamp(min=1).view(-1, 1, 1, 1)).clamp(1e-4, 1 - 1e-4)
+
+
+def _check_choice(name: str, value: object, kinds: Any) -> None:
+    choices = [c for kind in (get_args(kinds) if type(None) in get_args(kinds) else [kinds]) for c in get_args(kind)]
+    if value in choices or (value is None and type(None) in get_args(kinds)):
+        return
+    raise InputError(f"method.{name} = {value!r} must be one of {', '.join(map(str, choices))}")
+
+
+def _check_least(name: str, value: float, least: float, way_out: str) -> None:
+    if not value >= least:
+        raise InputError(f"method.{name} = {value} must be at least {least}; {way_out}")

@@ -1,0 +1,145 @@
+"""Doubly filtered leaky integrate-and-fire neuron with a refractory trace (the hidden layer of VDIB and DECOLLE).
+
+    q[t] = decay_synapse * q[t-1] + current[t] / (1 - decay_synapse)        (1) synaptic filter
+    p[t] = decay_membrane * p[t-1] + q[t-1] / (1 - decay_membrane)          (2) membrane filter, one step late
+    r[t] = decay_refractory * r[t-1] - spikes[t-1]                          (3) refractory trace
+    v[t] = p[t] + bias + r[t]                                               (4) all of them start at 0
+    spikes[t] = 1 where v[t] >= 0                                           (5) fire; equality fires
+
+The paper filters the input, Q and P, and multiplies P by the weight W. Filters are linear, so filtering the current
+W x gives the same W P; the gradient of v[t] with respect to W is then the filtered input P[t], the eligibility trace.
+The gradient is cut at (3): the reset carries no credit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.neurons.neuron import Neuron, check_state
+from snnlab.neurons.surrogate import Surrogate
+
+
+class Box(Surrogate):
+    """h(x) = 1 on (-a/2, a/2], else 0. Peak 1, area a. Skatchkovsky et al. 2021, a = 1."""
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return ((x > -self.width / 2) & (x <= self.width / 2)).to(x.dtype)
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        return (x + self.width / 2).clamp(0, self.width)
+
+
+class FilteredLIFState(NamedTuple):
+    """All [B, ...]: v membrane potential; q, p filtered current; r refractory trace; spikes of the step."""
+
+    v: Tensor
+    q: Tensor
+    p: Tensor
+    r: Tensor
+    spikes: Tensor
+
+
+class _DoubleFilter(torch.autograd.Function):
+    """Equations (1) and (2) on a whole sequence; backward runs the same two filters from the end to the start."""
+
+    @staticmethod
+    def forward(ctx: Any, currents: Tensor, a: float, b: float) -> Tensor:
+        ctx.decays = (a, b)
+        p = torch.empty_like(currents)
+        q = torch.zeros_like(currents[0])
+        last = torch.zeros_like(currents[0])
+        for t, current in enumerate(currents):
+            last = torch.add(a * last, q, alpha=1 / (1 - a), out=p[t])  # (2)
+            q = torch.add(b * q, current, alpha=1 / (1 - b))  # (1)
+        return p
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        a, b = ctx.decays
+        (grad,) = grads
+        out = torch.empty_like(grad)
+        grad_q, grad_p = torch.zeros_like(grad[0]), torch.zeros_like(grad[0])
+        for t in range(len(grad) - 1, -1, -1):
+            grad_q = torch.add(b * grad_q, grad_p, alpha=1 / (1 - a))  # q[t] reaches q[t+1] and p[t+1]
+            grad_p = grad[t] + a * grad_p
+            torch.mul(grad_q, 1 / (1 - b), out=out[t])
+        return out, None, None
+
+
+class FilteredLIF(Neuron):
+    """Doubly filtered LIF neuron; the equations are in the docstring of this file.
+
+    Args:
+        features: neurons, or channels of a convolution: one bias each.
+        decay_membrane, decay_synapse, decay_refractory: factors kept per step, in [0, 1), no unit.
+        surrogate: spike function of v; None takes the box of width 1.
+
+    Shapes: currents [T, B, features, ...] -> spikes, same shape, dtype and device; every field of the state [B, ...].
+
+    Raises:
+        ValueError: when a decay leaves its range or features is not positive.
+
+    Source: Skatchkovsky, Simeone, Jang 2021 (arXiv:2106.01177), authors' code; their U, W P, alpha, beta, alpha_r are
+        v, p, decay_membrane, decay_synapse, decay_refractory.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        decay_membrane: float = 0.9,
+        decay_synapse: float = 0.85,
+        decay_refractory: float = 0.65,
+        surrogate: Surrogate | None = None,
+    ) -> None:
+        super().__init__()
+        if features < 1:
+            raise ValueError(f"FilteredLIF: features = {features} must be at least 1")
+        for name, decay in (
+            ("decay_membrane", decay_membrane),
+            ("decay_synapse", decay_synapse),
+            ("decay_refractory", decay_refractory),
+        ):
+            if not 0 <= decay < 1:
+                raise ValueError(f"FilteredLIF: {name} = {decay} must lie in [0, 1); 0.9 is usual")
+        self.decay_membrane, self.decay_synapse, self.decay_refractory = decay_membrane, decay_synapse, decay_refractory
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.spike = surrogate if surrogate is not None else Box()
+
+    def initial_state(self, current: Tensor) -> FilteredLIFState:
+        zero = torch.zeros_like(current)
+        return FilteredLIFState(zero, zero, zero, zero, zero)
+
+    def step(self, current: Tensor, state: FilteredLIFState) -> tuple[Tensor, FilteredLIFState]:
+        check_state("FilteredLIF", state.v, current)
+        a, b = self.decay_membrane, self.decay_synapse
+        q = torch.add(b * state.q, current, alpha=1 / (1 - b))  # (1)
+        p = torch.add(a * state.p, state.q, alpha=1 / (1 - a))  # (2)
+        r = self.decay_refractory * state.r - state.spikes.detach()  # (3)
+        v = p + self.broadcast_bias(current) + r  # (4)
+        spikes = self.spike(v)  # (5)
+        return spikes, FilteredLIFState(v, q, p, r, spikes)
+
+    def forward(self, currents: Tensor) -> Tensor:
+        p = _DoubleFilter.apply(currents, self.decay_membrane, self.decay_synapse)  # (1), (2)
+        bias = self.broadcast_bias(currents[0])
+        with torch.no_grad():  # (3), where no credit passes
+            drive = p + bias
+            r = torch.zeros_like(drive)
+            spikes = torch.zeros_like(drive[0])
+            for t in range(len(drive)):
+                torch.sub(self.decay_refractory * r[t - 1], spikes, out=r[t])  # r[-1] is still 0 at t = 0
+                spikes = self.fires(drive[t] + r[t])
+        return self.spike(p + bias + r)  # (4), (5)
+
+    def fires(self, v: Tensor) -> Tensor:
+        return (v > 0 if self.spike.strict else v >= 0).to(v.dtype)
+
+    def broadcast_bias(self, current: Tensor) -> Tensor:
+        """The bias [features] shaped to add to a current [B, features, ...]."""
+        return self.bias.view(-1, *[1] * (current.ndim - 2))
+
+    def extra_repr(self) -> str:
+        return f"{len(self.bias)}, decays={self.decay_membrane}, {self.decay_synapse}, {self.decay_refractory}"

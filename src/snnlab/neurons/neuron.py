@@ -1,0 +1,57 @@
+"""The contract of everything that has a memory in time: ``initial_state``, ``step``, ``unroll``, ``forward``.
+
+State is explicit and dies with the batch. ``step`` holds the equation; ``unroll`` loops over it and returns every state;
+``forward`` gives the same numbers as ``unroll`` without the states, maybe faster.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Temporal(nn.Module):
+    """A layer with a state. A state is a NamedTuple of tensors [B, ...]."""
+
+    @abstractmethod
+    def initial_state(self, current: Tensor) -> Any:
+        """Return the state before the first step, for a current [B, ...] of that step."""
+
+    @abstractmethod
+    def step(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Advance one time step: current [B, ...] and state -> output [B, ...] and the next state."""
+
+    def unroll(self, currents: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Loop over ``step``: currents [T, B, ...] -> outputs [T, B, ...] and the states, each field [T, B, ...]."""
+        state = self.initial_state(currents[0]) if state is None else state
+        outputs, states = [], []
+        for current in currents:
+            output, state = self.step(current, state)
+            outputs.append(output)
+            states.append(state)
+        return torch.stack(outputs), type(state)(*map(torch.stack, zip(*states, strict=True)))
+
+    def forward(self, currents: Tensor) -> Tensor:
+        """Return the outputs [T, B, ...] of currents [T, B, ...], starting from ``initial_state``."""
+        state = self.initial_state(currents[0])
+        outputs = []
+        for current in currents:
+            output, state = self.step(current, state)
+            outputs.append(output)
+        return torch.stack(outputs)
+
+
+class Neuron(Temporal):
+    """A spiking neuron layer: outputs are 0/1 in the dtype of the currents."""
+
+
+def check_state(name: str, v: Tensor, current: Tensor) -> None:
+    """Raise ValueError when a membrane potential left from another batch meets this current."""
+    if v.shape != current.shape:
+        raise ValueError(
+            f"{name}.step: state v is {list(v.shape)}, current is {list(current.shape)}; "
+            "start the batch with initial_state(current)"
+        )

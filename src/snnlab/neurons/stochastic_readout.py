@@ -1,0 +1,149 @@
+"""Probabilistic spiking readout: a generalised linear model with raised-cosine filters (the last layer of VDIB).
+
+    u[t, k] = sum_jm weight[k, j, m] (phi_m * inputs_j)[t] + feedback[k] (phi_fb * y_k)[t-1] + bias[k]      (1)
+    y[t, k] ~ Bernoulli(sigmoid(u[t, k]))                                                                   (2)
+
+Filters phi_m, m = 0..filters-1, have ``memory`` taps, lag 0 included; a neuron hears its own past only. Random numbers
+come from torch's global generator.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.neurons.neuron import Neuron, check_state
+
+
+def raised_cosines(filters: int, memory: int, mu: float = 0.5) -> Tensor:
+    """Return the basis phi [filters, memory] in float64.
+
+    nt = ln(t + memory/10), spacing = (nt[-1] - nt[0]) / max(filters - 1, 1), centre_k = nt[0] + k spacing,
+    phi_k(t) = (1 + cos(clip((nt - centre_k) mu pi / spacing, +-pi))) / 2. mu is the overlap of neighbours.
+    """
+    nt = torch.log(torch.arange(memory, dtype=torch.float64) + memory / 10)
+    spacing = (nt[-1] - nt[0]) / max(filters - 1, 1)
+    centres = nt[0] + spacing * torch.arange(filters, dtype=torch.float64)
+    angle = (nt - centres[:, None]) * mu * math.pi / spacing
+    return (1 + torch.cos(angle.clamp(-math.pi, math.pi))) / 2
+
+
+class StochasticReadoutState(NamedTuple):
+    """v [B, N_out]: u of the step; projected [B, memory, filters, N_out] and spikes [B, memory, N_out]: newest first."""
+
+    v: Tensor
+    projected: Tensor
+    spikes: Tensor
+
+
+class StochasticReadout(Neuron):
+    """GLM layer of ``outputs`` neurons over ``inputs`` spike trains; the equations are in the docstring of this file.
+
+    Args:
+        inputs, outputs: N_in and N_out; an input [B, C, H, W] is flattened.
+        filters: feed-forward filters per synapse. The feedback has one.
+        memory: taps of every filter, in steps.
+
+    Shapes: inputs [T, B, ...] -> spikes [T, B, N_out]; weight [N_out, N_in, filters], feedback and bias [N_out, 1].
+
+    Raises:
+        ValueError: when a size is not positive, or memory below 2.
+
+    Source: Jang et al. 2019 and Skatchkovsky et al. 2021, authors' code; all three parameters Xavier-uniform.
+    """
+
+    def __init__(self, inputs: int, outputs: int, filters: int = 8, memory: int = 10) -> None:
+        super().__init__()
+        for name, value, least in (("inputs", inputs, 1), ("outputs", outputs, 1), ("filters", filters, 1), ("memory", memory, 2)):
+            if value < least:
+                raise ValueError(f"StochasticReadout: {name} = {value} must be at least {least}")
+        self.inputs, self.outputs, self.memory = inputs, outputs, memory
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs, filters)))
+        self.feedback = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, 1)))
+        self.bias = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, 1)))
+        self.phi: Tensor
+        self.phi_feedback: Tensor
+        self.register_buffer("phi", raised_cosines(filters, memory).to(self.weight.dtype), persistent=False)
+        self.register_buffer("phi_feedback", raised_cosines(1, memory)[0].to(self.weight.dtype), persistent=False)
+
+    # one step at a time -----------------------------------------------------------------------------------------------
+    def initial_state(self, current: Tensor) -> StochasticReadoutState:
+        batch, filters = len(current), self.phi.shape[0]
+        return StochasticReadoutState(
+            current.new_zeros(batch, self.outputs),
+            current.new_zeros(batch, self.memory, filters, self.outputs),
+            current.new_zeros(batch, self.memory, self.outputs),
+        )
+
+    def step(self, current: Tensor, state: StochasticReadoutState) -> tuple[Tensor, StochasticReadoutState]:
+        check_state("StochasticReadout", state.v, current.new_empty(len(current), self.outputs))
+        projected = torch.cat([self.project(current).unsqueeze(1), state.projected[:, :-1]], 1)
+        u = self.bias[:, 0]
+        for lag in range(self.memory):
+            u = u + self.phi[:, lag] @ projected[:, lag]
+        trace = torch.zeros_like(state.v)
+        for lag in range(self.memory):
+            trace = trace + self.phi_feedback[lag] * state.spikes[:, lag]
+        u = u + self.feedback[:, 0] * trace  # (1)
+        y = self.draw(u)  # (2)
+        return y, StochasticReadoutState(u, projected, torch.cat([y.unsqueeze(1), state.spikes[:, :-1]], 1))
+
+    def draw(self, u: Tensor) -> Tensor:
+        """Sample (2); the sample carries no gradient."""
+        with torch.no_grad():
+            return (torch.rand_like(u) < torch.sigmoid(u)).to(u.dtype)
+
+    def project(self, spikes: Tensor) -> Tensor:
+        """Weights before the filters: [..., B, N_in] -> [..., B, filters, N_out]."""
+        outputs, inputs, filters = self.weight.shape
+        flat = self.weight.permute(2, 0, 1).reshape(filters * outputs, inputs)
+        return nn.functional.linear(spikes.flatten(-self.feature_dims(spikes)), flat).unflatten(-1, (filters, outputs))
+
+    def feature_dims(self, spikes: Tensor) -> int:
+        """How many trailing dimensions make up N_in: 1 for [B, N_in], 3 for [B, C, H, W]."""
+        size, dims = 1, 0
+        while size < self.inputs and dims < spikes.ndim:
+            dims += 1
+            size *= spikes.shape[-dims]
+        if size != self.inputs:
+            raise ValueError(f"StochasticReadout: input {list(spikes.shape)} does not hold {self.inputs} units per sample")
+        return max(dims, 1)
+
+    # a whole sequence -------------------------------------------------------------------------------------------------
+    def potential(self, inputs: Tensor) -> Tensor:
+        """The feed-forward part of (1), bias included: inputs [T, B, ...] -> [T, B, N_out]."""
+        by_lag = (self.phi.T @ self.project(inputs)).unbind(2)  # filters are applied to the projection: memory x [T, B, N_out]
+        steps = len(inputs)
+        u = self.bias[:, 0] + by_lag[0]
+        for lag in range(1, min(self.memory, steps)):
+            u = u + nn.functional.pad(by_lag[lag][: steps - lag], (0, 0, 0, 0, lag, 0))
+        return u
+
+    def sample(self, potential: Tensor, samples: int = 1) -> Tensor:
+        """Draw ``samples`` spike trains from potential [T, B, N_out]: y [T, samples, B, N_out], without gradient."""
+        with torch.no_grad():
+            u = potential.detach().unsqueeze(1).repeat(1, samples, 1, 1)
+            kernel = (self.phi_feedback[:, None] * self.feedback[:, 0])[:, None, None, :]  # [memory, 1, 1, N_out]
+            y = torch.empty_like(u)
+            for t in range(len(u)):
+                y[t] = self.draw(u[t])  # (2)
+                ahead = u[t + 1 : t + 1 + self.memory]
+                ahead.addcmul_(kernel[: len(ahead)], y[t].unsqueeze(0))  # (1), second term
+        return y
+
+    def conditional(self, potential: Tensor, y: Tensor) -> Tensor:
+        """Return u [T, K, B, N_out] of (1) for given spikes y [T, K, B, N_out], differentiable in every parameter."""
+        with torch.no_grad():
+            trace = torch.zeros_like(y)  # (phi_fb * y)[t-1]
+            for lag in range(min(self.memory, len(y) - 1)):
+                trace[lag + 1 :].add_(y[: len(y) - 1 - lag], alpha=float(self.phi_feedback[lag]))
+        return potential.unsqueeze(1) + self.feedback[:, 0] * trace
+
+    def forward(self, currents: Tensor) -> Tensor:
+        return self.sample(self.potential(currents))[:, 0]
+
+    def extra_repr(self) -> str:
+        return f"{self.inputs}, {self.outputs}, filters={self.phi.shape[0]}, memory={self.memory}"

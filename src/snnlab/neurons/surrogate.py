@@ -1,0 +1,154 @@
+"""Spike functions: a Heaviside step forward, a surrogate gradient backward, one class per curve.
+
+Each curve h is a function of x = v - threshold. ``derivative`` is h; ``antiderivative`` is its integral from minus
+infinity, a smooth stand-in for the step with which gradients can be checked by finite differences.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Curve = Literal["rectangle", "triangle", "sigmoid", "gaussian", "atan", "fast_sigmoid"]
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, surrogate: Surrogate) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.surrogate = surrogate
+        return (x > 0 if surrogate.strict else x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return grads[0] * ctx.surrogate.derivative(x), None
+
+
+class Surrogate(nn.Module):
+    """Spike where x >= 0 (``strict=True``: where x > 0); backward multiplies by ``derivative(x)``.
+
+    Args:
+        width: the parameter a of the curve, in the unit of v; > 0.
+        strict: whether equality stays silent.
+
+    Raises:
+        ValueError: when width is not positive.
+    """
+
+    default_width = 1.0
+
+    def __init__(self, width: float | None = None, strict: bool = False) -> None:
+        super().__init__()
+        self.width = self.default_width if width is None else width
+        if not self.width > 0:
+            raise ValueError(
+                f"{type(self).__name__}: width = {width} must be positive; {self.default_width} is the default"
+            )
+        self.strict = strict
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Spike.apply(x, self)
+
+    @abstractmethod
+    def derivative(self, x: Tensor) -> Tensor:
+        """Return h(x)."""
+
+    @abstractmethod
+    def antiderivative(self, x: Tensor) -> Tensor:
+        """Return the integral of h from minus infinity to x."""
+
+    def extra_repr(self) -> str:
+        return f"width={self.width}, strict={self.strict}"
+
+
+class Rectangle(Surrogate):
+    """h(x) = 1/a where |x| < a/2. Peak 1/a, area 1. STBP's h1 (Wu et al. 2018), a = 1."""
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return (x.abs() < self.width / 2).to(x.dtype) / self.width
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        return (x / self.width + 0.5).clamp(0, 1)
+
+
+class Triangle(Surrogate):
+    """h(x) = max(0, sqrt(a)/2 - a/4 |x|). Peak sqrt(a)/2, area 1. STBP's h2, a = 4."""
+
+    default_width = 4.0
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return (math.sqrt(self.width) / 2 - self.width / 4 * x.abs()).clamp(min=0)
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        root = math.sqrt(self.width)
+        z = x.clamp(-2 / root, 2 / root)
+        return 0.5 + root / 2 * z - self.width / 8 * z * z.abs()
+
+
+class Sigmoid(Surrogate):
+    """h(x) = s(x/a) (1 - s(x/a)) / a with s the logistic function. Peak 1/(4a), area 1. STBP's h3, a = 0.25."""
+
+    default_width = 0.25
+
+    def derivative(self, x: Tensor) -> Tensor:
+        s = torch.sigmoid(x / self.width)
+        return s * (1 - s) / self.width
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(x / self.width)
+
+
+class Gaussian(Surrogate):
+    """h(x) = exp(-x^2 / (2a)) / sqrt(2 pi a), a the variance. Peak 1/sqrt(2 pi a), area 1. STBP's h4, a = 0.16."""
+
+    default_width = 0.16
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return torch.exp(-x * x / (2 * self.width)) / math.sqrt(2 * math.pi * self.width)
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        return 0.5 * (1 + torch.erf(x / math.sqrt(2 * self.width)))
+
+
+class ATan(Surrogate):
+    """h(x) = (1/a) / (1 + (pi x / a)^2). Peak 1/a, area 1. Fang et al. 2021 (PLIF), whose alpha is 2/a; a = 1."""
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return 1 / (self.width * (1 + (math.pi * x / self.width) ** 2))
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        return torch.atan(math.pi * x / self.width) / math.pi + 0.5
+
+
+class FastSigmoid(Surrogate):
+    """h(x) = 1 / (1 + |x|/a)^2. Peak 1, area 2a. Zenke & Ganguli 2018, whose slope is 1/a; a = 0.1."""
+
+    default_width = 0.1
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return 1 / (1 + x.abs() / self.width) ** 2
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        return self.width + x / (1 + x.abs() / self.width)
+
+
+CURVES: dict[str, type[Surrogate]] = {
+    "rectangle": Rectangle,
+    "triangle": Triangle,
+    "sigmoid": Sigmoid,
+    "gaussian": Gaussian,
+    "atan": ATan,
+    "fast_sigmoid": FastSigmoid,
+}
+
+
+def make_surrogate(curve: Curve, width: float | None = None, strict: bool = False) -> Surrogate:
+    """Return the spike function named ``curve``; ``width`` None takes the curve's own default."""
+    if curve not in CURVES:
+        raise ValueError(f"surrogate = {curve!r} is unknown; choose one of {', '.join(CURVES)}")
+    return CURVES[curve](width, strict)

@@ -1,0 +1,131 @@
+"""The class signature is the schema: every value of a config is held against the argument it will become."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import get_object
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from snnlab.errors import InputError, nearest
+
+PLAIN: dict[str, Any] = {
+    "seed": int,
+    "debug": bool,
+    "dry_run": bool,
+    "resume": str,
+    "logger.name": typing.Literal["wandb", "none"],
+    "logger.mode": typing.Literal["auto", "online", "offline"],
+    "logger.project": str,
+    "logger.group": str | None,
+    "callbacks.health": bool,
+    "callbacks.figures": bool,
+    "callbacks.progress": bool,
+    "paths.data": str,
+    "paths.cache": str,
+    "paths.output": str,
+}
+
+
+def check_plain(config: Mapping[str, Any]) -> None:
+    """Check the keys that no class reads.
+
+    Raises:
+        InputError: when a value has the wrong type.
+    """
+    for path, hint in PLAIN.items():
+        value: Any = config
+        for key in path.split("."):
+            value = value[key]
+        check_value(path, value, hint)
+    if not 0 <= config["seed"] < 2**32:
+        raise InputError(f"seed = {config['seed']} must lie in 0 to 4294967295; 0 is the default")
+
+
+def check_node(path: str, node: Mapping[str, Any]) -> None:
+    """Check a config node with a ``_target_`` against the signature of its class, and every such node inside it.
+
+    Raises:
+        InputError: when the class cannot be found, a key is not an argument, or a value has the wrong type.
+    """
+    target = node.get("_target_")
+    if target is None:
+        raise InputError(f"{path}: _target_ is missing; it names the class, e.g. snnlab.methods.stbp.STBP")
+    try:
+        factory = get_object(target)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"{path}._target_ = {target} cannot be imported: {reason}") from error
+    check_arguments(path, {key: value for key, value in node.items() if key[0] != "_"}, factory)
+
+
+def check_arguments(path: str, values: Mapping[str, Any], factory: Any) -> None:
+    """Check ``values`` against the arguments of ``factory``, a class or a function; raises as ``check_node``."""
+    signature = inspect.signature(factory)
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError):
+        hints = {}
+    open_ended = any(argument.kind == argument.VAR_KEYWORD for argument in signature.parameters.values())
+    for key, value in values.items():
+        if key not in signature.parameters and not open_ended:
+            raise InputError(f"{path}.{key}: there is no such key; nearest: {nearest(key, signature.parameters)}")
+        if isinstance(value, Mapping) and "_target_" in value:
+            check_node(f"{path}.{key}", value)
+        elif key in hints:
+            check_value(f"{path}.{key}", value, hints[key])
+
+
+def check_value(path: str, value: Any, hint: Any) -> None:
+    """Raise InputError unless ``value`` is of the annotated type."""
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except Exception:  # pydantic cannot check annotations such as a Protocol; the class itself will
+        return
+    try:
+        adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        choices = [choice for part in _parts(hint) for choice in typing.get_args(part) if _is_literal(part)]
+        if choices and isinstance(value, str):
+            raise InputError(f"{path} = {value}: choose one of {nearest(value, map(str, choices), 20)}") from error
+        if choices:
+            raise InputError(f"{path} = {value}: choose one of {', '.join(map(str, choices))}") from error
+        if _accepts_path(hint) and isinstance(value, str):
+            return
+        raise InputError(f"{path} = {value!r} must be {_spell(hint)}") from error
+
+
+def _parts(hint: Any) -> list[Any]:
+    return [part for arg in typing.get_args(hint) for part in _parts(arg)] if _is_union(hint) else [hint]
+
+
+def _is_union(hint: Any) -> bool:
+    import types
+
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _is_literal(hint: Any) -> bool:
+    return typing.get_origin(hint) is typing.Literal
+
+
+def _accepts_path(hint: Any) -> bool:
+    from pathlib import Path
+
+    return any(part is Path for part in _parts(hint))
+
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+
+
+def _spell(hint: Any) -> str:
+    if typing.get_origin(hint) in (list, tuple):
+        inner = typing.get_args(hint)
+        return f"a list of {_spell(inner[0])}s".replace("a list of a ", "a list of ") if inner else "a list"
+    words = [WORDS.get(part) or (_spell(part) if typing.get_origin(part) else str(getattr(part, "__name__", part)))
+             for part in _parts(hint)]
+    return " or ".join(words)

@@ -1,0 +1,228 @@
+"""The command line: ``python -m snnlab key=value ...`` trains and tests, ``-m`` sweeps.
+
+Light to import: torch and lightning are loaded once a run really starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from snnlab.experiment import Result
+
+HELP = """snnlab: train and test a spiking network, record everything.
+
+usage: python -m snnlab [KEY=VALUE ...]           plain: method=vdib data=mnist_dvs
+       python -m snnlab -m KEY=A,B [KEY=VALUE ...] a sweep over every combination
+
+examples
+  python -m snnlab method=stbp data=digits
+  python -m snnlab method=stbp data=mnist model.hidden=[400] method.surrogate=triangle seed=1
+  python -m snnlab -m method=stbp data=digits seed=0,1,2
+  python -m snnlab method=stbp data=mnist dry_run=true      shapes, parameters, memory, time; then stop
+
+choices
+{choices}
+keys
+  seed=0  resume=never|auto|RUN  debug=true (tracebacks)  dry_run=true
+  trainer.max_epochs=5 (every Lightning Trainer argument)  method.KEY=  model.KEY=  data.KEY=  encoder.KEY=
+  --cfg               print the composed config and stop
+  --config-dir DIR    one more folder of configs, for methods and data of your own
+
+other commands (each with --help)
+  python -m snnlab.data list | prepare NAME | show NAME
+  python -m snnlab.evaluate RUN [KEY=VALUE ...]
+
+environment: SNNLAB_DATA (data root, default ./data), SNNLAB_CACHE (default: the user's cache folder)
+exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of ``python -m snnlab`` and of the console script ``snnlab``; ends the process with its exit code."""
+    sys.exit(command(list(sys.argv[1:] if argv is None else argv)))
+
+
+def command(arguments: list[str]) -> int:
+    """Run one command line and return its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    from snnlab.errors import InputError, RunFailure
+
+    debug = any(a.replace("'", "").lower() in ("debug=true", "++debug=true") for a in arguments)
+    try:
+        flags, overrides, config_dir = split_arguments(arguments)
+        if "help" in flags:
+            print(HELP.format(choices=choices_text(config_dir)), end="")
+            return 0
+        if "cfg" in flags:
+            from omegaconf import OmegaConf
+
+            from snnlab.composition import compose
+
+            print(OmegaConf.to_yaml(compose(overrides, config_dir).config), end="")
+            return 0
+        if "multirun" in flags:
+            return sweep(overrides, config_dir)
+        return single(overrides, config_dir)
+    except InputError as error:
+        if debug:
+            raise
+        print(f"snnlab: {error}", file=sys.stderr)
+        return 2
+    except RunFailure as error:
+        if debug:
+            raise
+        print(f"snnlab: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if debug or error.errno != 28:
+            raise
+        print(f"snnlab: disk full while writing {error.filename or 'a file'}; free some space and run again", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("snnlab: interrupted; go on with the same command and resume=auto", file=sys.stderr)
+        return 130
+
+
+def split_arguments(arguments: list[str]) -> tuple[set[str], list[str], Path | None]:
+    """Tell flags from overrides.
+
+    Raises:
+        InputError: for a flag that does not exist, or a --config-dir that is no folder.
+    """
+    from snnlab.errors import InputError, nearest
+
+    known = {"-h": "help", "--help": "help", "-m": "multirun", "--multirun": "multirun", "--cfg": "cfg", "-c": "cfg"}
+    flags: set[str] = set()
+    overrides: list[str] = []
+    config_dir: Path | None = None
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in known:
+            flags.add(known[argument])
+        elif argument in ("--config-dir", "-cd") or argument.startswith("--config-dir="):
+            value = argument.partition("=")[2] or next(rest, "")
+            config_dir = Path(value).expanduser()
+            if not value or not config_dir.is_dir():
+                raise InputError(f"--config-dir {value}: there is no such folder; give the one that holds method/, data/, ...")
+        elif argument.startswith("-"):
+            raise InputError(f"{argument}: there is no such flag; nearest: {nearest(argument, [*known, '--config-dir'])}")
+        else:
+            overrides.append(argument)
+    return flags, overrides, config_dir
+
+
+def choices_text(config_dir: Path | None) -> str:
+    """The groups of the config and what may be chosen in each, one line a group."""
+    from snnlab.composition import GROUPS, conf_dir
+
+    lines = []
+    for group in GROUPS:
+        folders = [conf_dir() / group] + ([config_dir / group] if config_dir else [])
+        names = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+        if names:
+            lines.append(f"  {group + '=':12}{' '.join(names)}")
+    return "\n".join(lines) + "\n"
+
+
+def single(overrides: list[str], config_dir: Path | None) -> int:
+    """One run: sweeps are refused, the composed config is run, the figures and numbers are named."""
+    from snnlab.composition import compose
+    from snnlab.errors import InputError
+
+    composition = compose(overrides, config_dir)
+    set_up_logging()
+    from snnlab import experiment
+
+    if composition.config.dry_run:
+        from snnlab.dry_run import dry_run
+
+        print(dry_run(composition))
+        return 0
+    if not isinstance(composition.config.seed, int):
+        raise InputError(f"seed = {composition.config.seed!r} must be a whole number")
+    report(experiment.run(composition))
+    return 0
+
+
+def sweep(overrides: list[str], config_dir: Path | None) -> int:
+    """Every combination of a multirun, through Hydra's launcher; all of them are checked before the first one starts."""
+    from snnlab.composition import compose, conf_dir, expand_sweeps
+    from snnlab.errors import InputError
+
+    own = [o for o in overrides if not o.lstrip("+").startswith("hydra")]
+    jobs = expand_sweeps(own)
+    from snnlab import experiment
+
+    set_up_logging()
+    for job in jobs:
+        experiment.build(compose(job, config_dir).config)
+    name = "sweep-" + hashlib.sha256("\n".join(sorted(own)).encode()).hexdigest()[:10]
+    print(f"{name}: {len(jobs)} runs", flush=True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    import hydra
+
+    outer = sys.argv
+    flags = ["--config-dir", str(config_dir.resolve())] if config_dir else []
+    sys.argv = [outer[0], "-m", *flags, f"hydra.sweep.dir=${{paths.output}}/{name}", *overrides]
+    try:
+        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_sweep_job)()
+    except hydra.errors.HydraException as error:
+        raise InputError(f"sweep: {str(error).strip().splitlines()[0]}") from error
+    finally:
+        sys.argv = outer
+    return 0
+
+
+def _sweep_job(config: object) -> None:
+    """One job of a sweep. Hydra's own composition knows no recipes, so the job is composed anew from its overrides."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from snnlab import experiment
+
+    set_up_logging()
+    hydra_config = HydraConfig.get()
+    composition = experiment.compose(list(hydra_config.overrides.task))
+    report(experiment.run(composition, sweep=Path(hydra_config.sweep.dir).name))
+
+
+def set_up_logging() -> None:
+    """One line per message on stdout: ``snnlab: ...``."""
+    import logging
+
+    logger = logging.getLogger("snnlab")
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+    logger.setLevel(logging.INFO)
+
+
+def report(result: Result) -> None:
+    """Print the test's numbers and where the record and the figures lie."""
+    print_metrics(result.metrics["test"])
+    print(f"record   {result.folder / 'run.json'}")
+    for path in result.figures:
+        print(f"figure   {path}")
+
+
+def print_metrics(metrics: dict[str, Any]) -> None:
+    """Print test metrics, one a line."""
+    for key, value in _flat(metrics):
+        print(f"test     {key:32} {value:.4f}" if abs(value) < 1000 else f"test     {key:32} {value:,.0f}")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    rows: list[tuple[str, float]] = []
+    for key, value in tree.items():
+        rows += _flat(value, f"{prefix}{key}/") if isinstance(value, dict) else [(f"{prefix}{key}", float(value))]
+    return rows
+
+
+if __name__ == "__main__":
+    main()
