@@ -90,7 +90,7 @@ def build(config: DictConfig) -> Parts:
     schema.check_arguments("trainer", plain["trainer"], L.Trainer)
     L.seed_everything(plain["seed"], verbose=False)
     data = instantiate_part("data", plain["data"])
-    encoder = None if plain["encoder"] is None else instantiate_part("encoder", plain["encoder"])
+    encoder = instantiate_part("encoder", plain["encoder"]) if "_target_" in plain["encoder"] else None
     model = instantiate_part("model", plain["model"])
     initializer = instantiate_part("init", plain["init"])
     method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)

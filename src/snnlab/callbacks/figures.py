@@ -114,6 +114,7 @@ def show_frame(axis: Any, frame: Tensor) -> None:
     """One picture: grey or RGB images, or ON (first colour) against OFF events."""
     picture = frame.float().cpu().numpy()
     axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
     if picture.shape[0] == 2:
         limit = max(float(np.abs(picture[1] - picture[0]).max()), 1e-6)
         axis.imshow(picture[1] - picture[0], cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
@@ -134,14 +135,14 @@ def spikes_figure(states: dict[str, Any], method: Method) -> Any:
     for axis, name in zip(axes[:, 0], layers, strict=True):
         spikes = states[name][0][:, 0].flatten(1)  # [T, N]
         times, units = spikes.nonzero(as_tuple=True)
-        axis.scatter(times.cpu(), units.cpu(), s=2, marker="|", color=INK, linewidths=0.8)
+        axis.scatter(times.cpu(), units.cpu(), s=max(3, min(60, 900 / spikes.shape[1])), marker="|", color=INK, linewidths=0.9)
         axis.set(ylabel="unit", title=f"{name}: {spikes.mean():.3f} spikes per neuron and step", xlim=(-0.5, len(spikes) - 0.5))
     axes[-1, 0].set_xlabel("time step")
     return figure
 
 
 def membranes_figure(states: dict[str, Any]) -> Any:
-    """Membrane potentials after the reset of the four most active units of every layer that has one."""
+    """Membrane potentials after the reset of four units of middling activity in every layer that has one."""
     import matplotlib.pyplot as plt
 
     layers = {name: (spikes, state) for name, (spikes, state) in states.items() if hasattr(state, "v") or hasattr(state, "u")}
@@ -150,7 +151,9 @@ def membranes_figure(states: dict[str, Any]) -> Any:
     figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.6 * len(layers) + 0.4), sharex=True, squeeze=False)
     for axis, (name, (spikes, state)) in zip(axes[:, 0], layers.items(), strict=True):
         v = (state.v if hasattr(state, "v") else state.u)[:, 0].flatten(1)  # [T, N]
-        busy = spikes[:, 0].flatten(1).sum(0).topk(min(4, v.shape[1])).indices
+        counts = spikes[:, 0].flatten(1).sum(0)
+        typical = counts[counts > 0].mean() if bool((counts > 0).any()) else 0.0
+        busy = (counts - typical).abs().argsort(stable=True)[:4]
         axis.plot(v[:, busy].cpu(), linewidth=1, drawstyle="steps-mid")
         axis.set(ylabel="v", title=f"{name}: units {', '.join(str(int(i)) for i in busy)}")
     axes[-1, 0].set_xlabel("time step")
@@ -171,6 +174,7 @@ def curves_figure(rows: list[dict[str, float]]) -> Any:
             if points:
                 axis.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=2.5, linewidth=1, label=split)
         axis.set(xlabel="epoch", title=name.replace("_", " "))
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0][0].legend(frameon=False)
     return figure
 

@@ -26,6 +26,7 @@ RECORD = np.dtype([("address", ">u4"), ("time", ">u4")])
 
 class AedatRecording(NamedTuple):
     events: Events  # in the order of the file; t is int64 microseconds, unwrapped
+    header: str
     notes: list[str]  # what had to be mended, e.g. a partial record at the end
 
 
@@ -71,7 +72,8 @@ def parse_aedat(content: bytes, path: Path) -> AedatRecording:
         (address & 1).astype(np.uint8),
     )
     pixels = (address & 0x8000) == 0
-    return AedatRecording(events if pixels.all() else events.select(pixels), notes)
+    events = events if pixels.all() else events.select(pixels)
+    return AedatRecording(events, content[:start].decode("latin-1"), notes)
 
 
 def read_aedat(path: Path) -> AedatRecording:

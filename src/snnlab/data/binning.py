@@ -72,7 +72,7 @@ class Binning:
         return 2 if self.polarity == "channels" else 1, -(-height // self.downsample), -(-width // self.downsample)
 
     def __call__(self, recordings: Recordings) -> Tensor:
-        frames = np.zeros((self.time_steps, len(recordings), *self.frame_shape), np.float32)
+        frames = np.empty((self.time_steps, len(recordings), *self.frame_shape), np.float32)  # the kernel writes all of it
         left, top, width, height = self.window
         _scatter()(
             *recordings.events,
@@ -96,16 +96,16 @@ def _scatter() -> Any:
 
     @numba.njit(cache=True, nogil=True)
     def scatter(x, y, t, p, offsets, frames, window_us, left, top, width, height, factor, occupancy):  # type: ignore[no-untyped-def]
-        steps, _, polarities, _, _ = frames.shape
-        for sample in range(len(offsets) - 1):
+        steps, samples, polarities, rows, columns = frames.shape
+        flat = frames.reshape(steps, samples, polarities * rows * columns)
+        scratch = np.zeros(flat.shape[2], np.float32)  # the frame being filled: it stays in the processor's cache
+        for sample in range(samples):
             start, stop = offsets[sample], offsets[sample + 1]
-            if start == stop:
-                continue
             first, scale, span = np.int64(0), np.int64(1), window_us
-            if window_us == 0:
+            if window_us == 0 and stop > start:
                 first, scale, span = np.int64(t[start]), np.int64(steps), np.int64(t[stop - 1]) - np.int64(t[start]) + 1
             # Events come in order of time: the step advances at its end, which spares a division for each event.
-            step, step_end = np.int64(0), span
+            filling, step, step_end = np.int64(0), np.int64(0), span
             for i in range(start, stop):
                 now = (np.int64(t[i]) - first) * scale
                 if now < 0:
@@ -119,11 +119,23 @@ def _scatter() -> Any:
                 if factor > 1:
                     column //= factor
                     row //= factor
-                polarity = np.int64(p[i]) if polarities == 2 else 0
-                if occupancy:
-                    frames[step, sample, polarity, row, column] = 1
-                else:
-                    frames[step, sample, polarity, row, column] += 1
+                place = row * columns + column
+                if polarities == 2:
+                    place += np.int64(p[i]) * rows * columns
+                while filling < step:
+                    for k in range(len(scratch)):
+                        flat[filling, sample, k] = scratch[k]
+                        scratch[k] = 0
+                    filling += 1
+                if step == filling:
+                    scratch[place] = 1 if occupancy else scratch[place] + 1
+                else:  # an event out of order: its frame is written already
+                    flat[step, sample, place] = 1 if occupancy else flat[step, sample, place] + 1
+            while filling < steps:
+                for k in range(len(scratch)):
+                    flat[filling, sample, k] = scratch[k]
+                    scratch[k] = 0
+                filling += 1
 
     return scatter
 

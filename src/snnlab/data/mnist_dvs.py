@@ -43,10 +43,11 @@ log = logging.getLogger(__name__)
 
 FOLDERS = ("mnist_dvs", "MNIST_DVS", "MNIST-DVS")
 FILE = re.compile(r"mnist_(\d)_scale0?4_(\d{4})\.aedat")
+FILMED = "simulated by snnlab's camera model"  # header of exported films; they stay simulated when read again
 DURATION_US = 2_000_000  # of each recording, its first two seconds are used
 TRAIN_NUMBERS = 900  # of each digit's 1,000 recordings, those numbered 0001 to 0900 are for training
 WHERE = (
-    "recordings: the MNIST-DVS page of the Instituto de Microelectronica de Sevilla (Serrano-Gotarredona and "
+    "the MNIST-DVS page of the Instituto de Microelectronica de Sevilla (Serrano-Gotarredona and "
     "Linares-Barranco 2015, doi 10.3389/fnins.2015.00481)"
 )
 
@@ -118,7 +119,8 @@ class MNISTDVS(DataModule):
         )
         self.augmentation = EventAugmentation(SIDE, SIDE, flip, shift, jitter_us, drop)
 
-        self.folder = next((self.root / name for name in FOLDERS if (self.root / name).is_dir()), None)
+        folders = [self.root / name for name in FOLDERS]
+        self.folder = next((f for f in folders if any(FILE.fullmatch(p.name) for p in f.rglob("*.aedat"))), None)
         self.images: Literal["mnist", "digits"] = "mnist" if MNIST.find(self.root) else "digits"
         self.recorded = source == "recorded" or (source == "auto" and self.folder is not None)
         bundled = not self.recorded and self.images == "digits"
@@ -192,11 +194,12 @@ class MNISTDVS(DataModule):
             (torch.from_numpy(test_images.copy()).float() / white, test_which),
         )
         name = "MNIST" if self.images == "mnist" else "the digits bundled with scikit-learn"
-        better = "for recordings put them under " if self.images == "mnist" else "for MNIST films: python -m snnlab.data prepare mnist; for recordings put them under "
+        better = "" if self.images == "mnist" else "for films of MNIST: python -m snnlab.data prepare mnist; "
         log.warning(
-            "data.mnist_dvs: simulated: filming %s by the camera model (train %d, val %d, test %d); %s%s (%s)",
-            name, self.train_films - self.val_films, self.val_films, self.test_films, better, self.root / FOLDERS[0], WHERE,
-        )  # fmt: skip
+            "data.mnist_dvs: simulated: films of %s by the camera model, train %d, val %d, test %d; %s"
+            "for recordings put those of doi 10.3389/fnins.2015.00481 under %s",
+            *(name, *self.spec.sizes.values(), better, self.root / FOLDERS[0]),
+        )
         checked = None if altered else f"its images against a known content hash (SHA-256 {image_hash[:12]}...)"
         settings = ", ".join(f"{key} {value:g}" for key, value in asdict(self.camera).items())
         return Splits(*pool, test), Provenance(
@@ -228,8 +231,8 @@ class MNISTDVS(DataModule):
         folder = self.folder
         if folder is None:
             raise InputError(
-                f"data.mnist_dvs: no recordings under {self.root / FOLDERS[0]}; put <digit>/scale4/mnist_<d>_scale04_<nnnn>.aedat "
-                f"there ({WHERE}), or data.source=simulated films digits instead"
+                f"data.mnist_dvs: no recordings mnist_<d>_scale04_<nnnn>.aedat under {self.root / FOLDERS[0]}; put the folders "
+                f"<digit>/scale4 of {WHERE} there, or data.source=simulated films digits instead"
             )
         found = sorted(
             (int(match[2]), int(match[1]), path)
@@ -242,7 +245,7 @@ class MNISTDVS(DataModule):
             raise InputError(
                 f"data.mnist_dvs: {folder} holds {len(train)} training and {len(test)} test recordings named "
                 f"mnist_<d>_scale04_<nnnn>.aedat; needed are more than val_films = {self.val_films} numbered 0001 to 0900 "
-                f"and at least 1 numbered 0901 to 1000 ({WHERE})"
+                f"and at least 1 numbered 0901 to 1000, from {WHERE}"
             )
         digest, notes = hashlib.sha256(), list[str]()
         train_events = self._read(train, digest.update, notes)
@@ -253,8 +256,9 @@ class MNISTDVS(DataModule):
         log.warning("data.mnist_dvs: recordings in %s (train %d, val %d, test %d)", folder, *sizes.values())
         for note in notes[:3]:
             log.warning("data.mnist_dvs: %s", note)
+        simulated = any(FILMED in note for note in notes)
         return splits, Provenance(
-            source="original",
+            source="simulated" if simulated else "original",
             hash=digest.hexdigest(),
             sizes=sizes,
             subset=len(train) < 9000 or len(test) < 1000,
@@ -275,13 +279,15 @@ class MNISTDVS(DataModule):
             hashed(content)
             recording = aedat.parse_aedat(content, path)
             notes += recording.notes
+            if FILMED in recording.header and not any(FILMED in note for note in notes):
+                notes.append(f"{path.name} says in its header: {FILMED}")
             parts.append(crop(recording.events))
         return Recordings.pack(parts)
 
 
 def crop(events: Events) -> Events:
     """Return the first 2 s of the window 48 <= x, y <= 73, moved to 0, sorted by time, as uint8 and uint32."""
-    t = events.t - events.t.min(initial=0) if len(events.t) == 0 else events.t - events.t.min()
+    t = events.t - (events.t.min() if len(events.t) else 0)
     inside = (events.x >= CORNER) & (events.x < CORNER + SIDE) & (events.y >= CORNER) & (events.y < CORNER + SIDE)
     kept = Events(events.x, events.y, t, events.p).select(inside & (t < DURATION_US))
     kept = kept.select(np.argsort(kept.t, kind="stable"))
@@ -311,7 +317,7 @@ def export_aedat(data: MNISTDVS, folder: Path) -> int:
             events = dataset.recordings[i]
             name = f"mnist_{label}_scale04_{number[label]:04d}.aedat"
             moved = Events(events.x + np.uint8(CORNER), events.y + np.uint8(CORNER), events.t, events.p)
-            aedat.write_aedat(folder / str(label) / "scale4" / name, moved, ("simulated by snnlab's camera model",))
+            aedat.write_aedat(folder / str(label) / "scale4" / name, moved, (FILMED,))
             number[label] += 1
             written += 1
     return written

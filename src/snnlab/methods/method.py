@@ -59,7 +59,7 @@ class Method(L.LightningModule):
         if data.kind != "image" and encoder is not None:
             raise InputError(
                 f"encoder={type(encoder).__name__.lower()} encodes still images, and data={data.name} has a time axis "
-                "of its own; use encoder=null"
+                "of its own; use encoder=none"
             )
         self.data, self.encoder = data, encoder
         self.make_optimizer, self.make_scheduler = optimizer, scheduler

@@ -18,12 +18,11 @@ def make_wandb_logger(config: dict[str, Any], record: RunRecord, sweep: str | No
         return None
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_CONSOLE", "off")
-    import wandb
     from lightning.pytorch.loggers import WandbLogger
 
     mode = config["logger"]["mode"]
     if mode == "auto":
-        mode = "online" if wandb.login(prompt=False) else "offline"
+        mode = "online" if logged_in() else "offline"
     content = record.content
     tags = [str(content[group]) for group in ("method", "data", "hardware")] + flags_of(content["provenance"])
     try:
@@ -31,7 +30,7 @@ def make_wandb_logger(config: dict[str, Any], record: RunRecord, sweep: str | No
             name=record.folder.name,
             save_dir=str(record.folder),
             project=config["logger"]["project"],
-            offline=mode == "offline",
+            mode=mode,
             group=config["logger"]["group"] or sweep,
             tags=tags,
             config={"config": config, "provenance": content["provenance"], "git": content["git"]},
@@ -41,6 +40,16 @@ def make_wandb_logger(config: dict[str, Any], record: RunRecord, sweep: str | No
         log.warning("W&B could not start (%s); run.json and metrics.csv hold the record", str(error).split("\n")[0])
         return None
     return logger
+
+
+def logged_in() -> bool:
+    """Whether W&B has a key, found without asking anyone."""
+    import wandb
+
+    try:
+        return bool(wandb.login(prompt=False))
+    except wandb.errors.UsageError:  # no key, and no terminal to ask for one
+        return False
 
 
 def finish_wandb(logger: Any, record: RunRecord, pictures: list[Path]) -> None:

@@ -206,7 +206,8 @@ class VDIB(Method):
         sizes = [tuple(hidden[name].shape[2:]) for name in self.hidden_neurons]
         self.hidden_credit = HiddenCredit(feedback, sizes, n_out, data.classes)
         self.ema_baseline = criterion.EMABaseline(ema_factor)
-        self.signal_memory, self.signal = signal_memory, torch.zeros(())
+        self.signal_memory = signal_memory
+        self.signal: Tensor | None = None  # ell, as its average remembers it
         self.__dict__["judge"] = None  # a helper, not a part: outside parameters and checkpoints
         if shape is not None:
             self.class_signals: Tensor  # prototypes, or with same_image the mean training image of each class
@@ -374,9 +375,10 @@ class VDIB(Method):
             credit, feedback = torch.autograd.grad(log_p, [leaf, self.readout.feedback])
             scores = self.encoder_gradients(encoding, potential, credit, feedback, one)
             ell = self.learning_signal(outcome).mean()
-            self.signal = self.signal_memory * self.signal.to(ell) + (1 - self.signal_memory) * ell
-            baselines = self.ema_baseline(scores, self.signal)
-            updates = [(self.signal - b) * score / size for b, score in zip(baselines, scores, strict=True)]
+            ell = ell if self.signal is None else self.signal_memory * self.signal + (1 - self.signal_memory) * ell
+            self.signal = ell
+            baselines = self.ema_baseline(scores, ell)
+            updates = [(ell - b) * score / size for b, score in zip(baselines, scores, strict=True)]
             total = updates if not total else [a + b for a, b in zip(total, updates, strict=True)]
             outcomes.append(outcome)
         joined = Outcome(*[torch.cat(parts, dim) for parts, dim in zip(zip(*outcomes, strict=True), (2, 2, -2, -1), strict=True)])
@@ -445,6 +447,14 @@ class VDIB(Method):
     def on_train_epoch_end(self) -> None:
         if self.make_scheduler is not None:
             self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["vdib"] = {"signal": self.signal, "squares": self.ema_baseline.squares, "weighted": self.ema_baseline.weighted}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint["vdib"]
+        self.signal, self.ema_baseline.squares, self.ema_baseline.weighted = (kept[k] for k in ("signal", "squares", "weighted"))
 
     def outcome(self, potential: Tensor, batch: Batch, samples: int) -> Outcome:
         """Sample K spike trains from the potential, decode them (y detached) and score the decoder."""

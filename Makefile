@@ -1,0 +1,36 @@
+# The two commands to know: make run, make test. Everything else: make help.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready ## make the environment (VENV=.venv) with the pinned versions of constraints.txt
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,parallel]"
+	@touch $@
+
+run: setup ## train the default: the VDIB autoencoder on event data (ARGS="method=stbp data=digits" for another run)
+	$(BIN)/python -m snnlab $(ARGS)
+
+test: setup ## run the test suite
+	$(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+lint: setup ## ruff, format check, mypy
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+
+format: setup ## let ruff mend what it can
+	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests
+
+clean: ## remove the environment and caches; results and outputs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist

@@ -1,0 +1,156 @@
+"""STBP against its card: the recursion, the hand-worked example, the spatial baseline, finite differences."""
+
+import pytest
+import torch
+from torch import nn
+
+from snnlab.data.datamodule import DataSpec
+from snnlab.methods.stbp import STBP
+from snnlab.models.mlp import MLP
+from snnlab.neurons.lif import LIF
+from snnlab.neurons.surrogate import CURVES, make_surrogate
+
+SPEC = DataSpec("vectors", "event", (3,), 2, time_steps=5)
+
+
+def make(hidden, spec=SPEC, **options):
+    torch.manual_seed(1)
+    method = STBP(MLP(hidden), spec, None, torch.optim.Adam, **options)
+    return method.double()
+
+
+def one_synapse(weight, **options):
+    method = make([], DataSpec("one", "event", (1,), 1, time_steps=2), bias=False, **options)
+    nn.init.constant_(method.network.layers["readout_weight"].weight, weight)
+    return method
+
+
+@pytest.mark.parametrize(
+    ("weight", "target", "detach", "expected"),
+    [(0.6, 0, False, 1.88), (0.6, 0, True, 2.00), (0.4, 1, False, -2.12), (0.4, 1, True, -2.20)],
+)
+def test_scalar_example_of_the_card(weight, target, detach, expected):
+    method = one_synapse(weight, detach_reset=detach)
+    rate = method.scores(torch.ones(2, 1, 1, dtype=torch.float64))
+    ((rate - target) ** 2).sum().backward()
+    assert method.network.layers["readout_weight"].weight.grad.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_autograd_equals_the_recursion_of_the_card():
+    method = make([4], bias=False)
+    layers = method.network.layers
+    frames = (torch.rand(5, 2, 3) < 0.7).double()
+    labels = torch.tensor([0, 1])
+    method.loss(method.scores(frames), labels).backward()
+
+    W1, W2 = (layers[name].weight.detach() for name in ("weight1", "readout_weight"))
+    decay, threshold, T = 0.2, 0.5, len(frames)
+    u, o = [], []  # per layer [T, B, N]
+    below = frames
+    for W in (W1, W2):
+        v, s, us, os = torch.zeros(2, len(W)), torch.zeros(2, len(W)), [], []
+        for x in below:
+            v = decay * v * (1 - s) + x @ W.T
+            s = (v > threshold).double()
+            us.append(v)
+            os.append(s)
+        u.append(torch.stack(us).double())
+        o.append(torch.stack(os))
+        below = o[-1]
+
+    def h(x):
+        return ((x - threshold).abs() < 0.5).double()
+
+    rate = o[1].mean(0)
+    direct = 2 * (rate - nn.functional.one_hot(labels, 2)) / rate.numel() / T  # dL/do[t] of the last layer
+    grads, error_above = [], None
+    for layer in (1, 0):
+        eps = torch.zeros_like(u[layer][0])
+        errors = []
+        for t in reversed(range(T)):
+            delta = direct if layer == 1 else error_above[t] @ W2
+            delta = delta + eps * u[layer][t] * -decay if t < T - 1 else delta
+            eps = delta * h(u[layer][t]) + (eps * decay * (1 - o[layer][t]) if t < T - 1 else 0)
+            errors.append(eps)
+        errors = torch.stack(errors[::-1])
+        source = o[0] if layer == 1 else frames
+        grads.append(torch.einsum("tbo,tbi->oi", errors, source))
+        error_above = errors
+    torch.testing.assert_close(layers["readout_weight"].weight.grad, grads[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(layers["weight1"].weight.grad, grads[1], atol=1e-6, rtol=0)
+
+
+def gradients(method, frames, labels):
+    method.zero_grad()
+    method.loss(method.scores(frames), labels).backward()
+    return [p.grad.clone() for p in method.network.parameters()]
+
+
+@pytest.mark.parametrize(("steps", "decay"), [(1, 0.2), (5, 0.0)])
+def test_sdbp_equals_stbp_where_there_is_no_path_in_time(steps, decay):
+    frames, labels = (torch.rand(steps, 6, 3) < 0.7).double(), torch.randint(0, 2, (6,))
+    full = gradients(make([4], decay=decay), frames, labels)
+    spatial = gradients(make([4], decay=decay, gradient="sdbp"), frames, labels)
+    assert sum(g.abs().sum() for g in full) > 0
+    for a, b in zip(full, spatial, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
+
+
+def test_sdbp_differs_from_stbp_in_time():
+    frames, labels = (torch.rand(5, 6, 3) < 0.7).double(), torch.randint(0, 2, (6,))
+    full, spatial = (gradients(make([4], gradient=g), frames, labels) for g in ("stbp", "sdbp"))
+    assert any((a - b).abs().max() > 1e-6 for a, b in zip(full, spatial, strict=True))
+
+
+def test_one_step_equals_a_feed_forward_net_with_the_curve_as_derivative():
+    method = make([4])
+    frames = torch.rand(1, 6, 3, dtype=torch.float64)
+    labels = torch.randint(0, 2, (6,))
+    got = gradients(method, frames, labels)
+    spike, x = make_surrogate("rectangle", strict=True), frames[0]
+    for name in ("weight1", "readout_weight"):
+        layer = method.network.layers[name]
+        x = spike(nn.functional.linear(x, layer.weight, layer.bias) - 0.5)
+    method.zero_grad()
+    method.loss(x, labels).backward()
+    for a, p in zip(got, method.network.parameters(), strict=True):
+        torch.testing.assert_close(a, p.grad, atol=1e-12, rtol=0)
+
+
+class Smooth(nn.Module):
+    """The curve's antiderivative in place of the step: a network that finite differences can check."""
+
+    def __init__(self, curve):
+        super().__init__()
+        self.curve = curve
+
+    def forward(self, x):
+        return self.curve.antiderivative(x)
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_smooth_network_equals_central_differences(curve):
+    method = make([4], surrogate=curve)
+    for neuron in method.network.neurons().values():
+        assert isinstance(neuron, LIF)
+        neuron.spike = Smooth(neuron.spike)
+    frames, labels = torch.rand(4, 3, 3, dtype=torch.float64), torch.tensor([0, 1, 1])
+    grads = gradients(method, frames, labels)
+    with torch.no_grad():
+        for parameter, grad in zip(method.network.parameters(), grads, strict=True):
+            flat, step = parameter.view(-1), 1e-6
+            for i in range(0, flat.numel(), 3):
+                value = flat[i].item()
+                flat[i] = value + step
+                above = method.loss(method.scores(frames), labels)
+                flat[i] = value - step
+                below = method.loss(method.scores(frames), labels)
+                flat[i] = value
+                assert ((above - below) / (2 * step)).item() == pytest.approx(grad.view(-1)[i].item(), abs=2e-6)
+
+
+def test_plif_neuron_and_every_reset_compose():
+    for neuron in ("lif", "plif"):
+        for reset in ("soft", "hard", "none"):
+            method = make([4], neuron=neuron, reset=reset)
+            assert method.scores(torch.rand(5, 2, 3, dtype=torch.float64)).shape == (2, 2)
