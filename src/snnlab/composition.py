@@ -80,10 +80,9 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     """
     overrides = list(overrides)
     with _hydra(config_dir):
-        first = _compose(overrides)
-        choices = _choices(first)
-        recipe = _recipe(first, choices, overrides)
-        config = _compose(recipe + overrides) if recipe else first
+        first = _compose([override for override in overrides if _key(override) in GROUPS])
+        recipe = _recipe(first, _choices(first), overrides)
+        config = _compose(recipe + overrides)
         choices = _choices(config)
     OmegaConf.set_struct(config, False)
     config.pop("hydra")

@@ -42,7 +42,7 @@ def toy_batch(size: int = 4) -> Batch:
 
 
 def trainer(**kwargs: Any) -> L.Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     return L.Trainer(accelerator="cpu", **(quiet | {"max_epochs": 1, "num_sanity_val_steps": 0} | kwargs))
 
 
@@ -138,7 +138,8 @@ def test_true_feedback_is_the_gradient_through_the_readout() -> None:
     grads = method.encoder_gradients(encoding, potential, credit, torch.zeros(5, 1), toy_batch())
     hidden = method.network.layers["hidden1"]
     currents = torch.nn.functional.linear(frames.flatten(2), method.network.layers["weight1"].weight)
-    expected = torch.autograd.grad((method.readout.potential(hidden(currents)) * credit).sum(), method.hidden_parameters())
+    total = (method.readout.potential(hidden(currents)) * credit).sum()
+    expected = torch.autograd.grad(total, method.hidden_parameters())
     for one, other in zip(grads[-2:], expected, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -314,7 +315,7 @@ TASK = DataSpec("blobs", "task", (20,), classes=210, time_steps=100)
         (SPEC, {"decoder_gigabytes": 1e-6}, "method.decoder=logistic over 6 steps of 5 neurons to 16 outputs needs"),
         (EVENTS, {"decoder": "mlp", "n_out": 5000}, "use method.decoder=logistic or cnn"),
         (EVENTS, {"target": "same_image"}, "which data=films does not have; use method.target=prototype"),
-        (TASK, {"target": "prototype"}, "data=blobs is a task: use target=null"),
+        (TASK, {"target": "prototype"}, "data=blobs is a task: use method.target=null"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(spec: DataSpec, options: dict[str, Any], message: str) -> None:
@@ -334,5 +335,5 @@ def test_events_take_prototypes_and_images_themselves() -> None:
 def test_a_diverged_run_fails_in_words() -> None:
     method = make()
     method.decoder[1].weight.data.fill_(float("nan"))
-    with pytest.raises(RunFailure, match="training diverged; lower the lr"):
+    with pytest.raises(RunFailure, match="training diverged; lower method"):
         method.outcome(torch.randn(6, 4, 5), toy_batch(), 3)

@@ -61,7 +61,8 @@ def test_one_neuron_one_step() -> None:
 
     # the optimal baseline: E[score^2 ell] / E[score^2], what the average of the authors converges to
     squares = {value: (value - p.item()) ** 2 * (p if value else 1 - p).item() for value in losses}
-    ell = {v: loss + beta * criterion.log_ratio(u, torch.tensor(v).double(), prior).item() for v, loss in losses.items()}
+    ratio = {v: criterion.log_ratio(u, torch.tensor(v).double(), prior).item() for v in losses}
+    ell = {v: loss + beta * ratio[v] for v, loss in losses.items()}
     optimum = sum(squares[v] * ell[v] for v in losses) / sum(squares.values())
     assert optimum == pytest.approx(1.385732, abs=1e-6)
     torch.manual_seed(0)

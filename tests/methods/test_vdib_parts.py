@@ -40,7 +40,7 @@ def test_windows_end_at_their_step() -> None:
 def test_the_papers_mlp_on_mnist_dvs_is_refused() -> None:
     assert decoders.memory_bytes("mlp", 200, 256, 784) == pytest.approx(16 * 1.33e9, rel=0.01)
     assert decoders.memory_bytes("mlp", 80, 256, 784) == pytest.approx(16 * 218e6, rel=0.01)
-    with pytest.raises(InputError, match=r"decoder=mlp over 200 steps of 256 neurons.* needs 21\.\d GB.*the limit is 8\.0 GB"):
+    with pytest.raises(InputError, match=r"over 200 steps of 256 neurons.* needs 21\.\d GB.*the limit is 8\.0 GB"):
         decoders.check_memory("mlp", 200, 256, 784, None, 8_000_000_000)
 
 

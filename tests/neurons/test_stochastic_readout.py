@@ -50,7 +50,7 @@ def test_potential_and_feedback_are_equation_1(readout: StochasticReadout, input
         torch.testing.assert_close(u, brute_force(readout, inputs, y), atol=1e-12, rtol=1e-12)
 
 
-def test_step_loop_equals_forward_with_the_same_random_numbers(readout: StochasticReadout, inputs: torch.Tensor) -> None:
+def test_step_loop_equals_forward_for_the_same_seed(readout: StochasticReadout, inputs: torch.Tensor) -> None:
     torch.manual_seed(2)
     y = readout(inputs)
     torch.manual_seed(2)

@@ -32,10 +32,11 @@ class History(L.Callback):
         self.samples += batch.labels.shape[-1]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        logged = {key: float(value) for key, value in sorted(trainer.callback_metrics.items()) if "/" in key}
+        if not logged:  # a resume first ends the epoch whose checkpoint it took up, which is in metrics.csv already
+            return
         del self.rows[trainer.current_epoch :]
-        row: dict[str, float] = {"epoch": trainer.current_epoch}
-        row |= {key: float(value) for key, value in sorted(trainer.callback_metrics.items()) if "/" in key}
-        self.rows.append(row)
+        self.rows.append({"epoch": trainer.current_epoch, **logged})
         columns = sorted({key for row in self.rows for key in row} - {"epoch"})
         text = io.StringIO()
         writer = csv.DictWriter(text, ["epoch", *columns])

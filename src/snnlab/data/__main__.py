@@ -47,7 +47,9 @@ def folders() -> tuple[Path, Path]:
     """Return the data root and the cache."""
     from platformdirs import user_cache_path
 
-    return Path(os.environ.get("SNNLAB_DATA") or "data"), Path(os.environ.get("SNNLAB_CACHE") or user_cache_path("snnlab"))
+    return Path(os.environ.get("SNNLAB_DATA") or "data"), Path(
+        os.environ.get("SNNLAB_CACHE") or user_cache_path("snnlab")
+    )
 
 
 def build(name: str, overrides: Sequence[str] = ()) -> DataModule:
@@ -64,7 +66,9 @@ def build(name: str, overrides: Sequence[str] = ()) -> DataModule:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or key not in hints:
-            raise InputError(f"data.{name}: {override!r} is no key=value of this data set; nearest keys: {nearest(key, hints)}")
+            raise InputError(
+                f"data.{name}: {override!r} is no key=value of this data set; nearest keys: {nearest(key, hints)}"
+            )
         values[key] = parse(f"data.{name}: {key}", text, hints[key])
     return cls(**values)
 
@@ -95,14 +99,16 @@ def availability(data: DataModule) -> str:
     if isinstance(data, IDXImages | CIFAR10):
         return "found" if data.find(data.root) else "downloadable"
     if isinstance(data, MNISTDVS):
-        return "recorded, found" if data.recorded else f"simulated from {data.images}"
+        return "recorded, found" if data.recorded else f"simulated from {data.image_source}"
     if isinstance(data, NMNIST):
         return "recorded, found" if data.spec.sizes else "not found"
     return "bundled" if isinstance(data, Digits) else "synthetic"
 
 
 def list_datasets() -> None:
-    table = Table("name", "kind", "sample", "classes", "train", "val", "test", "where", title=f"data root: {folders()[0]}")
+    table = Table(
+        "name", "kind", "sample", "classes", "train", "val", "test", "where", title=f"data root: {folders()[0]}"
+    )
     for name in DATASETS:
         data = build(name)
         spec = data.spec
@@ -195,7 +201,11 @@ def bench() -> None:
     for count, recordings in ((4_000, 100), (100_000, 20)):
         speed = events_per_second(recordings, count)
         million = [f"{speed[name] / 1e6:.1f} M events/s" for name in ("snnlab", "tonic")]
-        table.add_row(f"binning, {recordings} x {count:,} events, T=30, 34x34", *million, f"{speed['snnlab'] / speed['tonic']:.1f}")
+        table.add_row(
+            f"binning, {recordings} x {count:,} events, T=30, 34x34",
+            *million,
+            f"{speed['snnlab'] / speed['tonic']:.1f}",
+        )
     table.add_row("camera, films of 2 s, 26x26", f"{films_per_second():.0f} films/s", "", "")
     Console().print(table)
 
@@ -205,12 +215,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="a table of the data sets and where each would come from")
     commands.add_parser("bench", help="speed of binning beside tonic's, and of the camera")
-    for command, text in (("prepare", "download, check and film a data set"), ("show", "write a picture of its samples")):
+    for command, text in (
+        ("prepare", "download, check and film a data set"),
+        ("show", "write a picture of its samples"),
+    ):
         sub = commands.add_parser(command, help=text)
         sub.add_argument("name", help=f"one of {', '.join(DATASETS)}")
-        sub.add_argument("overrides", nargs="*", metavar="key=value", help="arguments of the data set, e.g. val_size=1000")
+        sub.add_argument(
+            "overrides", nargs="*", metavar="key=value", help="arguments of the data set, e.g. val_size=1000"
+        )
         if command == "prepare":
-            sub.add_argument("--aedat", type=Path, metavar="DIR", help="mnist_dvs: also write the films as AEDAT 2.0 there")
+            sub.add_argument(
+                "--aedat", type=Path, metavar="DIR", help="mnist_dvs: also write the films as AEDAT 2.0 there"
+            )
         else:
             sub.add_argument("--out", type=Path, metavar="PNG", help="the picture, default ./<name>.png")
     options = parser.parse_args(arguments)

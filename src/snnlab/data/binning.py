@@ -52,12 +52,18 @@ class Binning:
         if self.time_steps < 1:
             raise InputError(f"binning: time_steps = {self.time_steps} must be at least 1")
         if self.window_us is not None and self.window_us < 1:
-            raise InputError(f"binning: window_us = {self.window_us} must be at least 1 microsecond; null uses time_steps")
+            raise InputError(
+                f"binning: window_us = {self.window_us} must be at least 1 microsecond; null uses time_steps"
+            )
         left, top, width, height = self.window
         if min(left, top) < 0 or min(width, height) < 1 or left + width > self.width or top + height > self.height:
-            raise InputError(f"binning: crop = {self.crop} (left, top, width, height) leaves the {self.width} x {self.height} sensor")
+            raise InputError(
+                f"binning: crop = {self.crop} (left, top, width, height) leaves the {self.width} x {self.height} sensor"
+            )
         if not 1 <= self.downsample <= min(width, height):
-            raise InputError(f"binning: downsample = {self.downsample} must lie in 1 to {min(width, height)}, the side of the frame")
+            raise InputError(
+                f"binning: downsample = {self.downsample} must lie in 1 to {min(width, height)}, the side of the frame"
+            )
         for name, choices in (("mode", ("count", "occupancy")), ("polarity", ("channels", "merged"))):
             if getattr(self, name) not in choices:
                 raise InputError(f"binning: {name} = {getattr(self, name)} must be one of {', '.join(choices)}")
@@ -72,7 +78,9 @@ class Binning:
         return 2 if self.polarity == "channels" else 1, -(-height // self.downsample), -(-width // self.downsample)
 
     def __call__(self, recordings: Recordings) -> Tensor:
-        frames = np.empty((self.time_steps, len(recordings), *self.frame_shape), np.float32)  # the kernel writes all of it
+        frames = np.empty(
+            (self.time_steps, len(recordings), *self.frame_shape), np.float32
+        )  # the kernel writes all of it
         left, top, width, height = self.window
         _scatter()(
             *recordings.events,
@@ -151,7 +159,9 @@ def random_events(count: int, height: int = 34, width: int = 34, duration_us: in
     )
 
 
-def events_per_second(recordings: int = 100, events: int = 4000, time_steps: int = 30, repeats: int = 10) -> dict[str, float]:
+def events_per_second(
+    recordings: int = 100, events: int = 4000, time_steps: int = 30, repeats: int = 10
+) -> dict[str, float]:
     """Measure binning on one core: events per second of ours and of tonic's ``ToFrame`` on the same events.
 
     The defaults are the size of a batch of N-MNIST; the best of ``repeats`` counts. Both outputs are compared.

@@ -123,7 +123,12 @@ class Camera:
 
         room = 30_000 + count
         while True:
-            columns = (np.empty(room, np.uint8), np.empty(room, np.uint8), np.empty(room, np.uint32), np.empty(room, np.uint8))
+            columns = (
+                np.empty(room, np.uint8),
+                np.empty(room, np.uint8),
+                np.empty(room, np.uint32),
+                np.empty(room, np.uint8),
+            )
             used = _kernel()(texture, path, times, thresholds, self.refractory_us, noise_t, noise_pixel, *columns)
             if used >= 0:
                 return Events(*(column[:used].copy() for column in columns))
@@ -188,7 +193,12 @@ def _kernel() -> Any:
                 if count == len(t):
                     return -1
                 pixel = noise_pixel[noise] >> 1
-                x[count], y[count], t[count], p[count] = pixel % side, pixel // side, noise_t[noise], noise_pixel[noise] & 1
+                x[count], y[count], t[count], p[count] = (
+                    pixel % side,
+                    pixel // side,
+                    noise_t[noise],
+                    noise_pixel[noise] & 1,
+                )
                 count, noise = count + 1, noise + 1
             for i in range(start + 1, count):  # insertion sort by time: a frame holds few events
                 ex, ey, et, ep = x[i], y[i], t[i], p[i]

@@ -178,12 +178,16 @@ def parse_batch(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises: InputError: no whole number of records, or a label above 9.
     """
     if len(content) % RECORD:
-        raise InputError(f"{path} is truncated: {len(content)} bytes are no whole number of {RECORD}-byte records; download it again")
+        raise InputError(
+            f"{path} is truncated: {len(content)} bytes are no whole number of {RECORD}-byte records; download it again"
+        )
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
     labels = records[:, 0]
     if labels.max() > 9:
         where = int(np.argmax(labels > 9))
-        raise InputError(f"{path} holds label {labels[where]} in record {where}, labels must lie in 0 to 9; download it again")
+        raise InputError(
+            f"{path} holds label {labels[where]} in record {where}, labels must lie in 0 to 9; download it again"
+        )
     return records[:, 1:].reshape(-1, 3, 32, 32), labels
 
 

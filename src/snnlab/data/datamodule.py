@@ -145,7 +145,7 @@ class _BatchView(torch.utils.data.Dataset[Batch]):
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Lists of indices, shuffled anew in each epoch by (seed, epoch) alone, so that a resumed run sees the same order."""
+    """Lists of indices, shuffled in each epoch by (seed, epoch) alone, so that a resumed run sees the same order."""
 
     def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int) -> None:
         self.size, self.batch_size, self.shuffle, self.seed, self.epoch = size, batch_size, shuffle, seed, 0
@@ -266,6 +266,8 @@ def first_of_each_class(images: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Return [classes, C, H, W]: for each class the first image that carries its label."""
     missing = sorted(set(range(classes)) - set(labels.tolist()))
     if missing:
-        raise InputError(f"prototypes: no training image carries label {missing[0]}; each of {classes} classes needs one")
+        raise InputError(
+            f"prototypes: no training image carries label {missing[0]}; each of {classes} classes needs one"
+        )
     index = [int((labels == label).nonzero()[0]) for label in range(classes)]
     return images[index]

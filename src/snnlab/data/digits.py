@@ -9,7 +9,6 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from snnlab.data.datamodule import (
@@ -41,7 +40,8 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     if digest != SHA256:
         raise InputError(
-            f"data.digits: scikit-learn bundles content {digest[:12]}..., known is {SHA256[:12]}...; reinstall scikit-learn"
+            f"data.digits: scikit-learn bundles content {digest[:12]}..., known is {SHA256[:12]}...; "
+            "reinstall scikit-learn"
         )
     return images, labels
 

@@ -31,7 +31,8 @@ class Encoder(nn.Module):
         super().__init__()
         if time_steps < self.fewest:
             raise InputError(
-                f"encoder.{type(self).__name__}: time_steps = {time_steps} must be at least {self.fewest}; 10 to 100 are usual"
+                f"encoder.{type(self).__name__}: time_steps = {time_steps} must be at least {self.fewest}; "
+                "10 to 100 are usual"
             )
         self.time_steps = time_steps
 

@@ -10,7 +10,7 @@ from snnlab.data.idx import IDXFile, IDXImages
 
 class FashionMNIST(IDXImages):
     __doc__ = IDXImages.__doc__
-    name = "fashion_mnist"
+    title = "fashion_mnist"
     folders = ("fashion-mnist", "FashionMNIST/raw", "fashion_mnist", "FashionMNIST")
     mirrors = (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",

@@ -18,7 +18,8 @@ def cannot_write(target: Path, error: OSError) -> InputError | RunFailure:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunFailure(f"{target}: the disk is full; free some space and start again (nothing half-written is left)")
     return InputError(
-        f"{target} cannot be written ({error.strerror}); choose a writable folder with SNNLAB_DATA, SNNLAB_CACHE or paths.*"
+        f"{target} cannot be written ({error.strerror}); "
+        "choose a writable folder with SNNLAB_DATA, SNNLAB_CACHE or paths.*"
     )
 
 

@@ -69,7 +69,11 @@ class Films:
     def _block(self, block: int) -> Recordings:
         if block not in self.blocks:
             which = self.which[block * BLOCK : (block + 1) * BLOCK].astype(np.int64)
-            path = self.folder / self.key / f"{self.split}-{block:04d}-{hashlib.sha256(which).hexdigest()[:8]}.npz"
+            path = (
+                self.folder
+                / self.key
+                / f"{self.split}-{block:04d}-{hashlib.sha256(which.tobytes()).hexdigest()[:8]}.npz"
+            )
             self.blocks[block] = _read(path, len(which)) or self._film(path, block, which)
         return self.blocks[block]
 

@@ -115,7 +115,7 @@ class IDXImages(DataModule):
     Raises:  InputError: an argument out of range, or files that are missing, broken or unknown.
     """
 
-    name: ClassVar[str]
+    title: ClassVar[str]  # as in data=...
     folders: ClassVar[tuple[str, ...]]  # under the root, the first one receives downloads
     mirrors: ClassVar[tuple[str, ...]]
     files: ClassVar[tuple[IDXFile, ...]]  # train images, train labels, test images, test labels
@@ -133,9 +133,9 @@ class IDXImages(DataModule):
         train_size: int | None = None,
     ) -> None:
         super().__init__(root, cache, batch_size, seed, num_workers)
-        check_range(f"data.{self.name}: val_size", val_size, 1, 59_999, "5000 is usual")
+        check_range(f"data.{self.title}: val_size", val_size, 1, 59_999, "5000 is usual")
         if train_size is not None:
-            check_range(f"data.{self.name}: train_size", train_size, 1, 60_000 - val_size, "null uses all")
+            check_range(f"data.{self.title}: train_size", train_size, 1, 60_000 - val_size, "null uses all")
         self.download, self.unverified, self.val_size, self.train_size = download, unverified, val_size, train_size
         self._prototypes: Tensor | None = None
 
@@ -143,7 +143,7 @@ class IDXImages(DataModule):
     def spec(self) -> DataSpec:
         train = self.train_size or 60_000 - self.val_size
         return DataSpec(
-            self.name,
+            self.title,
             "image",
             (1, 28, 28),
             classes=10,
@@ -173,14 +173,14 @@ class IDXImages(DataModule):
                 parse_idx(data, path)  # a broken file is told before an unknown one
                 if not self.unverified:
                     raise InputError(
-                        f"data.{self.name}: {path} has SHA-256 {digest[:12]}..., the published content {file.sha256[:12]}...; "
-                        "download it again, or data.unverified=true uses it and flags the results as altered"
+                        f"data.{self.title}: {path} has SHA-256 {digest[:12]}..., the published content "
+                        f"{file.sha256[:12]}...; download it again, or data.unverified=true uses it and flags the results as altered"
                     )
                 altered = True
         arrays = [parse_idx(data, path) for data, path in zip(content, paths, strict=True)]
         for i in (0, 2):
             self._check(arrays[i], arrays[i + 1], paths[i], paths[i + 1])
-        return IDXArrays(*arrays, hash=whole.hexdigest(), altered=altered)
+        return IDXArrays(arrays[0], arrays[1], arrays[2], arrays[3], whole.hexdigest(), altered)
 
     def _check(self, images: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path) -> None:
         if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
@@ -201,7 +201,7 @@ class IDXImages(DataModule):
         missing = [file for file in self.files if not _gz_or_raw(folder / file.name).is_file()]
         if not self.download:
             raise InputError(
-                f"data.{self.name}: {missing[0].name} (.gz or not) is not in {folder}; "
+                f"data.{self.title}: {missing[0].name} (.gz or not) is not in {folder}; "
                 "put it there, or data.download=true fetches it"
             )
         for file in missing:
@@ -212,7 +212,7 @@ class IDXImages(DataModule):
     def load(self) -> tuple[Splits, Provenance]:
         data = self.arrays()
         count = len(data.train_labels)
-        check_range(f"data.{self.name}: val_size", self.val_size, 1, count - 1, f"the training file holds {count}")
+        check_range(f"data.{self.title}: val_size", self.val_size, 1, count - 1, f"the training file holds {count}")
         order = stratified_order(data.train_labels)
         val, train = np.sort(order[: self.val_size]), order[self.val_size :]
         train = np.sort(train[: self.train_size])

@@ -10,7 +10,7 @@ from snnlab.data.idx import IDXFile, IDXImages
 
 class MNIST(IDXImages):
     __doc__ = IDXImages.__doc__
-    name = "mnist"
+    title = "mnist"
     folders = ("mnist", "MNIST/raw", "MNIST")
     mirrors = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
     files = (

@@ -32,7 +32,7 @@ from snnlab.data.datamodule import (
     first_of_each_class,
     stratified_order,
 )
-from snnlab.data.digits import SHA256, TEST_SIZE, TOTAL, WHITE, read_digits, split_digits
+from snnlab.data.digits import SHA256, TEST_SIZE, TOTAL, WHITE, Digits, read_digits, split_digits
 from snnlab.data.events import EventDataset, Events, Recordings
 from snnlab.data.films import Films
 from snnlab.data.idx import idx_prototypes
@@ -111,8 +111,8 @@ class MNISTDVS(DataModule):
         self.binning = Binning(SIDE, SIDE, time_steps, window_us, mode, polarity, downsample=downsample)
         if time_steps * window_us > DURATION_US:
             raise InputError(
-                f"data.mnist_dvs: time_steps x window_us = {time_steps} x {window_us} us = {time_steps * window_us * 1e-6:g} s "
-                f"must not exceed the 2 s of a recording; time_steps={DURATION_US // window_us} fits"
+                f"data.mnist_dvs: time_steps x window_us = {time_steps} x {window_us} us = "
+                f"{time_steps * window_us * 1e-6:g} s must not exceed the 2 s of a recording; time_steps={DURATION_US // window_us} fits"
             )
         self.camera = Camera(
             threshold, mismatch, refractory_us, noise_hz, path_radius, path_period_s, dark, DURATION_US, film_seed
@@ -121,9 +121,9 @@ class MNISTDVS(DataModule):
 
         folders = [self.root / name for name in FOLDERS]
         self.folder = next((f for f in folders if any(FILE.fullmatch(p.name) for p in f.rglob("*.aedat"))), None)
-        self.images: Literal["mnist", "digits"] = "mnist" if MNIST.find(self.root) else "digits"
+        self.image_source: Literal["mnist", "digits"] = "mnist" if MNIST.find(self.root) else "digits"
         self.recorded = source == "recorded" or (source == "auto" and self.folder is not None)
-        bundled = not self.recorded and self.images == "digits"
+        bundled = not self.recorded and self.image_source == "digits"
         self.train_films = (TOTAL - TEST_SIZE if bundled else 9000) if train_films is None else train_films
         self.test_films = (TEST_SIZE if bundled else 1000) if test_films is None else test_films
         self.val_films = (200 if bundled else 500) if val_films is None else val_films
@@ -137,7 +137,7 @@ class MNISTDVS(DataModule):
 
     @property
     def spec(self) -> DataSpec:
-        image = (1, 28, 28) if self.images == "mnist" else (1, 8, 8)
+        image = (1, 28, 28) if self.image_source == "mnist" else (1, 8, 8)
         return DataSpec(
             "mnist_dvs",
             "event",
@@ -158,43 +158,57 @@ class MNISTDVS(DataModule):
             self._prototypes = self._read_images()[-1]
         return self._prototypes
 
+    def images(self) -> DataModule:
+        """Return the images that are filmed; for recordings, MNIST under the root, else the bundled digits."""
+        if self.image_source == "mnist":
+            return MNIST(self.root, self.cache, download=False, unverified=self.unverified)
+        return Digits(self.root, self.cache)
+
     # Films -----------------------------------------------------------------------------------------------------------
 
     def _read_images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str, bool, Tensor]:
         """Return training images uint8 [N, 1, h, w] and labels, those for testing, hash, altered, prototypes."""
-        if self.images == "mnist":
+        if self.image_source == "mnist":
             data = MNIST(self.root, self.cache, download=False, unverified=self.unverified).arrays()
             train, test = data.train_images[:, None], data.test_images[:, None]
             return train, data.train_labels, test, data.test_labels, data.hash, data.altered, idx_prototypes(data)
         images, labels = read_digits()
         train, val, test = split_digits(labels, 200)
-        first = first_of_each_class(torch.from_numpy(images[train]), torch.from_numpy(labels[train]), 10).float() / WHITE
+        first = (
+            first_of_each_class(torch.from_numpy(images[train]), torch.from_numpy(labels[train]), 10).float() / WHITE
+        )
         pool = np.sort(np.concatenate([train, val]))
         return images[pool], labels[pool], images[test], labels[test], SHA256, False, first
 
     def _load_films(self) -> tuple[Splits, Provenance]:
-        train_images, train_labels, test_images, test_labels, image_hash, altered, self._prototypes = self._read_images()
-        white, side = (255, 26.0) if self.images == "mnist" else (WHITE, 20.0)  # side: sensor pixels of an image
+        train_images, train_labels, test_images, test_labels, image_hash, altered, self._prototypes = (
+            self._read_images()
+        )
+        white, side = (255, 26.0) if self.image_source == "mnist" else (WHITE, 20.0)  # side: sensor pixels of an image
         folder = self.cache / "films"
 
         # Validation films lead, one per image; training films repeat the other images only, never those.
         order = stratified_order(train_labels)
         if self.val_films >= len(order):
-            raise InputError(f"data.mnist_dvs: val_films = {self.val_films} must be below the {len(order)} training images")
+            raise InputError(
+                f"data.mnist_dvs: val_films = {self.val_films} must be below the {len(order)} training images"
+            )
         own, others = order[: self.val_films], order[self.val_films :]
         which = np.concatenate([own, np.resize(others, self.train_films - self.val_films)])
         test_which = np.resize(stratified_order(test_labels), self.test_films)
         films = Films(self.camera, train_images, white, which, 0, side, image_hash, folder)
         test_films = Films(self.camera, test_images, white, test_which, 1, side, image_hash, folder)
-        pool = self._datasets(films, train_labels[which], (torch.from_numpy(train_images.copy()).float() / white, which))
+        pool = self._datasets(
+            films, train_labels[which], (torch.from_numpy(train_images.copy()).float() / white, which)
+        )
         test = EventDataset(
             test_films,  # type: ignore[arg-type]
             test_labels[test_which],
             self.binning,
             (torch.from_numpy(test_images.copy()).float() / white, test_which),
         )
-        name = "MNIST" if self.images == "mnist" else "the digits bundled with scikit-learn"
-        better = "" if self.images == "mnist" else "for films of MNIST: python -m snnlab.data prepare mnist; "
+        name = "MNIST" if self.image_source == "mnist" else "the digits bundled with scikit-learn"
+        better = "" if self.image_source == "mnist" else "for films of MNIST: python -m snnlab.data prepare mnist; "
         log.warning(
             "data.mnist_dvs: simulated: films of %s by the camera model, train %d, val %d, test %d; %s"
             "for recordings put those of doi 10.3389/fnins.2015.00481 under %s",
@@ -207,7 +221,7 @@ class MNISTDVS(DataModule):
             hash=hashlib.sha256(f"{films.key} {self.spec.sizes} {image_hash}".encode()).hexdigest(),
             sizes=dict(self.spec.sizes),
             altered=altered,
-            subset=self.train_films < (9000 if self.images == "mnist" else TOTAL - TEST_SIZE),
+            subset=self.train_films < (9000 if self.image_source == "mnist" else TOTAL - TEST_SIZE),
             verified=checked,
             notes=[
                 f"films of {name} by the camera model, version key {films.key}; no recording",
@@ -219,7 +233,7 @@ class MNISTDVS(DataModule):
     def _datasets(
         self, recordings: Recordings | Films, labels: np.ndarray, signals: tuple[Tensor, np.ndarray] | None
     ) -> tuple[Subset, Subset]:
-        """Return the training and the validation split of the training recordings; the first val_films are validation."""
+        """Return the training and the validation split of ``recordings``, whose first val_films are for validation."""
         plain = EventDataset(recordings, labels, self.binning, signals)  # type: ignore[arg-type]
         augmented = EventDataset(recordings, labels, self.binning, signals, self.augmentation or None)  # type: ignore[arg-type]
         indices = np.arange(len(labels))
@@ -231,8 +245,8 @@ class MNISTDVS(DataModule):
         folder = self.folder
         if folder is None:
             raise InputError(
-                f"data.mnist_dvs: no recordings mnist_<d>_scale04_<nnnn>.aedat under {self.root / FOLDERS[0]}; put the folders "
-                f"<digit>/scale4 of {WHERE} there, or data.source=simulated films digits instead"
+                f"data.mnist_dvs: no recordings mnist_<d>_scale04_<nnnn>.aedat under {self.root / FOLDERS[0]}; "
+                f"put the folders <digit>/scale4 of {WHERE} there, or data.source=simulated films digits instead"
             )
         found = sorted(
             (int(match[2]), int(match[1]), path)
@@ -244,8 +258,8 @@ class MNISTDVS(DataModule):
         if len(train) <= self.val_films or not test:
             raise InputError(
                 f"data.mnist_dvs: {folder} holds {len(train)} training and {len(test)} test recordings named "
-                f"mnist_<d>_scale04_<nnnn>.aedat; needed are more than val_films = {self.val_films} numbered 0001 to 0900 "
-                f"and at least 1 numbered 0901 to 1000, from {WHERE}"
+                f"mnist_<d>_scale04_<nnnn>.aedat; needed are more than val_films = {self.val_films} "
+                f"numbered 0001 to 0900 and at least 1 numbered 0901 to 1000, from {WHERE}"
             )
         digest, notes = hashlib.sha256(), list[str]()
         train_events = self._read(train, digest.update, notes)
@@ -275,7 +289,9 @@ class MNISTDVS(DataModule):
             try:
                 content = path.read_bytes()
             except OSError as error:
-                raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
+                raise InputError(
+                    f"{path} cannot be read ({error.strerror}); check the file and its permissions"
+                ) from error
             hashed(content)
             recording = aedat.parse_aedat(content, path)
             notes += recording.notes
@@ -305,7 +321,9 @@ def export_aedat(data: MNISTDVS, folder: Path) -> int:
     data.setup()
     assert data.splits is not None
     if data.recorded:
-        raise InputError("data.mnist_dvs: only films can be exported, these are recordings; data.source=simulated films")
+        raise InputError(
+            "data.mnist_dvs: only films can be exported, these are recordings; data.source=simulated films"
+        )
     assert isinstance(data.splits.train, Subset)
     written = 0
     for dataset, first, last in ((data.splits.train.dataset, 1, 900), (data.splits.test, 901, 1000)):

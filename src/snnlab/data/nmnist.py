@@ -160,7 +160,9 @@ def read_bin(content: bytes, where: str) -> Events:
     Raises: InputError: empty, not whole events of 5 bytes, or x or y outside of the sensor.
     """
     if not content or len(content) % 5:
-        raise InputError(f"{where} is truncated: {len(content)} bytes are no whole number of 5-byte events; copy it again")
+        raise InputError(
+            f"{where} is truncated: {len(content)} bytes are no whole number of 5-byte events; copy it again"
+        )
     events = Events.from_structured(read_mnist_file(io.BytesIO(content), EVENT, is_stream=True))
     if len(events.t) == 0:
         raise InputError(f"{where} holds no event; copy it again")

@@ -32,7 +32,7 @@ def raised_cosines(filters: int, memory: int, mu: float = 0.5) -> Tensor:
 
 
 class StochasticReadoutState(NamedTuple):
-    """v [B, N_out]: u of the step; projected [B, memory, filters, N_out] and spikes [B, memory, N_out]: newest first."""
+    """v [B, N_out]: u; projected [B, memory, filters, N_out] and spikes [B, memory, N_out]: newest first."""
 
     v: Tensor
     projected: Tensor
@@ -57,7 +57,9 @@ class StochasticReadout(Neuron):
 
     def __init__(self, inputs: int, outputs: int, filters: int = 8, memory: int = 10) -> None:
         super().__init__()
-        for name, value, least in (("inputs", inputs, 1), ("outputs", outputs, 1), ("filters", filters, 1), ("memory", memory, 2)):
+        sizes = {"inputs": inputs, "outputs": outputs, "filters": filters, "memory": memory}
+        for name, value in sizes.items():
+            least = 2 if name == "memory" else 1
             if value < least:
                 raise ValueError(f"StochasticReadout: {name} = {value} must be at least {least}")
         self.inputs, self.outputs, self.memory = inputs, outputs, memory
@@ -109,13 +111,15 @@ class StochasticReadout(Neuron):
             dims += 1
             size *= spikes.shape[-dims]
         if size != self.inputs:
-            raise ValueError(f"StochasticReadout: input {list(spikes.shape)} does not hold {self.inputs} units per sample")
+            raise ValueError(
+                f"StochasticReadout: input {list(spikes.shape)} does not hold {self.inputs} units per sample"
+            )
         return max(dims, 1)
 
     # a whole sequence -------------------------------------------------------------------------------------------------
     def potential(self, inputs: Tensor) -> Tensor:
         """The feed-forward part of (1), bias included: inputs [T, B, ...] -> [T, B, N_out]."""
-        by_lag = (self.phi.T @ self.project(inputs)).unbind(2)  # filters are applied to the projection: memory x [T, B, N_out]
+        by_lag = (self.phi.T @ self.project(inputs)).unbind(2)  # the filters' taps, memory times [T, B, N_out]
         steps = len(inputs)
         u = self.bias[:, 0] + by_lag[0]
         for lag in range(1, min(self.memory, steps)):

@@ -61,7 +61,7 @@ def finish_wandb(logger: Any, record: RunRecord, pictures: list[Path]) -> None:
     logger.experiment.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
     table = wandb.Table(columns=["metric", "value"], data=[[key, value] for key, value in sorted(flat.items())])
     logger.experiment.log({"metrics": table})
-    wandb.finish(quiet=True)
+    wandb.finish()
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

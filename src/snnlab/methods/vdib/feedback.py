@@ -1,10 +1,11 @@
 """Hidden credit: how dL/du [T, B, N_out] of the readout becomes dL/d(spikes) [T, B, N_l] of each hidden layer l.
 
-    dfa    g_l = dL/du B_l                      B_l [N_out, N_l] fixed, Kaiming-uniform
-    fa     g_L = dL/du W_0;  g_l = (g_{l+1} box_{l+1}) B_l      W_0 the readout weights at lag 0, B_l [N_{l+1}, N_l] fixed
-    drtp   g_L = dL/du W_0;  g_l = target B_l / (T B)           target the one-hot class, B_l [classes, N_l] fixed
+    dfa    g_l = dL/du B_l                                    B_l [N_out, N_l]
+    fa     g_L = dL/du W_0;  g_l = (g_{l+1} box_{l+1}) B_l    B_l [N_{l+1}, N_l]
+    drtp   g_L = dL/du W_0;  g_l = target B_l / (T B)         B_l [classes, N_l], target the one-hot class
     true   the gradient through the readout weights and filters, by autograd (``vdib.py`` does it)
 
+L is the last hidden layer, W_0 the readout weights at lag 0; every B_l is fixed, Kaiming-uniform.
 With one hidden layer, fa and drtp are the gradient of the same step, as in the authors' code.
 """
 

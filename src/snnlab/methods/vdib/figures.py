@@ -28,7 +28,8 @@ def _figures(method: VDIB, data: DataModule) -> dict[str, Figure]:
     inputs, spikes, logits, labels, targets = [], [], [], [], []
     seen = 0
     for batch in data.test_dataloader():
-        batch = Batch(*[None if part is None else part.to(method.device) for part in batch])
+        signals = None if batch.signals is None else batch.signals.to(method.device)
+        batch = Batch(batch.inputs.to(method.device), batch.labels.to(method.device), signals)
         frames = method.frames(batch)
         y = method.network(frames)
         inputs.append(frames.flatten(2)[:, :1].cpu())
@@ -49,9 +50,11 @@ def _figures(method: VDIB, data: DataModule) -> dict[str, Figure]:
         return found
     classes = torch.cat(labels)
     images = method.reconstructions(torch.cat(logits))
-    found["reconstructions"] = reconstructions(torch.cat(targets), images, classes, f"Target and reconstruction{suffix}")
+    title = f"Target and reconstruction{suffix}"
+    found["reconstructions"] = reconstructions(torch.cat(targets), images, classes, title)
     if y.shape[1] >= FEWEST_POINTS:
-        found["tsne"] = tsne(y.movedim(0, 1).flatten(1), classes[:MOST_POINTS], f"t-SNE of the encoder's spikes{suffix}")
+        trains = y.movedim(0, 1).flatten(1)  # [samples, T * N_out]
+        found["tsne"] = tsne(trains, classes[:MOST_POINTS], f"t-SNE of the encoder's spikes{suffix}")
     return found
 
 
@@ -78,7 +81,8 @@ def reconstructions(targets: Tensor, images: Tensor, labels: Tensor, title: str)
 def raster(inputs: Tensor, y: Tensor, title: str) -> Figure:
     """Input spikes [T, N_in] above, encoder spikes [T, N_out] below."""
     figure = Figure(figsize=(7, 6), layout="constrained")
-    for axis, spikes, name in zip(figure.subplots(2, 1, sharex=True), (inputs, y), ("input unit", "readout neuron"), strict=True):
+    parts = ((inputs, "input unit"), (y, "readout neuron"))
+    for axis, (spikes, name) in zip(figure.subplots(2, 1, sharex=True), parts, strict=True):
         step, unit = spikes.nonzero(as_tuple=True)
         axis.scatter(step, unit, s=4, marker="|", color="black", linewidths=0.8)
         axis.set_ylabel(name)

@@ -23,8 +23,9 @@ from torch.utils.data import DataLoader, Dataset
 from snnlab.data.datamodule import Batch, BatchedDataset, DataModule, EpochBatches
 
 VERSION = 1  # part of the cache key: raise it when anything below changes
-BATCH_SIZE, LEARNING_RATE = 128, 3e-3
-EPOCH_SAMPLES, FEWEST_EPOCHS, MOST_EPOCHS = 165_000, 2, 30  # small data sets get more epochs
+LEARNING_RATE, BATCH_SIZE = 2e-3, 128
+SMALL, SMALL_BATCH_SIZE = 10_000, 32  # data sets below SMALL samples take smaller batches, so more steps
+EPOCH_SAMPLES, FEWEST_EPOCHS, MOST_EPOCHS = 165_000, 2, 20  # and more epochs
 
 
 class LeNet(nn.Module):
@@ -112,7 +113,8 @@ def train_judge(images: DataModule, seed: int = 0) -> LeNet:
     images.setup()
     assert images.splits is not None
     train = images.splits.train
-    batches = EpochBatches(len(train), BATCH_SIZE, shuffle=True, seed=seed)
+    batch_size = BATCH_SIZE if len(train) >= SMALL else SMALL_BATCH_SIZE
+    batches = EpochBatches(len(train), batch_size, shuffle=True, seed=seed)
     loader = DataLoader(_Batches(train), sampler=batches, batch_size=None)
     epochs = min(max(EPOCH_SAMPLES // max(len(train), 1), FEWEST_EPOCHS), MOST_EPOCHS)
     with torch.random.fork_rng(), _quiet(), tempfile.TemporaryDirectory() as folder:

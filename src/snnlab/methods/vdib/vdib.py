@@ -17,7 +17,7 @@ Departures: K samples per input with a leave-one-out baseline, exact KL gradient
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +33,12 @@ from snnlab.methods.vdib.criterion import Baseline, Credit
 from snnlab.methods.vdib.decoders import DecoderKind
 from snnlab.methods.vdib.feedback import Feedback, HiddenCredit
 from snnlab.methods.vdib.judge import LeNet, load_judge
+from snnlab.methods.vdib.options import check_choice, check_least
+from snnlab.methods.vdib.signals import Target, class_means, target_shape
 from snnlab.neurons.filtered_lif import FilteredLIF
 from snnlab.neurons.neuron import Temporal
 from snnlab.neurons.stochastic_readout import StochasticReadout
 
-Target = Literal["prototype", "same_image"]
 Learn = Literal["both", "readout", "frozen"]
 Gradient = Literal["score", "straight_through"]
 KL = Literal["exact", "sampled"]
@@ -55,14 +56,16 @@ class VDIBBlocks(Blocks):
         return FilteredLIF(features)
 
     def recurrent(self, features: int) -> nn.Module:
-        raise InputError("method=vdib carries no credit through recurrent weights: use model=mlp or a convolutional model")
+        raise InputError(
+            "method=vdib carries no credit through recurrent weights: use model=mlp or a convolutional model"
+        )
 
     def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
         return [("readout", StochasticReadout(inputs, outputs, self.filters, self.memory))]
 
 
 class Encoding(NamedTuple):
-    """Hidden spikes by layer [T, B, ...], the surrogate at each of them where it is asked for, and what enters the readout."""
+    """hidden: spikes by layer [T, B, ...]; boxes: surrogate at each, or none; outputs: what enters the readout."""
 
     hidden: dict[str, Tensor]
     boxes: list[Tensor]
@@ -152,29 +155,35 @@ class VDIB(Method):
             ("learn", learn, Learn),
             ("gradient", gradient, Gradient),
         ):
-            _check_choice(name, value, kinds)
-        _check_least("n_out", n_out, 1, "64 is usual")
-        _check_least("filters", filters, 1, "the paper has 8")
-        _check_least("memory", memory, 2, "the paper has 10")
-        _check_least("samples", samples, 1, "4 to 8 are usual")
-        _check_least("warmup", warmup, 0, "60 to 100 batches are usual")
-        _check_least("beta", beta, 0, "0.05 is usual")
+            check_choice(name, value, kinds)
+        check_least("n_out", n_out, 1, "64 is usual")
+        check_least("filters", filters, 1, "the paper has 8")
+        check_least("memory", memory, 2, "the paper has 10")
+        check_least("samples", samples, 1, "4 to 8 are usual")
+        check_least("warmup", warmup, 0, "60 to 100 batches are usual")
+        check_least("beta", beta, 0, "0.05 is usual")
         if decoder_hidden is not None:
-            _check_least("decoder_hidden", decoder_hidden, 1, "null takes the paper's tau_d * n_out / 2")
+            check_least("decoder_hidden", decoder_hidden, 1, "null takes the paper's tau_d * n_out / 2")
         if not 0 < prior < 1:
             raise InputError(f"method.prior = {prior} must lie in (0, 1); the paper has 0.2 to 0.3")
         for name, factor in (("ema_factor", ema_factor), ("signal_memory", signal_memory)):
             if not 0 <= factor < 1:
                 raise InputError(f"method.{name} = {factor} must lie in [0, 1); it weighs the old value")
         if baseline == "leave_one_out" and samples < 2 and gradient == "score" and learn != "frozen":
-            raise InputError(f"method.baseline=leave_one_out needs method.samples >= 2, not {samples}; or baseline=none")
+            raise InputError(
+                f"method.baseline=leave_one_out needs method.samples >= 2, not {samples}; or method.baseline=none"
+            )
         if baseline == "ema" and samples != 1:
             raise InputError(f"method.baseline=ema takes one sample per input, not method.samples = {samples}")
         if score == "mean" and kl == "exact":
-            raise InputError("method.score=mean belongs to method.kl=sampled: the exact KL gradient is not scaled with it")
+            raise InputError(
+                "method.score=mean belongs to method.kl=sampled: the exact KL gradient is not scaled with it"
+            )
         self.task = data.kind == "task"
         if self.task and target is not None:
-            raise InputError(f"method.target={target} needs natural signals; data={data.name} is a task: use target=null")
+            raise InputError(
+                f"method.target={target} needs natural signals; data={data.name} is a task: use method.target=null"
+            )
         if not self.task and credit not in (None, "sequence"):
             raise InputError(f"method.credit={credit} belongs to tasks; data={data.name} has one loss per sequence")
         steps = data.time_steps if encoder is None else getattr(encoder, "time_steps", None)
@@ -362,12 +371,12 @@ class VDIB(Method):
         return 1.0 if self.score == "sum" else 1 / (self.n_out * (1 if self.task else self.steps))
 
     def update_one_by_one(self, frames: Tensor, batch: Batch) -> Outcome:
-        """The authors' rule: for each sample its score, its ell and one baseline per parameter; the updates are averaged."""
+        """The authors' rule: for each sample its score, its ell and a baseline per parameter; updates are averaged."""
         total: list[Tensor] = []
         outcomes: list[Outcome] = []
         size = frames.shape[1]
         for i in range(size):
-            one = Batch(*[self.slice(part, i) for part in batch])
+            one = self.one(batch, i)
             encoding, potential = self.encoder_graph(frames[:, i : i + 1])
             leaf = potential.detach().requires_grad_()
             outcome = self.outcome(leaf, one, 1)
@@ -381,7 +390,8 @@ class VDIB(Method):
             updates = [(ell - b) * score / size for b, score in zip(baselines, scores, strict=True)]
             total = updates if not total else [a + b for a, b in zip(total, updates, strict=True)]
             outcomes.append(outcome)
-        joined = Outcome(*[torch.cat(parts, dim) for parts, dim in zip(zip(*outcomes, strict=True), (2, 2, -2, -1), strict=True)])
+        by_field = zip(zip(*outcomes, strict=True), (2, 2, -2, -1), strict=True)  # where B stands in each field
+        joined = Outcome(*[torch.cat(parts, dim) for parts, dim in by_field])
         if self.kl == "exact":
             total = self.add_exact_kl(frames, joined.y, total, batch)
         self.step_decoder(joined.loss)  # (4)
@@ -398,11 +408,13 @@ class VDIB(Method):
         extra = self.encoder_gradients(encoding, potential, credit, feedback, batch)
         return [a + b for a, b in zip(grads, extra, strict=True)]
 
-    def slice(self, part: Tensor | None, index: int) -> Tensor | None:
-        """Sample ``index`` of a batch's part; the labels of a task are time-first."""
-        if part is None:
-            return None
-        return part[:, index : index + 1] if self.task else part[index : index + 1]
+    def one(self, batch: Batch, index: int) -> Batch:
+        """Sample ``index`` as a batch of its own; the labels of a task are time-first."""
+        at = slice(index, index + 1)
+        if self.task:
+            return Batch(batch.inputs[:, at], batch.labels[:, at])
+        inputs = batch.inputs[at] if self.encoder is not None else batch.inputs[:, at]
+        return Batch(inputs, batch.labels[at], None if batch.signals is None else batch.signals[at])
 
     def encoder_graph(self, frames: Tensor) -> tuple[Encoding, Tensor]:
         """Hidden spikes and feed-forward potential [T, B, N_out], with the graph that the credit rule needs."""
@@ -425,7 +437,9 @@ class VDIB(Method):
         found = torch.autograd.grad(outputs, direct, grads, allow_unused=True)
         by_id = {id(p): g for p, g in zip(direct, found, strict=True)} | {id(readout.feedback): feedback}
         gradients = [by_id[id(p)] for p in self.encoder_parameters()]
-        return [torch.zeros_like(p) if g is None else g for p, g in zip(self.encoder_parameters(), gradients, strict=True)]
+        return [
+            torch.zeros_like(p) if g is None else g for p, g in zip(self.encoder_parameters(), gradients, strict=True)
+        ]
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """What learns in the encoder."""
@@ -450,11 +464,13 @@ class VDIB(Method):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["vdib"] = {"signal": self.signal, "squares": self.ema_baseline.squares, "weighted": self.ema_baseline.weighted}
+        memory = self.ema_baseline
+        checkpoint["vdib"] = {"signal": self.signal, "squares": memory.squares, "weighted": memory.weighted}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["vdib"]
-        self.signal, self.ema_baseline.squares, self.ema_baseline.weighted = (kept[k] for k in ("signal", "squares", "weighted"))
+        self.signal = kept["signal"]
+        self.ema_baseline.squares, self.ema_baseline.weighted = kept["squares"], kept["weighted"]
 
     def outcome(self, potential: Tensor, batch: Batch, samples: int) -> Outcome:
         """Sample K spike trains from the potential, decode them (y detached) and score the decoder."""
@@ -464,8 +480,9 @@ class VDIB(Method):
         loss = self.decoder_loss(logits, batch)
         if not torch.isfinite(loss).all() or not torch.isfinite(u).all():
             raise RunFailure(
-                f"vdib: decoder loss {loss.mean().item()}, readout potential {u.abs().max().item()} at step "
-                f"{self.global_step}: training diverged; lower the lr of method.readout_optimizer or method.decoder_optimizer"
+                f"vdib: decoder loss {loss.mean().item()}, readout potential {u.abs().max().item()} "
+                f"at step {self.global_step}: training diverged; "
+                "lower method.readout_optimizer.lr or method.decoder_optimizer.lr"
             )
         return Outcome(u, y, logits, loss)
 
@@ -486,7 +503,7 @@ class VDIB(Method):
 
     def log_decoded(self, split: Split, outcome: Outcome, batch: Batch) -> None:
         """Log the judge's accuracy on the reconstructions, or in a task the accuracy of the class at every step."""
-        accuracy = self.accuracy[f"{split}_split"]
+        accuracy: Any = self.accuracy[f"{split}_split"]
         accuracy.update(self.class_scores(outcome.logits), batch.labels)
         name = f"{split}/accuracy" if self.task else f"{split}/judge_accuracy"
         self.log(name, accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=outcome.y.shape[2])
@@ -558,39 +575,3 @@ class VDIB(Method):
 
     def figures(self, data: DataModule) -> dict[str, Any]:
         return figures.all_figures(self, data)
-
-
-def target_shape(data: DataSpec, target: Target) -> tuple[int, ...]:
-    """Shape of the natural signals; refuse a target that the data does not have."""
-    shape = data.prototype_shape if target == "prototype" else data.signal_shape
-    if shape is None:
-        what = "one natural image per class" if target == "prototype" else "the natural image behind each sample"
-        other = data.signal_shape if target == "prototype" else data.prototype_shape
-        way = f"use method.target={'same_image' if target == 'prototype' else 'prototype'}" if other else "use data=mnist_dvs"
-        raise InputError(f"method.target={target} needs {what}, which data={data.name} does not have; {way}")
-    return shape
-
-
-def class_means(images: DataModule) -> Tensor:
-    """Mean training image of each class [classes, C, H, W], within (0, 1): the best predictor that knows the class only."""
-    images.setup()
-    assert images.splits is not None
-    train, spec = images.splits.train, images.spec
-    total, count = torch.zeros(spec.classes, *spec.input_shape), torch.zeros(spec.classes)
-    for start in range(0, len(train), 1000):
-        batch = train.batch(range(start, min(start + 1000, len(train))))
-        total.index_add_(0, batch.labels, batch.inputs)
-        count.index_add_(0, batch.labels, torch.ones(len(batch.labels)))
-    return (total / count.clamp(min=1).view(-1, 1, 1, 1)).clamp(1e-4, 1 - 1e-4)
-
-
-def _check_choice(name: str, value: object, kinds: Any) -> None:
-    choices = [c for kind in (get_args(kinds) if type(None) in get_args(kinds) else [kinds]) for c in get_args(kind)]
-    if value in choices or (value is None and type(None) in get_args(kinds)):
-        return
-    raise InputError(f"method.{name} = {value!r} must be one of {', '.join(map(str, choices))}")
-
-
-def _check_least(name: str, value: float, least: float, way_out: str) -> None:
-    if not value >= least:
-        raise InputError(f"method.{name} = {value} must be at least {least}; {way_out}")

@@ -1,0 +1,152 @@
+"""A run from the command line to its record: what is written, that it repeats to the bit, resumes, loads and scores again."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import snnlab
+from snnlab.errors import InputError
+from snnlab.evaluate import evaluate
+from snnlab.experiment import compose, run
+
+QUICK = ["method=stbp", "data=digits", "logger=none", "trainer.max_epochs=2", "model.hidden=[64]"]
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
+@pytest.fixture()
+def quick_run(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return run(compose(QUICK))
+
+
+def test_the_run_folder_holds_what_the_design_promises(quick_run):
+    folder = quick_run.folder
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {"config.yaml", "run.json", "metrics.csv", "checkpoints/epoch000.ckpt", "checkpoints/epoch001.ckpt"} <= names
+    for picture in ("input", "spikes", "membranes", "learning_curves", "confusion_matrix"):
+        assert (folder / f"figures/{picture}.png").stat().st_size > 5000
+    content = record(folder)
+    assert content["status"] == "completed" and content["schema"] == 1
+    assert (content["method"], content["model"], content["data"], content["encoder"]) == ("stbp", "mlp", "digits", "rate")
+    assert content["config"] == yaml.safe_load((folder / "config.yaml").read_text())
+    assert content["overrides"] == QUICK and content["seed"] == 0
+    assert content["provenance"]["source"] == "bundled" and len(content["provenance"]["hash"]) == 64
+    assert content["metrics"]["test"]["accuracy"] == quick_run.metrics["test"]["accuracy"] > 0.5
+    assert set(content["metrics"]["test"]["firing_rate"]) == {"hidden1", "readout"}
+    assert content["timing"]["fit_seconds"] > 0 and content["memory"]["peak_bytes"] > 10_000
+    assert content["parameters"] == 64 * 64 + 64 + 64 * 10 + 10
+    assert content["kernels"] == "step" and content["versions"]["torch"].startswith("2.")
+    checkpoint = torch.load(folder / content["checkpoint"], weights_only=True)
+    assert "layers.weight1.weight" in "".join(checkpoint["state_dict"])
+
+
+def test_same_seed_same_numbers_to_the_bit(quick_run):
+    again = run(compose(QUICK))
+    assert again.metrics == quick_run.metrics
+    assert run(compose([*QUICK, "seed=1"])).metrics != quick_run.metrics
+    assert again.folder != quick_run.folder
+
+
+def test_load_gives_the_trained_network(quick_run):
+    network = snnlab.load(quick_run.folder)
+    assert not network.training and network(torch.zeros(4, 2, 1, 8, 8)).shape == (4, 2, 10)
+
+
+def test_evaluate_scores_again_and_takes_overrides(quick_run):
+    assert evaluate(quick_run.folder)["test"] == quick_run.metrics["test"]
+    longer = evaluate(quick_run.folder, ["encoder.time_steps=30"])
+    assert longer["test"]["spikes_per_inference"] > 2 * quick_run.metrics["test"]["spikes_per_inference"]
+    direct = evaluate(quick_run.folder, ["encoder=direct", "encoder.time_steps=10"])
+    assert direct["test"]["accuracy"] > 0.5
+    with pytest.raises(InputError, match="the stored weights do not fit the overridden config"):
+        evaluate(quick_run.folder, ["model.hidden=[65]"])
+    with pytest.raises(InputError, match=r"encoder.timesteps: there is no such key; nearest: encoder.time_steps"):
+        evaluate(quick_run.folder, ["encoder.timesteps=3"])
+
+
+def test_an_interrupted_run_resumed_equals_one_that_was_not(quick_run, monkeypatch):
+    import lightning as L
+
+    options = [*QUICK, "trainer.max_epochs=4"]
+    options.remove("trainer.max_epochs=2")
+    whole = run(compose(options))
+
+    class Stop(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.current_epoch == 2 and batch_idx == 5:
+                raise KeyboardInterrupt
+
+    from snnlab.callbacks import progress
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "make_progress", lambda *_: [Stop()])
+        with pytest.raises(KeyboardInterrupt):
+            run(compose(options))
+    stopped = max(Path("outputs").glob("*/run.json"), key=lambda p: p.stat().st_mtime).parent
+    assert record(stopped)["status"] == "interrupted"
+    assert (stopped / "checkpoints/interrupted.ckpt").exists()
+    resumed = run(compose([*options, "resume=auto"]))
+    assert resumed.folder == stopped and resumed.metrics == whole.metrics
+    assert (stopped / "metrics.csv").read_text() == (whole.folder / "metrics.csv").read_text()
+    assert record(stopped)["status"] == "completed"
+
+
+def test_interrupt_exits_with_130(run_command, monkeypatch):
+    from snnlab import experiment
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "run", interrupted)
+    code, _, error = run_command(*QUICK)
+    assert code == 130 and "resume=auto" in error
+
+
+def test_sweep_runs_every_combination_in_one_folder(run_command):
+    code, out, _ = run_command("-m", *QUICK[:3], "trainer.max_epochs=1", "model.hidden=[8],[16]", "seed=0,1")
+    assert code == 0 and out.startswith("sweep-")
+    records = [json.loads(path.read_text()) for path in Path("outputs").glob("sweep-*/*/run.json")]
+    assert {(tuple(r["config"]["model"]["hidden"]), r["seed"]) for r in records} == {((8,), 0), ((8,), 1), ((16,), 0), ((16,), 1)}
+    assert all(r["config"]["encoder"]["time_steps"] == 10 for r in records)  # the method's recipe reaches every job
+
+
+def test_a_wrong_value_in_a_sweep_stops_it_before_the_first_run(run_command):
+    code, _, error = run_command("-m", *QUICK, "method.threshold=0.5,-1")
+    assert code == 2 and "threshold = -1 must be positive" in error
+    assert not list(Path().glob("outputs/sweep-*/*/run.json"))
+
+
+def test_dry_run_reads_and_writes_nothing(run_command, empty_data):
+    code, out, _ = run_command("method=stbp", "data=mnist", "dry_run=true")
+    assert code == 0 and not Path("outputs").exists() and not list(empty_data.iterdir())
+    for words in ("784", "[800]", "636,010", "MiB of live tensors", "ms a step", "minutes"):
+        assert words in out
+
+
+def test_wandb_offline_run_lies_in_the_run_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    options = ["method=stbp", "data=digits", "logger.mode=offline", "trainer.max_epochs=1", "model.hidden=[8]"]
+    result = run(compose(options))
+    assert list((result.folder / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_help_and_cfg(run_command):
+    code, out, _ = run_command("--help")
+    assert code == 0 and "method=" in out and "stbp" in out and "exit codes" in out
+    code, out, _ = run_command("--cfg", "method=stbp", "data=mnist")
+    config = yaml.safe_load(out)
+    assert code == 0 and config["model"]["hidden"] == [800] and config["encoder"]["time_steps"] == 10
+
+
+def test_user_values_win_over_the_recipe_and_a_chosen_model_drops_its_values():
+    composition = compose(["method=stbp", "data=digits", "model=lenet", "trainer.max_epochs=7"])
+    assert composition.config.model.channels == [20, 50] and composition.config.trainer.max_epochs == 7
+    assert composition.config.data.batch_size == 50

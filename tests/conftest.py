@@ -1,0 +1,54 @@
+"""Fixtures of all tests: a quiet machine, a cache of their own, real data where SNNLAB_DATA names it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """Keep what tests cache out of the user's folder, and W&B quiet and offline."""
+    if "SNNLAB_CACHE" not in os.environ:
+        monkeypatch.setenv("SNNLAB_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+@pytest.fixture()
+def empty_data(monkeypatch, tmp_path):
+    """A data root that holds nothing."""
+    root = tmp_path / "no_data"
+    root.mkdir()
+    monkeypatch.setenv("SNNLAB_DATA", str(root))
+    return root
+
+
+@pytest.fixture()
+def run_command(monkeypatch, tmp_path, capsys):
+    """Run one command line in an empty folder; returns (exit code, stdout, stderr)."""
+    from snnlab.train import command
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = command([*arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def needs_data(name: str) -> Path:
+    """Return the folder ``name`` below SNNLAB_DATA, or skip the test with the reason."""
+    root = os.environ.get("SNNLAB_DATA")
+    if root and (Path(root) / name).exists():
+        return Path(root) / name
+    reason = f"needs real data: {name} below SNNLAB_DATA, which is {root or 'unset'}"
+    if os.environ.get("SNNLAB_REQUIRE_DATA"):
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from snnlab.data.encoders import Direct, Latency, Rate, SignedPoisson
+from snnlab.errors import InputError
+
+ENCODERS = [Direct(6), Rate(6), SignedPoisson(6), Latency(6)]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS, ids=lambda e: type(e).__name__)
+def test_frames_are_the_forward_numbers(encoder) -> None:
+    images = torch.rand(3, 2, 5, 4)
+    torch.manual_seed(1)
+    whole = encoder(images)
+    torch.manual_seed(1)
+    assert whole.shape == (6, 3, 2, 5, 4)
+    assert whole.dtype == images.dtype
+    assert torch.equal(whole, torch.stack(list(encoder.frames(images))))
+
+
+def test_rate() -> None:
+    torch.manual_seed(0)
+    images = torch.tensor([0.0, 0.3, 1.0]).reshape(1, 3)
+    rates = Rate(20_000)(images).mean(0)[0]
+    assert rates[0] == 0
+    assert rates[2] == 1
+    assert rates[1].item() == pytest.approx(0.3, abs=0.01)
+
+
+def test_signed_poisson() -> None:
+    torch.manual_seed(0)
+    spikes = SignedPoisson(20_000)(torch.tensor([[0.0, 0.5, 0.9]]))
+    assert set(spikes.unique().tolist()) == {-1, 0, 1}
+    mean = spikes.mean(0)[0]
+    assert mean.tolist() == pytest.approx([-0.5, 0.0, 0.4], abs=0.011)  # z / 2 with z = -1, 0, 0.8
+    assert spikes[:, 0, 1].abs().sum() == 0
+
+
+def test_latency_as_in_the_vdib_card() -> None:
+    steps = 30
+    images = torch.linspace(0, 1, 500).reshape(1, 500)
+    spikes = Latency(steps)(images)
+    level = (images[0] * (steps - 1)).round()
+    assert torch.equal(spikes.sum(0)[0], (level > 0).float())  # exactly one spike, none where the level is 0
+    assert spikes[0].sum() == 0  # index 0 is never used
+    fired = level > 0
+    assert torch.equal(spikes[:, 0, fired].argmax(0), (steps - level[fired]).long())
+    assert spikes[:, 0, -1].argmax() == 1  # pixel 1 comes at index 1
+    assert Latency(steps, reverse=True)(images)[:, 0, -1].argmax() == steps - 1
+
+
+def test_spiking_flag_and_ranges() -> None:
+    assert not Direct.spiking
+    assert Rate.spiking
+    assert SignedPoisson.spiking
+    assert Latency.spiking
+    with pytest.raises(InputError, match=r"encoder\.Rate: time_steps = 0 must be at least 1"):
+        Rate(0)
+    with pytest.raises(InputError, match=r"encoder\.Latency: time_steps = 1 must be at least 2"):
+        Latency(1)
+    with pytest.raises(InputError, match=r"encoder\.SignedPoisson: std = 0 must be positive"):
+        SignedPoisson(4, std=0)
