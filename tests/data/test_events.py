@@ -132,7 +132,7 @@ def test_each_augmentation_alone() -> None:
     moved = EventAugmentation(12, 10, shift=9)(pack).events
     assert len(moved.t) < 2000
     assert len(moved.t) > 0
-    with pytest.raises(InputError, match="augmentation: drop = 1.5 must lie in 0 to 1"):
+    with pytest.raises(InputError, match=r"augmentation: drop = 1\.5 must lie in 0 to 1"):
         EventAugmentation(12, 10, drop=1.5)
 
 

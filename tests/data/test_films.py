@@ -235,9 +235,10 @@ def test_recordings_are_read_back_from_true_files(tmp_path: Path) -> None:
     path.write_bytes(b"<html>sign in</html>")
     with pytest.raises(InputError, match=f"{path.name} is an HTML page, not a recording"):
         MNISTDVS(tmp_path / "data", tmp_path / "cache", val_films=20).setup()
+    path.unlink()
+    again = MNISTDVS(tmp_path / "data", tmp_path / "cache", val_films=20)
     with pytest.raises(InputError, match="only films can be exported"):
-        path.unlink()
-        export_aedat(MNISTDVS(tmp_path / "data", tmp_path / "cache", val_films=20), tmp_path / "out")
+        export_aedat(again, tmp_path / "out")
 
 
 def test_recorded_refuses_without_recordings(tmp_path: Path) -> None:

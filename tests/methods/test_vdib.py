@@ -169,7 +169,7 @@ def test_one_by_one_equals_together_without_a_baseline() -> None:
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Digits]:
     folder = tmp_path_factory.mktemp("digits")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge, "MOST_EPOCHS", 12)
+        patch.setattr(judge, "MOST_EPOCHS", 6)
         data = Digits(root=folder, cache=folder / "cache", batch_size=64)
         judge.load_judge(data)
         yield data
@@ -315,6 +315,7 @@ TASK = DataSpec("blobs", "task", (20,), classes=210, time_steps=100)
         (SPEC, {"decoder_gigabytes": 1e-6}, "method.decoder=logistic over 6 steps of 5 neurons to 16 outputs needs"),
         (EVENTS, {"decoder": "mlp", "n_out": 5000}, "use method.decoder=logistic or cnn"),
         (EVENTS, {"target": "same_image"}, "which data=films does not have; use method.target=prototype"),
+        (TASK, {"baseline": "ema", "samples": 1}, "method.baseline=ema has one learning signal per sequence"),
         (TASK, {"target": "prototype"}, "data=blobs is a task: use method.target=null"),
     ],
 )

@@ -90,7 +90,7 @@ def test_judge_reads_any_size() -> None:
 
 def test_judge_is_trained_once_and_the_same_each_time(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(judge, "MOST_EPOCHS", 12)
+    monkeypatch.setattr(judge, "MOST_EPOCHS", 6)
     data: DataModule = Digits(root=tmp_path, cache=tmp_path / "cache", seed=5)
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
@@ -102,7 +102,7 @@ def test_judge_is_trained_once_and_the_same_each_time(tmp_path, monkeypatch) -> 
     assert data.splits is not None
     test = data.splits.test.batch(range(300))
     right = (first(test.inputs).argmax(1) == test.labels).float().mean()
-    assert right > 0.95
+    assert right > 0.9
     stored = path.stat().st_mtime_ns
     again = judge.load_judge(data)
     assert path.stat().st_mtime_ns == stored

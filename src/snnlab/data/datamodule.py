@@ -246,7 +246,7 @@ class DataModule(L.LightningDataModule):
 def check_range(name: str, value: float, low: float, high: float, way_out: str = "") -> None:
     """Raise InputError unless ``low <= value <= high``; ``name`` is the key as the user writes it."""
     if not low <= value <= high:
-        raise InputError(f"{name} = {value} must lie in {low:g} to {high:g}" + (f"; {way_out}" if way_out else ""))
+        raise InputError(f"{name} = {value} must lie in {low} to {high}" + (f"; {way_out}" if way_out else ""))
 
 
 def stratified_order(labels: np.ndarray, seed: int = 0) -> np.ndarray:

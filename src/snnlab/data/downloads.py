@@ -6,11 +6,11 @@ import hashlib
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from snnlab.data.files import atomic, cannot_write
+from snnlab.data.files import TERMINAL, atomic, cannot_write
 from snnlab.errors import InputError
 
 CHUNK = 1 << 20  # bytes
@@ -56,8 +56,9 @@ def _fetch(url: str, file: IO[bytes], target: Path, checksum: str, timeout: floa
     method, expected = checksum.split(":")
     digest, head = hashlib.new(method), b""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    shown: dict[str, Any] = {"console": TERMINAL, "disable": not TERMINAL.is_terminal, "transient": True}
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as answer, Progress(*columns, transient=True) as progress:
+        with urllib.request.urlopen(url, timeout=timeout) as answer, Progress(*columns, **shown) as progress:
             size = answer.headers.get("Content-Length")
             task = progress.add_task(f"downloading {target.name}", total=int(size) if size else None)
             while chunk := answer.read(CHUNK):

@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from rich.console import Console
+
 from snnlab.errors import InputError, RunFailure
+
+TERMINAL = Console(stderr=True)  # progress bars: only where somebody looks, never in a file or a pipe
 
 
 def cannot_write(target: Path, error: OSError) -> InputError | RunFailure:

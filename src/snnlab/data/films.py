@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ import torch
 from snnlab.data import camera as camera_model
 from snnlab.data.camera import Camera
 from snnlab.data.events import Events, Recordings
-from snnlab.data.files import atomic
+from snnlab.data.files import TERMINAL, atomic
 
 BLOCK = 100  # films of one cache file
 
@@ -62,18 +63,16 @@ class Films:
         if len(needed) > 5:
             from rich.progress import track
 
-            for block in track(needed, description="filming", transient=True):
+            shown: dict[str, Any] = {"console": TERMINAL, "disable": not TERMINAL.is_terminal, "transient": True}
+            for block in track(needed, description="filming", **shown):
                 self._block(block)
         return Recordings.pack([self[i] for i in indices])
 
     def _block(self, block: int) -> Recordings:
         if block not in self.blocks:
             which = self.which[block * BLOCK : (block + 1) * BLOCK].astype(np.int64)
-            path = (
-                self.folder
-                / self.key
-                / f"{self.split}-{block:04d}-{hashlib.sha256(which.tobytes()).hexdigest()[:8]}.npz"
-            )
+            name = f"{self.split}-{block:04d}-{hashlib.sha256(which.tobytes()).hexdigest()[:8]}.npz"
+            path = self.folder / self.key / name
             self.blocks[block] = _read(path, len(which)) or self._film(path, block, which)
         return self.blocks[block]
 

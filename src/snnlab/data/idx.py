@@ -174,7 +174,8 @@ class IDXImages(DataModule):
                 if not self.unverified:
                     raise InputError(
                         f"data.{self.title}: {path} has SHA-256 {digest[:12]}..., the published content "
-                        f"{file.sha256[:12]}...; download it again, or data.unverified=true uses it and flags the results as altered"
+                        f"{file.sha256[:12]}...; "
+                        "download it again, or data.unverified=true uses it and flags the results as altered"
                     )
                 altered = True
         arrays = [parse_idx(data, path) for data, path in zip(content, paths, strict=True)]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from snnlab.data.datamodule import (
 )
 from snnlab.data.digits import SHA256, TEST_SIZE, TOTAL, WHITE, Digits, read_digits, split_digits
 from snnlab.data.events import EventDataset, Events, Recordings
+from snnlab.data.files import TERMINAL
 from snnlab.data.films import Films
 from snnlab.data.idx import idx_prototypes
 from snnlab.data.mnist import MNIST
@@ -112,7 +113,8 @@ class MNISTDVS(DataModule):
         if time_steps * window_us > DURATION_US:
             raise InputError(
                 f"data.mnist_dvs: time_steps x window_us = {time_steps} x {window_us} us = "
-                f"{time_steps * window_us * 1e-6:g} s must not exceed the 2 s of a recording; time_steps={DURATION_US // window_us} fits"
+                f"{time_steps * window_us * 1e-6:g} s must not exceed the 2 s of a recording; "
+                f"time_steps={DURATION_US // window_us} fits"
             )
         self.camera = Camera(
             threshold, mismatch, refractory_us, noise_hz, path_radius, path_period_s, dark, DURATION_US, film_seed
@@ -285,7 +287,8 @@ class MNISTDVS(DataModule):
         from rich.progress import track
 
         parts = []
-        for _, _, path in track(files, description="reading recordings", transient=True, disable=len(files) < 100):
+        shown: dict[str, Any] = {"console": TERMINAL, "disable": not TERMINAL.is_terminal, "transient": True}
+        for _, _, path in track(files, description="reading recordings", **shown):
             try:
                 content = path.read_bytes()
             except OSError as error:

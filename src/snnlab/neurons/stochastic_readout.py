@@ -70,6 +70,7 @@ class StochasticReadout(Neuron):
         self.phi_feedback: Tensor
         self.register_buffer("phi", raised_cosines(filters, memory).to(self.weight.dtype), persistent=False)
         self.register_buffer("phi_feedback", raised_cosines(1, memory)[0].to(self.weight.dtype), persistent=False)
+        self.taps: list[float] = self.phi_feedback.tolist()  # the same numbers where a scalar is needed
 
     # one step at a time -----------------------------------------------------------------------------------------------
     def initial_state(self, current: Tensor) -> StochasticReadoutState:
@@ -143,7 +144,7 @@ class StochasticReadout(Neuron):
         with torch.no_grad():
             trace = torch.zeros_like(y)  # (phi_fb * y)[t-1]
             for lag in range(min(self.memory, len(y) - 1)):
-                trace[lag + 1 :].add_(y[: len(y) - 1 - lag], alpha=float(self.phi_feedback[lag]))
+                trace[lag + 1 :].add_(y[: len(y) - 1 - lag], alpha=self.taps[lag])
         return potential.unsqueeze(1) + self.feedback[:, 0] * trace
 
     def forward(self, currents: Tensor) -> Tensor:

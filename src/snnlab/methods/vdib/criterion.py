@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import softplus
 
 Baseline = Literal["none", "ema", "leave_one_out"]
 Credit = Literal["sequence", "step", "window"]
@@ -30,8 +30,8 @@ def log_ratio(u: Tensor, y: Tensor, prior: float) -> Tensor:
 
 def kl_divergence(u: Tensor, prior: float) -> Tensor:
     """KL(Bernoulli(sigmoid(u)) || Bernoulli(prior)) in nats, exact."""
-    p = torch.sigmoid(u)
-    return p * (logsigmoid(u) - math.log(prior)) + (1 - p) * (logsigmoid(-u) - math.log(1 - prior))
+    p = torch.sigmoid(u)  # p log p + (1 - p) log(1 - p) = p u - log(1 + e^u)
+    return log_probability(u, p) - p * math.log(prior) - (1 - p) * math.log(1 - prior)
 
 
 def score_loss(log_p: Tensor, advantage: Tensor) -> Tensor:

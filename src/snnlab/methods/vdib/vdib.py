@@ -17,71 +17,29 @@ Departures: K samples per input with a leave-one-out baseline, exact KL gradient
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy
 
 from snnlab.data.datamodule import Batch, DataModule, DataSpec
-from snnlab.errors import InputError, RunFailure
-from snnlab.layers.blocks import Blocks
-from snnlab.layers.over_time import over_time
-from snnlab.methods.method import Method, Model, Optimizer, Scheduler, Split
-from snnlab.methods.vdib import criterion, decoders, figures
+from snnlab.errors import InputError
+from snnlab.methods.method import Model, Optimizer, Scheduler
+from snnlab.methods.vdib import criterion, figures
+from snnlab.methods.vdib.autoencoder import Autoencoder, Encoding, Outcome
 from snnlab.methods.vdib.criterion import Baseline, Credit
 from snnlab.methods.vdib.decoders import DecoderKind
 from snnlab.methods.vdib.feedback import Feedback, HiddenCredit
-from snnlab.methods.vdib.judge import LeNet, load_judge
 from snnlab.methods.vdib.options import check_choice, check_least
-from snnlab.methods.vdib.signals import Target, class_means, target_shape
-from snnlab.neurons.filtered_lif import FilteredLIF
-from snnlab.neurons.neuron import Temporal
-from snnlab.neurons.stochastic_readout import StochasticReadout
+from snnlab.methods.vdib.signals import Target
 
 Learn = Literal["both", "readout", "frozen"]
 Gradient = Literal["score", "straight_through"]
 KL = Literal["exact", "sampled"]
 Score = Literal["sum", "mean"]
-TASK_TAU_D = 5  # the paper's window of the predictive task
 
 
-class VDIBBlocks(Blocks):
-    """Weights without bias before doubly filtered LIF neurons, a stochastic readout at the end."""
-
-    def __init__(self, filters: int, memory: int) -> None:
-        self.filters, self.memory, self.bias = filters, memory, False
-
-    def neuron(self, features: int) -> nn.Module:
-        return FilteredLIF(features)
-
-    def recurrent(self, features: int) -> nn.Module:
-        raise InputError(
-            "method=vdib carries no credit through recurrent weights: use model=mlp or a convolutional model"
-        )
-
-    def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
-        return [("readout", StochasticReadout(inputs, outputs, self.filters, self.memory))]
-
-
-class Encoding(NamedTuple):
-    """hidden: spikes by layer [T, B, ...]; boxes: surrogate at each, or none; outputs: what enters the readout."""
-
-    hidden: dict[str, Tensor]
-    boxes: list[Tensor]
-    outputs: Tensor
-
-
-class Outcome(NamedTuple):
-    """What one batch gave: u and y [T, K, B, N_out], logits and loss [..., K, B], from the decoder."""
-
-    u: Tensor
-    y: Tensor
-    logits: Tensor
-    loss: Tensor
-
-
-class VDIB(Method):
+class VDIB(Autoencoder):
     """Hybrid SNN-ANN autoencoder; the rule is in the docstring of this file.
 
     Args:
@@ -145,8 +103,6 @@ class VDIB(Method):
         scheduler: Scheduler | None = None,
     ) -> None:
         for name, value, kinds in (
-            ("decoder", decoder, DecoderKind),
-            ("target", target, Target | None),
             ("baseline", baseline, Baseline),
             ("kl", kl, KL),
             ("score", score, Score),
@@ -156,16 +112,8 @@ class VDIB(Method):
             ("gradient", gradient, Gradient),
         ):
             check_choice(name, value, kinds)
-        check_least("n_out", n_out, 1, "64 is usual")
-        check_least("filters", filters, 1, "the paper has 8")
-        check_least("memory", memory, 2, "the paper has 10")
         check_least("samples", samples, 1, "4 to 8 are usual")
         check_least("warmup", warmup, 0, "60 to 100 batches are usual")
-        check_least("beta", beta, 0, "0.05 is usual")
-        if decoder_hidden is not None:
-            check_least("decoder_hidden", decoder_hidden, 1, "null takes the paper's tau_d * n_out / 2")
-        if not 0 < prior < 1:
-            raise InputError(f"method.prior = {prior} must lie in (0, 1); the paper has 0.2 to 0.3")
         for name, factor in (("ema_factor", ema_factor), ("signal_memory", signal_memory)):
             if not 0 <= factor < 1:
                 raise InputError(f"method.{name} = {factor} must lie in [0, 1); it weighs the old value")
@@ -175,77 +123,28 @@ class VDIB(Method):
             )
         if baseline == "ema" and samples != 1:
             raise InputError(f"method.baseline=ema takes one sample per input, not method.samples = {samples}")
+        if baseline == "ema" and data.kind == "task":
+            raise InputError(
+                "method.baseline=ema has one learning signal per sequence and a task has one per step; "
+                "use method.baseline=none (paper) or leave_one_out"
+            )
         if score == "mean" and kl == "exact":
             raise InputError(
                 "method.score=mean belongs to method.kl=sampled: the exact KL gradient is not scaled with it"
             )
-        self.task = data.kind == "task"
-        if self.task and target is not None:
-            raise InputError(
-                f"method.target={target} needs natural signals; data={data.name} is a task: use method.target=null"
-            )
-        if not self.task and credit not in (None, "sequence"):
+        if data.kind != "task" and credit not in (None, "sequence"):
             raise InputError(f"method.credit={credit} belongs to tasks; data={data.name} has one loss per sequence")
-        steps = data.time_steps if encoder is None else getattr(encoder, "time_steps", None)
-        if steps is None:
-            raise InputError(f"method=vdib needs a known number of time steps; data={data.name} gives none")
-        window = tau_d if tau_d is not None else (min(TASK_TAU_D, steps) if self.task else steps)
-        if not 1 <= window <= steps:
-            raise InputError(f"method.tau_d = {tau_d} must lie in 1 to {steps}, the time steps; null takes the default")
-        self.target: Target = target or ("same_image" if data.kind == "image" else "prototype")
-        shape = None if self.task else target_shape(data, self.target)
-        n_logits = data.classes if shape is None else torch.Size(shape).numel()
-        limit = decoders.machine_bytes() // 2 if decoder_gigabytes is None else int(decoder_gigabytes * 1e9)
-        decoders.check_memory(decoder, window, n_out, n_logits, decoder_hidden, limit)
-
-        self.n_out, self.filters, self.memory = n_out, filters, memory  # plain values that ``blocks`` needs
-        super().__init__(model, data, encoder, decoder_optimizer, scheduler)
+        parts = (decoder, tau_d, decoder_hidden, decoder_gigabytes, n_out, filters, memory, target, beta, prior)
+        super().__init__(model, data, encoder, decoder_optimizer, *parts, scheduler)
         self.automatic_optimization = False
-        self.monitor = ("val/accuracy" if self.task else "val/judge_accuracy", "max")
         self.make_readout_optimizer, self.make_hidden_optimizer = readout_optimizer, hidden_optimizer
-        self.steps, self.window, self.signal_shape = steps, window, shape
-        self.beta, self.prior, self.samples = beta, prior, samples
-        self.baseline, self.kl, self.score = baseline, kl, score
+        self.samples, self.baseline, self.kl, self.score = samples, baseline, kl, score
         self.credit: Credit = credit or ("step" if self.task else "sequence")
         self.feedback, self.learn, self.gradient, self.warmup = feedback, learn, gradient, warmup
-        self.decoder = decoders.make_decoder(decoder, window, n_out, n_logits, decoder_hidden)
-        self.hidden_neurons = [name for name, layer in self.network.layers.items() if isinstance(layer, FilteredLIF)]
-        with torch.no_grad():
-            hidden = self.encode(torch.zeros(1, 1, *data.input_shape)).hidden
-        sizes = [tuple(hidden[name].shape[2:]) for name in self.hidden_neurons]
-        self.hidden_credit = HiddenCredit(feedback, sizes, n_out, data.classes)
+        self.hidden_credit = HiddenCredit(feedback, self.hidden_shapes(), n_out, data.classes)
         self.ema_baseline = criterion.EMABaseline(ema_factor)
         self.signal_memory = signal_memory
         self.signal: Tensor | None = None  # ell, as its average remembers it
-        self.__dict__["judge"] = None  # a helper, not a part: outside parameters and checkpoints
-        if shape is not None:
-            self.class_signals: Tensor  # prototypes, or with same_image the mean training image of each class
-            self.register_buffer("class_signals", torch.zeros(data.classes, *shape))
-        for name, weight in self.watched_weights().items():
-            self.register_buffer(f"initial_{name}", weight.detach().clone())
-
-    # parts ------------------------------------------------------------------------------------------------------------
-    def blocks(self) -> Blocks:
-        return VDIBBlocks(self.filters, self.memory)
-
-    def outputs(self) -> int:
-        return self.n_out
-
-    @property
-    def readout(self) -> StochasticReadout:
-        layer = list(self.network.layers.values())[-1]
-        assert isinstance(layer, StochasticReadout)
-        return layer
-
-    def hidden_parameters(self) -> list[nn.Parameter]:
-        mine = {id(p) for p in self.readout.parameters()}
-        return [p for p in self.network.parameters() if id(p) not in mine]
-
-    def watched_weights(self) -> dict[str, Tensor]:
-        """Weights whose relative change is reported: the readout's, and those of each hidden layer."""
-        layers = list(self.network.layers.items())[:-1]
-        weights = {name: layer.weight for name, layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)}
-        return {"readout": self.readout.weight} | weights
 
     def configure_optimizers(self) -> Any:
         first = self.make_optimizer(self.decoder.parameters())
@@ -253,58 +152,6 @@ class VDIB(Method):
         if self.hidden_parameters():
             optimizers.append(self.make_hidden_optimizer(self.hidden_parameters()))
         return optimizers, [] if self.make_scheduler is None else [self.make_scheduler(first)]
-
-    def prepare(self, data: DataModule) -> None:
-        if self.task:
-            return
-        images = data.images()
-        self.__dict__["judge"] = load_judge(images)
-        signals = data.prototypes() if self.target == "prototype" else class_means(images)
-        self.class_signals.copy_(signals.to(self.class_signals))
-
-    def on_fit_start(self) -> None:
-        if self.global_step == 0:  # an initialiser may have set the weights after the constructor
-            for name, weight in self.watched_weights().items():
-                getattr(self, f"initial_{name}").copy_(weight.detach())
-
-    # forward ----------------------------------------------------------------------------------------------------------
-    def encode(self, frames: Tensor, cut: bool = False, boxes: bool = False) -> Encoding:
-        """Run the hidden layers; with ``cut`` the credit of a layer stays in that layer."""
-        hidden: dict[str, Tensor] = {}
-        curves: list[Tensor] = []
-        for name, layer in list(self.network.layers.items())[:-1]:
-            if isinstance(layer, FilteredLIF):
-                if boxes:
-                    frames, states = layer.unroll(frames)
-                    curves.append(layer.spike.derivative(states.v.detach()))
-                else:
-                    frames = layer(frames)
-                hidden[name] = frames
-                frames = frames.detach() if cut else frames
-            else:
-                frames = layer(frames) if isinstance(layer, Temporal) else over_time(layer, frames)
-        return Encoding(hidden, curves, frames)
-
-    def decode(self, y: Tensor) -> Tensor:
-        """Logits of spikes y [T, ..., N_out]: [..., pixels] of the last window, or [T, ..., classes] in a task."""
-        if self.task:
-            return self.decoder(decoders.windows(y, self.window))  # type: ignore[no-any-return]
-        return self.decoder(y[-self.window :].movedim(0, -2))  # type: ignore[no-any-return]
-
-    def decoder_loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """-log q_phi(r | y): mean BCE per pixel [K, B], or in a task the NLL of each step [T, K, B]."""
-        if self.task:
-            labels = batch.labels.unsqueeze(1).expand(logits.shape[:-1])
-            return cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none").view(logits.shape[:-1])
-        target = self.targets(batch).flatten(1).expand(logits.shape)
-        return binary_cross_entropy_with_logits(logits, target, reduction="none").mean(-1)
-
-    def targets(self, batch: Batch) -> Tensor:
-        """The natural signal of each sample [B, C, H, W]."""
-        if self.target == "prototype":
-            return self.class_signals[batch.labels]
-        assert batch.signals is not None
-        return batch.signals
 
     # the training step, in the order of the paper's algorithm ---------------------------------------------------------
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -409,10 +256,8 @@ class VDIB(Method):
         return [a + b for a, b in zip(grads, extra, strict=True)]
 
     def one(self, batch: Batch, index: int) -> Batch:
-        """Sample ``index`` as a batch of its own; the labels of a task are time-first."""
+        """Sample ``index`` as a batch of its own; events are time-first."""
         at = slice(index, index + 1)
-        if self.task:
-            return Batch(batch.inputs[:, at], batch.labels[:, at])
         inputs = batch.inputs[at] if self.encoder is not None else batch.inputs[:, at]
         return Batch(inputs, batch.labels[at], None if batch.signals is None else batch.signals[at])
 
@@ -471,107 +316,6 @@ class VDIB(Method):
         kept = checkpoint["vdib"]
         self.signal = kept["signal"]
         self.ema_baseline.squares, self.ema_baseline.weighted = kept["squares"], kept["weighted"]
-
-    def outcome(self, potential: Tensor, batch: Batch, samples: int) -> Outcome:
-        """Sample K spike trains from the potential, decode them (y detached) and score the decoder."""
-        y = self.readout.sample(potential, samples)
-        u = self.readout.conditional(potential, y)
-        logits = self.decode(y)
-        loss = self.decoder_loss(logits, batch)
-        if not torch.isfinite(loss).all() or not torch.isfinite(u).all():
-            raise RunFailure(
-                f"vdib: decoder loss {loss.mean().item()}, readout potential {u.abs().max().item()} "
-                f"at step {self.global_step}: training diverged; "
-                "lower method.readout_optimizer.lr or method.decoder_optimizer.lr"
-            )
-        return Outcome(u, y, logits, loss)
-
-    # scores -----------------------------------------------------------------------------------------------------------
-    def log_outcome(self, split: Split, outcome: Outcome) -> None:
-        """Log loss, KL per neuron and step, their bound and the rate of the readout."""
-        loss = outcome.loss.detach().mean()
-        divergence = criterion.kl_divergence(outcome.u.detach(), self.prior).mean()
-        values = {
-            "loss": loss,
-            "kl": divergence,
-            "bound": loss + self.beta * divergence,
-            "readout_rate": outcome.y.mean(),
-        }
-        size = outcome.y.shape[2]
-        for name, value in values.items():
-            self.log(f"{split}/{name}", value, on_step=False, on_epoch=True, batch_size=size, prog_bar=name == "bound")
-
-    def log_decoded(self, split: Split, outcome: Outcome, batch: Batch) -> None:
-        """Log the judge's accuracy on the reconstructions, or in a task the accuracy of the class at every step."""
-        accuracy: Any = self.accuracy[f"{split}_split"]
-        accuracy.update(self.class_scores(outcome.logits), batch.labels)
-        name = f"{split}/accuracy" if self.task else f"{split}/judge_accuracy"
-        self.log(name, accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=outcome.y.shape[2])
-
-    def class_scores(self, logits: Tensor) -> Tensor:
-        """Class scores of decoded logits with one sample per input: [B, classes], in a task classes in dimension 1."""
-        if self.task:
-            return logits[:, 0].movedim(-1, 1)  # [T, classes, B], labels [T, B]
-        return self.judged(self.reconstructions(logits[0]))
-
-    def reconstructions(self, logits: Tensor) -> Tensor:
-        assert self.signal_shape is not None
-        return torch.sigmoid(logits).unflatten(-1, self.signal_shape)
-
-    def judged(self, images: Tensor) -> Tensor:
-        """The judge's logits [B, classes] of images [B, C, H, W]."""
-        judge: LeNet | None = self.__dict__["judge"]
-        if judge is None:
-            raise RuntimeError("VDIB.judged: there is no judge yet; call prepare(data) first")
-        return judge.to(images.device)(images)  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def evaluated(self, batch: Batch) -> tuple[Encoding, Outcome]:
-        encoding = self.encode(self.frames(batch))
-        return encoding, self.outcome(self.readout.potential(encoding.outputs), batch, 1)
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        _, outcome = self.evaluated(batch)
-        self.log_outcome("val", outcome)
-        self.log_decoded("val", outcome, batch)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        with self.synaptic_operations.watch(self.network):  # weights before the hidden layers
-            encoding, outcome = self.evaluated(batch)
-        size = outcome.y.shape[2]
-        synapses = self.readout.weight[0, 0].numel() * self.n_out  # one per filter, the readout's own fan-out
-        self.synaptic_operations.update(encoding.outputs.sum(dtype=torch.float64) * synapses, size)
-        self.firing_rate.update(encoding.hidden | {"readout": outcome.y[:, 0]}, samples=size)
-        self.log_outcome("test", outcome)
-        self.log_decoded("test", outcome, batch)
-        if not self.task and self.target == "same_image":
-            guess = self.class_signals[batch.labels]
-            bce = binary_cross_entropy(guess, self.targets(batch))
-            self.log("test/prototype_bce", bce, on_step=False, on_epoch=True, batch_size=size)
-
-    def on_test_epoch_end(self) -> None:
-        super().on_test_epoch_end()
-        changes = {
-            name: ((weight - getattr(self, f"initial_{name}")).norm() / getattr(self, f"initial_{name}").norm()).item()
-            for name, weight in self.watched_weights().items()
-        }
-        self.log("test/readout_change", changes.pop("readout"))
-        if changes:
-            self.log("test/hidden_change", sum(changes.values()) / len(changes))
-
-    def scores(self, frames: Tensor) -> Tensor:
-        """Class scores of one draw of the encoder: the judge's, or in a task the decoder's [T, B, classes]."""
-        with torch.no_grad():
-            logits = self.decode(self.network(frames))
-            return logits if self.task else self.judged(self.reconstructions(logits))
-
-    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of ``scores``; a figure of merit only, training minimises the bound (1)."""
-        return cross_entropy(scores.flatten(0, -2), labels.flatten())
-
-    @torch.no_grad()
-    def predictions(self, batch: Batch) -> Tensor:
-        return self.scores(self.frames(batch)).argmax(-1)
 
     def figures(self, data: DataModule) -> dict[str, Any]:
         return figures.all_figures(self, data)

@@ -1,0 +1,313 @@
+"""The parts of VDIB and how they are scored: spiking encoder, decoder, natural signals, judge.
+
+The rule by which they learn is in ``vdib.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy
+
+from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.errors import InputError, RunFailure
+from snnlab.layers.blocks import Blocks
+from snnlab.layers.over_time import over_time
+from snnlab.methods.method import Method, Model, Optimizer, Scheduler, Split
+from snnlab.methods.vdib import criterion, decoders
+from snnlab.methods.vdib.decoders import DecoderKind
+from snnlab.methods.vdib.judge import LeNet, load_judge
+from snnlab.methods.vdib.options import check_choice, check_least
+from snnlab.methods.vdib.signals import Target, class_means, target_shape
+from snnlab.neurons.filtered_lif import FilteredLIF
+from snnlab.neurons.neuron import Temporal
+from snnlab.neurons.stochastic_readout import StochasticReadout
+
+TASK_TAU_D = 5  # the paper's window of the predictive task
+
+
+class VDIBBlocks(Blocks):
+    """Weights without bias before doubly filtered LIF neurons, a stochastic readout at the end."""
+
+    def __init__(self, filters: int, memory: int) -> None:
+        self.filters, self.memory, self.bias = filters, memory, False
+
+    def neuron(self, features: int) -> nn.Module:
+        return FilteredLIF(features)
+
+    def recurrent(self, features: int) -> nn.Module:
+        raise InputError(
+            "method=vdib carries no credit through recurrent weights: use model=mlp or a convolutional model"
+        )
+
+    def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
+        return [("readout", StochasticReadout(inputs, outputs, self.filters, self.memory))]
+
+
+class Encoding(NamedTuple):
+    """hidden: spikes by layer [T, B, ...]; boxes: surrogate at each, or none; outputs: what enters the readout."""
+
+    hidden: dict[str, Tensor]
+    boxes: list[Tensor]
+    outputs: Tensor
+
+
+class Outcome(NamedTuple):
+    """What one batch gave: u and y [T, K, B, N_out], logits and loss [..., K, B], from the decoder."""
+
+    u: Tensor
+    y: Tensor
+    logits: Tensor
+    loss: Tensor
+
+
+class Autoencoder(Method):
+    """Encoder, decoder and their scores; the arguments are described in ``VDIB``.
+
+    Raises:
+        InputError: when an argument leaves its range, the data has no such targets, or the decoder does not fit memory;
+            all before any data is read.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        data: DataSpec,
+        encoder: nn.Module | None,
+        decoder_optimizer: Optimizer,
+        decoder: DecoderKind,
+        tau_d: int | None,
+        decoder_hidden: int | None,
+        decoder_gigabytes: float | None,
+        n_out: int,
+        filters: int,
+        memory: int,
+        target: Target | None,
+        beta: float,
+        prior: float,
+        scheduler: Scheduler | None,
+    ) -> None:
+        check_choice("decoder", decoder, DecoderKind)
+        check_choice("target", target, Target | None)
+        check_least("n_out", n_out, 1, "64 is usual")
+        check_least("filters", filters, 1, "the paper has 8")
+        check_least("memory", memory, 2, "the paper has 10")
+        check_least("beta", beta, 0, "0.05 is usual")
+        if decoder_hidden is not None:
+            check_least("decoder_hidden", decoder_hidden, 1, "null takes the paper's tau_d * n_out / 2")
+        if not 0 < prior < 1:
+            raise InputError(f"method.prior = {prior} must lie in (0, 1); the paper has 0.2 to 0.3")
+        self.task = data.kind == "task"
+        if self.task and target is not None:
+            raise InputError(
+                f"method.target={target} needs natural signals; data={data.name} is a task: use method.target=null"
+            )
+        steps = data.time_steps if encoder is None else getattr(encoder, "time_steps", None)
+        if steps is None:
+            raise InputError(f"method=vdib needs a known number of time steps; data={data.name} gives none")
+        window = tau_d if tau_d is not None else (min(TASK_TAU_D, steps) if self.task else steps)
+        if not 1 <= window <= steps:
+            raise InputError(f"method.tau_d = {tau_d} must lie in 1 to {steps}, the time steps; null takes the default")
+        self.target: Target = target or ("same_image" if data.kind == "image" else "prototype")
+        shape = None if self.task else target_shape(data, self.target)
+        n_logits = data.classes if shape is None else torch.Size(shape).numel()
+        limit = decoders.machine_bytes() // 2 if decoder_gigabytes is None else int(decoder_gigabytes * 1e9)
+        decoders.check_memory(decoder, window, n_out, n_logits, decoder_hidden, limit)
+
+        self.n_out, self.filters, self.memory = n_out, filters, memory  # plain values that ``blocks`` needs
+        super().__init__(model, data, encoder, decoder_optimizer, scheduler)
+        self.monitor = ("val/accuracy" if self.task else "val/judge_accuracy", "max")
+        self.steps, self.window, self.signal_shape = steps, window, shape
+        self.beta, self.prior = beta, prior
+        self.decoder = decoders.make_decoder(decoder, window, n_out, n_logits, decoder_hidden)
+        self.hidden_neurons = [name for name, layer in self.network.layers.items() if isinstance(layer, FilteredLIF)]
+        self.__dict__["judge"] = None  # a helper, not a part: outside parameters and checkpoints
+        if shape is not None:
+            self.class_signals: Tensor  # prototypes, or with same_image the mean training image of each class
+            self.register_buffer("class_signals", torch.zeros(data.classes, *shape))
+        for name, weight in self.watched_weights().items():
+            self.register_buffer(f"initial_{name}", weight.detach().clone())
+
+    # parts ------------------------------------------------------------------------------------------------------------
+    def blocks(self) -> Blocks:
+        return VDIBBlocks(self.filters, self.memory)
+
+    def outputs(self) -> int:
+        return self.n_out
+
+    @property
+    def readout(self) -> StochasticReadout:
+        layer = list(self.network.layers.values())[-1]
+        assert isinstance(layer, StochasticReadout)
+        return layer
+
+    def hidden_parameters(self) -> list[nn.Parameter]:
+        mine = {id(p) for p in self.readout.parameters()}
+        return [p for p in self.network.parameters() if id(p) not in mine]
+
+    def hidden_shapes(self) -> list[tuple[int, ...]]:
+        """Shape of one sample's spikes at each hidden layer."""
+        with torch.no_grad():
+            hidden = self.encode(torch.zeros(1, 1, *self.data.input_shape)).hidden
+        return [tuple(hidden[name].shape[2:]) for name in self.hidden_neurons]
+
+    def watched_weights(self) -> dict[str, Tensor]:
+        """Weights whose relative change is reported: the readout's, and those of each hidden layer."""
+        layers = list(self.network.layers.items())[:-1]
+        weights = {name: layer.weight for name, layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)}
+        return {"readout": self.readout.weight} | weights
+
+    def prepare(self, data: DataModule) -> None:
+        if self.task:
+            return
+        images = data.images()
+        self.__dict__["judge"] = load_judge(images)
+        signals = data.prototypes() if self.target == "prototype" else class_means(images)
+        self.class_signals.copy_(signals.to(self.class_signals))
+
+    def on_fit_start(self) -> None:
+        if self.global_step == 0:  # an initialiser may have set the weights after the constructor
+            for name, weight in self.watched_weights().items():
+                getattr(self, f"initial_{name}").copy_(weight.detach())
+
+    # forward ----------------------------------------------------------------------------------------------------------
+    def encode(self, frames: Tensor, cut: bool = False, boxes: bool = False) -> Encoding:
+        """Run the hidden layers; with ``cut`` the credit of a layer stays in that layer."""
+        hidden: dict[str, Tensor] = {}
+        curves: list[Tensor] = []
+        for name, layer in list(self.network.layers.items())[:-1]:
+            if isinstance(layer, FilteredLIF):
+                if boxes:
+                    frames, states = layer.unroll(frames)
+                    curves.append(layer.spike.derivative(states.v.detach()))
+                else:
+                    frames = layer(frames)
+                hidden[name] = frames
+                frames = frames.detach() if cut else frames
+            else:
+                frames = layer(frames) if isinstance(layer, Temporal) else over_time(layer, frames)
+        return Encoding(hidden, curves, frames)
+
+    def decode(self, y: Tensor) -> Tensor:
+        """Logits of spikes y [T, ..., N_out]: [..., pixels] of the last window, or [T, ..., classes] in a task."""
+        if self.task:
+            return self.decoder(decoders.windows(y, self.window))  # type: ignore[no-any-return]
+        return self.decoder(y[-self.window :].movedim(0, -2))  # type: ignore[no-any-return]
+
+    def decoder_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """-log q_phi(r | y): mean BCE per pixel [K, B], or in a task the NLL of each step [T, K, B]."""
+        if self.task:
+            labels = batch.labels.unsqueeze(1).expand(logits.shape[:-1])
+            return cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none").view(logits.shape[:-1])
+        target = self.targets(batch).flatten(1).expand(logits.shape)
+        return binary_cross_entropy_with_logits(logits, target, reduction="none").mean(-1)
+
+    def targets(self, batch: Batch) -> Tensor:
+        """The natural signal of each sample [B, C, H, W]."""
+        if self.target == "prototype":
+            return self.class_signals[batch.labels]
+        assert batch.signals is not None
+        return batch.signals
+
+    def outcome(self, potential: Tensor, batch: Batch, samples: int) -> Outcome:
+        """Sample K spike trains from the potential, decode them (y detached) and score the decoder."""
+        y = self.readout.sample(potential, samples)
+        u = self.readout.conditional(potential, y)
+        logits = self.decode(y)
+        loss = self.decoder_loss(logits, batch)
+        if not torch.isfinite(loss).all() or not torch.isfinite(u).all():
+            raise RunFailure(
+                f"vdib: decoder loss {loss.mean().item()}, readout potential {u.abs().max().item()} "
+                f"at step {self.global_step}: training diverged; "
+                "lower method.readout_optimizer.lr or method.decoder_optimizer.lr"
+            )
+        return Outcome(u, y, logits, loss)
+
+    # scores -----------------------------------------------------------------------------------------------------------
+    def log_outcome(self, split: Split, outcome: Outcome) -> None:
+        """Log loss, KL per neuron and step, their bound and the rate of the readout."""
+        loss = outcome.loss.detach().mean()
+        divergence = criterion.kl_divergence(outcome.u.detach(), self.prior).mean()
+        values = {
+            "loss": loss,
+            "kl": divergence,
+            "bound": loss + self.beta * divergence,
+            "readout_rate": outcome.y.mean(),
+        }
+        size = outcome.y.shape[2]
+        for name, value in values.items():
+            self.log(f"{split}/{name}", value, on_step=False, on_epoch=True, batch_size=size, prog_bar=name == "bound")
+
+    def log_decoded(self, split: Split, outcome: Outcome, batch: Batch) -> None:
+        """Log the judge's accuracy on the reconstructions, or in a task the accuracy of the class at every step."""
+        accuracy: Any = self.accuracy[f"{split}_split"]
+        accuracy.update(self.class_scores(outcome.logits), batch.labels)
+        name = f"{split}/accuracy" if self.task else f"{split}/judge_accuracy"
+        self.log(name, accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=outcome.y.shape[2])
+
+    def class_scores(self, logits: Tensor) -> Tensor:
+        """Class scores of decoded logits with one sample per input: [B, classes], in a task classes in dimension 1."""
+        if self.task:
+            return logits[:, 0].movedim(-1, 1)  # [T, classes, B], labels [T, B]
+        return self.judged(self.reconstructions(logits[0]))
+
+    def reconstructions(self, logits: Tensor) -> Tensor:
+        assert self.signal_shape is not None
+        return torch.sigmoid(logits).unflatten(-1, self.signal_shape)
+
+    def judged(self, images: Tensor) -> Tensor:
+        """The judge's logits [B, classes] of images [B, C, H, W]."""
+        judge: LeNet | None = self.__dict__["judge"]
+        if judge is None:
+            raise RuntimeError("VDIB.judged: there is no judge yet; call prepare(data) first")
+        return judge.to(images.device)(images)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def evaluated(self, batch: Batch) -> tuple[Encoding, Outcome]:
+        encoding = self.encode(self.frames(batch))
+        return encoding, self.outcome(self.readout.potential(encoding.outputs), batch, 1)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        _, outcome = self.evaluated(batch)
+        self.log_outcome("val", outcome)
+        self.log_decoded("val", outcome, batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        with self.synaptic_operations.watch(self.network):  # weights before the hidden layers
+            encoding, outcome = self.evaluated(batch)
+        size = outcome.y.shape[2]
+        synapses = self.readout.weight[0, 0].numel() * self.n_out  # one per filter, the readout's own fan-out
+        self.synaptic_operations.update(encoding.outputs.sum(dtype=torch.float64) * synapses, size)
+        self.firing_rate.update(encoding.hidden | {"readout": outcome.y[:, 0]}, samples=size)
+        self.log_outcome("test", outcome)
+        self.log_decoded("test", outcome, batch)
+        if not self.task and self.target == "same_image":
+            guess = self.class_signals[batch.labels]
+            bce = binary_cross_entropy(guess, self.targets(batch))
+            self.log("test/prototype_bce", bce, on_step=False, on_epoch=True, batch_size=size)
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        changes = {
+            name: ((weight - getattr(self, f"initial_{name}")).norm() / getattr(self, f"initial_{name}").norm()).item()
+            for name, weight in self.watched_weights().items()
+        }
+        self.log("test/readout_change", changes.pop("readout"))
+        if changes:
+            self.log("test/hidden_change", sum(changes.values()) / len(changes))
+
+    def scores(self, frames: Tensor) -> Tensor:
+        """Class scores of one draw of the encoder: the judge's, or in a task the decoder's [T, B, classes]."""
+        with torch.no_grad():
+            logits = self.decode(self.network(frames))
+            return logits if self.task else self.judged(self.reconstructions(logits))
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of ``scores``; a figure of merit only, training minimises the bound (1)."""
+        return cross_entropy(scores.flatten(0, -2), labels.flatten())
+
+    @torch.no_grad()
+    def predictions(self, batch: Batch) -> Tensor:
+        return self.scores(self.frames(batch)).argmax(-1)
