@@ -19,7 +19,7 @@ def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
 
 
-@pytest.fixture()
+@pytest.fixture
 def empty_data(monkeypatch, tmp_path):
     """A data root that holds nothing."""
     root = tmp_path / "no_data"
@@ -28,7 +28,7 @@ def empty_data(monkeypatch, tmp_path):
     return root
 
 
-@pytest.fixture()
+@pytest.fixture
 def run_command(monkeypatch, tmp_path, capsys):
     """Run one command line in an empty folder; returns (exit code, stdout, stderr)."""
     from snnlab.train import command

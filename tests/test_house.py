@@ -65,21 +65,30 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
+# Pairs that make no sense, and the words with which they are refused.
+REFUSED = {("stbp", "drifting_blobs"): "names a class at every step"}
+
+
 @pytest.mark.parametrize(("method", "data"), itertools.product(choices("method"), choices("data")))
 def test_every_method_composes_and_builds_with_every_data_set(method, data, empty_data):
-    try:
-        parts = build(compose([f"method={method}", f"data={data}"]).config)
-    except InputError as error:
-        # refused in one line, and only for a reason that lies in the pair
-        assert data == "drifting_blobs" or (method, data) == ("vdib", "cifar10"), error
-        assert "\n" not in str(error)
+    options = [f"method={method}", f"data={data}"]
+    if (method, data) in REFUSED:
+        with pytest.raises(InputError, match=REFUSED[method, data]):
+            build(compose(options).config)
         return
-    assert parts.method.network is not None and parts.data.spec.name == data
+    parts = build(compose(options).config)
+    assert parts.data.spec.name == data
+    assert len(parts.method.network.neurons()) >= 1
 
 
-@pytest.mark.parametrize(("group", "choice"), [(g, c) for g in ("model", "encoder", "init", "hardware", "logger") for c in choices(g)])
+@pytest.mark.parametrize(
+    ("group", "choice"), [(g, c) for g in ("model", "encoder", "init", "hardware", "logger") for c in choices(g)]
+)
 def test_every_other_choice_composes(group, choice):
-    config = compose(["method=stbp", "data=digits", f"{group}={choice}"] + (["encoder.time_steps=4"] if group == "encoder" and choice != "none" else [])).config
+    config = compose(
+        ["method=stbp", "data=digits", f"{group}={choice}"]
+        + (["encoder.time_steps=4"] if group == "encoder" and choice != "none" else [])
+    ).config
     if (group, choice) == ("encoder", "none"):
         with pytest.raises(InputError, match="still images"):
             build(config)

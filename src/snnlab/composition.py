@@ -24,7 +24,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from snnlab.errors import InputError, nearest
 
-GROUPS = ("method", "model", "data", "encoder", "hardware", "init", "trainer", "logger", "callbacks", "paths", "experiment")
+GROUPS = (
+    "method",
+    "model",
+    "data",
+    "encoder",
+    "hardware",
+    "init",
+    "trainer",
+    "logger",
+    "callbacks",
+    "paths",
+    "experiment",
+)
 
 
 def conf_dir() -> Path:
@@ -132,7 +144,7 @@ def _kind(data: DictConfig) -> str:
     """image, event or task: data sets know it before they read anything."""
     from snnlab.experiment import instantiate_part
 
-    return str(instantiate_part("data", OmegaConf.create(OmegaConf.to_container(data, resolve=True))).spec.kind)
+    return str(instantiate_part("data", DictConfig(OmegaConf.to_container(data, resolve=True))).spec.kind)
 
 
 def _experiment_keys(experiment: str | None) -> list[str]:

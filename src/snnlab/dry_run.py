@@ -48,7 +48,7 @@ def dry_run(composition: Composition) -> str:
 
 
 def make_frames(parts: Parts) -> torch.Tensor:
-    """Random input of the right shape [T, B, ...]: images through the encoder, 5 % of ones for data with a time axis."""
+    """Random input [T, B, ...]: images through the encoder, 5 % of ones for data with a time axis."""
     spec, batch = parts.data.spec, parts.config["data"]["batch_size"]
     if parts.method.encoder is not None:
         return parts.method.encoder(torch.rand(batch, *spec.input_shape))
@@ -60,6 +60,7 @@ def layer_rows(network: Any, frames: torch.Tensor) -> list[tuple[str, str, int]]
     shapes: dict[str, str] = {}
     hooks = []
     for name, layer in network.layers.items():
+
         def hook(_module: Any, _inputs: Any, output: torch.Tensor, name: str = name) -> None:
             first = 2 if output.shape[0] == frames.shape[0] and output.dim() > 2 and output.shape[1] == 1 else 1
             shapes[name] = str(list(output.shape[first:]))

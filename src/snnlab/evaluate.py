@@ -42,7 +42,7 @@ def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
     record = RunRecord.read(run)
     config = OmegaConf.create(record.content["config"])
     for override in overrides:
-        key, equals, value = override.partition("=")
+        key, equals, _ = override.partition("=")
         if not equals:
             raise InputError(f"{override!r} cannot be read as key=value")
         if key in GROUPS:
@@ -74,7 +74,9 @@ def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:
 
     record = RunRecord.read(run)
     if "checkpoint" not in record.content:
-        raise InputError(f"{run}: status is {record.content['status']}, so no checkpoint was chosen; finish it with resume=auto")
+        raise InputError(
+            f"{run}: status is {record.content['status']}, so no checkpoint was chosen; finish it with resume=auto"
+        )
     parts = build(OmegaConf.create(stored_config(run, overrides)))
     path = record.folder / record.content["checkpoint"]
     try:
@@ -82,7 +84,9 @@ def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; the run cannot be scored without its weights") from error
     except Exception as error:
-        raise InputError(f"{path} is no readable checkpoint ({type(error).__name__}); run the experiment again") from error
+        raise InputError(
+            f"{path} is no readable checkpoint ({type(error).__name__}); run the experiment again"
+        ) from error
     try:
         parts.method.load_state_dict(state)
     except RuntimeError as error:

@@ -165,7 +165,11 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         history, memory = History(record.folder), PeakMemory()
         checkpoints = EpochCheckpoints(record.folder, *parts.method.monitor)
         wandb_logger = make_wandb_logger(config, record, sweep)
-        callbacks: list[L.Callback] = [ReseedEachEpoch(config["seed"]), checkpoints, CheckpointOnInterrupt(record.folder)]
+        callbacks: list[L.Callback] = [
+            ReseedEachEpoch(config["seed"]),
+            checkpoints,
+            CheckpointOnInterrupt(record.folder),
+        ]
         callbacks += [history, memory]
         if config["callbacks"]["health"]:
             callbacks.append(Health())
@@ -197,7 +201,9 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     except BaseException as error:
         record.fail("failed", _one_line(error))
         if isinstance(error, OSError) and error.errno == 28:
-            raise RunFailure(f"disk full while writing {error.filename or record.folder}; free some space, then resume=auto") from error
+            raise RunFailure(
+                f"disk full while writing {error.filename or record.folder}; free some space, then resume=auto"
+            ) from error
         raise
 
 

@@ -126,6 +126,8 @@ def _spell(hint: Any) -> str:
     if typing.get_origin(hint) in (list, tuple):
         inner = typing.get_args(hint)
         return f"a list of {_spell(inner[0])}s".replace("a list of a ", "a list of ") if inner else "a list"
-    words = [WORDS.get(part) or (_spell(part) if typing.get_origin(part) else str(getattr(part, "__name__", part)))
-             for part in _parts(hint)]
+    words = [
+        WORDS.get(part) or (_spell(part) if typing.get_origin(part) else str(getattr(part, "__name__", part)))
+        for part in _parts(hint)
+    ]
     return " or ".join(words)

@@ -81,7 +81,10 @@ def command(arguments: list[str]) -> int:
     except OSError as error:
         if debug or error.errno != 28:
             raise
-        print(f"snnlab: disk full while writing {error.filename or 'a file'}; free some space and run again", file=sys.stderr)
+        print(
+            f"snnlab: disk full while writing {error.filename or 'a file'}; free some space and run again",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("snnlab: interrupted; go on with the same command and resume=auto", file=sys.stderr)
@@ -108,9 +111,13 @@ def split_arguments(arguments: list[str]) -> tuple[set[str], list[str], Path | N
             value = argument.partition("=")[2] or next(rest, "")
             config_dir = Path(value).expanduser()
             if not value or not config_dir.is_dir():
-                raise InputError(f"--config-dir {value}: there is no such folder; give the one that holds method/, data/, ...")
+                raise InputError(
+                    f"--config-dir {value}: there is no such folder; give the one that holds method/, data/, ..."
+                )
         elif argument.startswith("-"):
-            raise InputError(f"{argument}: there is no such flag; nearest: {nearest(argument, [*known, '--config-dir'])}")
+            raise InputError(
+                f"{argument}: there is no such flag; nearest: {nearest(argument, [*known, '--config-dir'])}"
+            )
         else:
             overrides.append(argument)
     return flags, overrides, config_dir
@@ -150,7 +157,7 @@ def single(overrides: list[str], config_dir: Path | None) -> int:
 
 
 def sweep(overrides: list[str], config_dir: Path | None) -> int:
-    """Every combination of a multirun, through Hydra's launcher; all of them are checked before the first one starts."""
+    """Every combination of a multirun, through Hydra's launcher; all are checked before the first one starts."""
     from snnlab.composition import compose, conf_dir, expand_sweeps
     from snnlab.errors import InputError
 

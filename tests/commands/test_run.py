@@ -1,4 +1,4 @@
-"""A run from the command line to its record: what is written, that it repeats to the bit, resumes, loads and scores again."""
+"""A run from the command line to its record: written whole, equal to the bit, resumed, loaded, scored again."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def record(folder: Path) -> dict:
     return json.loads((folder / "run.json").read_text())
 
 
-@pytest.fixture()
+@pytest.fixture
 def quick_run(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     return run(compose(QUICK))
@@ -33,7 +33,12 @@ def test_the_run_folder_holds_what_the_design_promises(quick_run):
         assert (folder / f"figures/{picture}.png").stat().st_size > 5000
     content = record(folder)
     assert content["status"] == "completed" and content["schema"] == 1
-    assert (content["method"], content["model"], content["data"], content["encoder"]) == ("stbp", "mlp", "digits", "rate")
+    assert (content["method"], content["model"], content["data"], content["encoder"]) == (
+        "stbp",
+        "mlp",
+        "digits",
+        "rate",
+    )
     assert content["config"] == yaml.safe_load((folder / "config.yaml").read_text())
     assert content["overrides"] == QUICK and content["seed"] == 0
     assert content["provenance"]["source"] == "bundled" and len(content["provenance"]["hash"]) == 64
@@ -112,7 +117,12 @@ def test_sweep_runs_every_combination_in_one_folder(run_command):
     code, out, _ = run_command("-m", *QUICK[:3], "trainer.max_epochs=1", "model.hidden=[8],[16]", "seed=0,1")
     assert code == 0 and out.startswith("sweep-")
     records = [json.loads(path.read_text()) for path in Path("outputs").glob("sweep-*/*/run.json")]
-    assert {(tuple(r["config"]["model"]["hidden"]), r["seed"]) for r in records} == {((8,), 0), ((8,), 1), ((16,), 0), ((16,), 1)}
+    assert {(tuple(r["config"]["model"]["hidden"]), r["seed"]) for r in records} == {
+        ((8,), 0),
+        ((8,), 1),
+        ((16,), 0),
+        ((16,), 1),
+    }
     assert all(r["config"]["encoder"]["time_steps"] == 10 for r in records)  # the method's recipe reaches every job
 
 

@@ -41,7 +41,9 @@ def test_hard_reset_and_no_reset():
 
 def test_equality_fires_unless_strict():
     assert LIF(decay=1.0, threshold=1.0)(constant(1.0, 1)).item() == 1
-    assert LIF(decay=1.0, threshold=1.0, surrogate=make_surrogate("rectangle", strict=True))(constant(1.0, 1)).item() == 0
+    assert (
+        LIF(decay=1.0, threshold=1.0, surrogate=make_surrogate("rectangle", strict=True))(constant(1.0, 1)).item() == 0
+    )
 
 
 def test_leak_conventions():

@@ -16,7 +16,7 @@ from snnlab.reports.run_record import RunRecord
 
 log = logging.getLogger("snnlab")
 INK, ACCENT, SECOND = "#1b1b1f", "#c2410c", "#0f766e"
-STYLE = {
+STYLE: Any = {
     "figure.dpi": 130,
     "figure.constrained_layout.use": True,
     "font.size": 9,
@@ -46,7 +46,7 @@ class Figures:
             method.eval()
             batch = first_samples(next(iter(data.test_dataloader())), 8)
             frames = method.frames(batch)
-            outputs, states = method.network.unroll(frames)
+            _, states = method.network.unroll(frames)
             makers = {
                 "input": lambda: input_figure(frames, batch.labels),
                 "spikes": lambda: spikes_figure(states, method),
@@ -99,11 +99,13 @@ def input_figure(frames: Tensor, labels: Tensor) -> Any:
     )
     edges = np.linspace(0, steps, len(shown) + 1).astype(int)
     for sample in range(samples):
-        for column, step in enumerate(shown):
+        for column in range(len(shown)):
             first, last = edges[column], max(edges[column + 1], edges[column] + 1)
             show_frame(axes[sample][column], frames[first:last, sample].mean(0))
             if sample == 0:
-                axes[sample][column].set_title(f"t={first}" if last - first == 1 else f"t={first}-{last - 1}", fontsize=7)
+                axes[sample][column].set_title(
+                    f"t={first}" if last - first == 1 else f"t={first}-{last - 1}", fontsize=7
+                )
         show_frame(axes[sample][-1], frames[:, sample].mean(0))
         axes[sample][0].set_ylabel(f"class {int(labels[sample])}", fontsize=7)
     axes[0][-1].set_title("mean over t", fontsize=7)
@@ -135,8 +137,14 @@ def spikes_figure(states: dict[str, Any], method: Method) -> Any:
     for axis, name in zip(axes[:, 0], layers, strict=True):
         spikes = states[name][0][:, 0].flatten(1)  # [T, N]
         times, units = spikes.nonzero(as_tuple=True)
-        axis.scatter(times.cpu(), units.cpu(), s=max(3, min(60, 900 / spikes.shape[1])), marker="|", color=INK, linewidths=0.9)
-        axis.set(ylabel="unit", title=f"{name}: {spikes.mean():.3f} spikes per neuron and step", xlim=(-0.5, len(spikes) - 0.5))
+        axis.scatter(
+            times.cpu(), units.cpu(), s=max(3, min(60, 900 / spikes.shape[1])), marker="|", color=INK, linewidths=0.9
+        )
+        axis.set(
+            ylabel="unit",
+            title=f"{name}: {spikes.mean():.3f} spikes per neuron and step",
+            xlim=(-0.5, len(spikes) - 0.5),
+        )
     axes[-1, 0].set_xlabel("time step")
     return figure
 
@@ -145,7 +153,9 @@ def membranes_figure(states: dict[str, Any]) -> Any:
     """Membrane potentials after the reset of four units of middling activity in every layer that has one."""
     import matplotlib.pyplot as plt
 
-    layers = {name: (spikes, state) for name, (spikes, state) in states.items() if hasattr(state, "v") or hasattr(state, "u")}
+    layers = {
+        name: (spikes, state) for name, (spikes, state) in states.items() if hasattr(state, "v") or hasattr(state, "u")
+    }
     if not layers:
         return None
     figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.6 * len(layers) + 0.4), sharex=True, squeeze=False)
@@ -172,7 +182,9 @@ def curves_figure(rows: list[dict[str, float]]) -> Any:
         for split, colour in (("train", SECOND), ("val", ACCENT)):
             points = [(row["epoch"] + 1, row[f"{split}/{name}"]) for row in rows if f"{split}/{name}" in row]
             if points:
-                axis.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=2.5, linewidth=1, label=split)
+                axis.plot(
+                    *zip(*points, strict=True), color=colour, marker="o", markersize=2.5, linewidth=1, label=split
+                )
         axis.set(xlabel="epoch", title=name.replace("_", " "))
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0][0].legend(frameon=False)
@@ -199,6 +211,19 @@ def confusion_figure(method: Method, data: DataModule) -> Any:
         for i in range(classes):
             for j in range(classes):
                 if counts[i, j]:
-                    axis.text(j, i, int(counts[i, j]), ha="center", va="center", fontsize=6, color="white" if shares[i, j] > 0.6 else INK)
-    axis.set(xlabel="predicted class", ylabel=f"true class ({seen} test samples)", xticks=range(classes), yticks=range(classes))
+                    axis.text(
+                        j,
+                        i,
+                        str(int(counts[i, j])),
+                        ha="center",
+                        va="center",
+                        fontsize=6,
+                        color="white" if shares[i, j] > 0.6 else INK,
+                    )
+    axis.set(
+        xlabel="predicted class",
+        ylabel=f"true class ({seen} test samples)",
+        xticks=range(classes),
+        yticks=range(classes),
+    )
     return figure

@@ -42,7 +42,9 @@ class Health(L.Callback):
             layer = name.removeprefix("layers.").removesuffix(".weight")
             size = float(parameter.grad.pow(2).mean().sqrt())
             if size < VANISHING:
-                self.tell(layer, "vanishing", f"gets almost no gradient (rms {size:.1e}); raise the input or method.width")
+                self.tell(
+                    layer, "vanishing", f"gets almost no gradient (rms {size:.1e}); raise the input or method.width"
+                )
             elif size > EXPLODING:
                 self.tell(layer, "exploding", f"gets a huge gradient (rms {size:.1e}); set trainer.gradient_clip_val=1")
 
@@ -52,9 +54,17 @@ class Health(L.Callback):
         for layer, spikes in self._seen.items():
             rate = float(spikes.detach().mean())
             if rate < DEAD:
-                self.tell(layer, "dead", f"is dead: {rate:.1e} spikes per neuron and step; lower its threshold or raise the gain of init")
+                self.tell(
+                    layer,
+                    "dead",
+                    f"is dead: {rate:.1e} spikes per neuron and step; lower its threshold or raise the gain of init",
+                )
             elif rate > SATURATED:
-                self.tell(layer, "saturated", f"is saturated: {rate:.2f} spikes per neuron and step; raise its threshold or lower the gain of init")
+                self.tell(
+                    layer,
+                    "saturated",
+                    f"is saturated: {rate:.2f} spikes per neuron and step; raise its threshold or lower init.gain",
+                )
         self._open.close()
         self._open = None
 

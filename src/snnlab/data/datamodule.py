@@ -46,6 +46,7 @@ class DataSpec:
     time_steps: int | None = None  # T of a batch; None for images, whose encoder chooses it
     signal_shape: tuple[int, ...] | None = None  # of the natural signal of each sample, None where unknown
     prototype_shape: tuple[int, ...] | None = None  # of the class prototypes, None where there are none
+    labels_per_step: bool = False  # whether labels are [T, B] instead of [B]
     sizes: dict[str, int] = field(default_factory=dict)  # train, val, test, as far as known
 
 

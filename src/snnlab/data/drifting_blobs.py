@@ -122,7 +122,15 @@ class DriftingBlobs(DataModule):
     @property
     def spec(self) -> DataSpec:
         sizes = dict(self.sizes)
-        return DataSpec("drifting_blobs", "task", (BINS,), classes=PAIRS, time_steps=self.steps_train, sizes=sizes)
+        return DataSpec(
+            "drifting_blobs",
+            "task",
+            (BINS,),
+            classes=PAIRS,
+            time_steps=self.steps_train,
+            labels_per_step=True,
+            sizes=sizes,
+        )
 
     def load(self) -> tuple[Splits, Provenance]:
         steps = (self.steps_train, self.steps_train, self.steps_test)

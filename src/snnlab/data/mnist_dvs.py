@@ -32,7 +32,8 @@ from snnlab.data.datamodule import (
     first_of_each_class,
     stratified_order,
 )
-from snnlab.data.digits import SHA256, TEST_SIZE, TOTAL, WHITE, Digits, read_digits, split_digits
+from snnlab.data.digit_images import digit_images
+from snnlab.data.digits import SHA256, TEST_SIZE, TOTAL, WHITE, read_digits, split_digits
 from snnlab.data.events import EventDataset, Events, Recordings
 from snnlab.data.files import TERMINAL
 from snnlab.data.films import Films
@@ -162,9 +163,7 @@ class MNISTDVS(DataModule):
 
     def images(self) -> DataModule:
         """Return the images that are filmed; for recordings, MNIST under the root, else the bundled digits."""
-        if self.image_source == "mnist":
-            return MNIST(self.root, self.cache, download=False, unverified=self.unverified)
-        return Digits(self.root, self.cache)
+        return digit_images(self.root, self.cache, self.unverified)
 
     # Films -----------------------------------------------------------------------------------------------------------
 

@@ -18,10 +18,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from tonic.io import read_mnist_file
+from torch import Tensor
 
 from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning
 from snnlab.data.datamodule import DataModule, DataSpec, Provenance, Splits, Subset, check_range, stratified_order
+from snnlab.data.digit_images import digit_images
 from snnlab.data.events import EVENT, EventDataset, Events, Recordings
 from snnlab.errors import InputError
 
@@ -95,7 +97,16 @@ class NMNIST(DataModule):
         except InputError:  # told by load
             pass
         shape, steps = self.binning.frame_shape, self.binning.time_steps
-        return DataSpec("nmnist", "event", shape, classes=10, time_steps=steps, sizes=sizes)
+        picture = self.images().spec.prototype_shape
+        return DataSpec("nmnist", "event", shape, 10, time_steps=steps, prototype_shape=picture, sizes=sizes)
+
+    def images(self) -> DataModule:
+        """Return the digits that stand for the classes: MNIST under the root, else the bundled ones."""
+        return digit_images(self.root, self.cache)
+
+    def prototypes(self) -> Tensor:
+        """Return [10, 1, h, w]: the first training image of each class."""
+        return self.images().prototypes()
 
     def _sizes(self, train: int, test: int) -> dict[str, int]:
         val = max(1, round(train * self.val_fraction))

@@ -1,4 +1,4 @@
-"""Layers in order: ``step`` advances one time step, ``forward`` a whole sequence, ``unroll`` also returns every state."""
+"""Layers in order: ``step`` advances one time step, ``forward`` a sequence, ``unroll`` also returns every state."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A neuron layer whose spikes return to it one step later through a weight.
 
-    current'[t] = current[t] + W_rec spikes[t-1]        (1) spikes[-1] = 0
+current'[t] = current[t] + W_rec spikes[t-1]        (1) spikes[-1] = 0
 """
 
 from __future__ import annotations

@@ -43,7 +43,10 @@ class Method(L.LightningModule):
         InputError: when data and encoder do not fit, before any data is read.
     """
 
-    monitor = ("val/accuracy", "max")  # the checkpoint for the test is chosen on this validation figure
+    # the checkpoint for the test is chosen on this validation figure
+    monitor: tuple[str, Literal["min", "max"]] = ("val/accuracy", "max")
+
+    scores_every_step = False  # whether labels [T, B] have a meaning for the method
 
     def __init__(
         self,
@@ -55,20 +58,22 @@ class Method(L.LightningModule):
     ) -> None:
         super().__init__()
         if data.kind == "image" and encoder is None:
-            raise InputError(f"data={data.name} is still images: choose encoder=direct, rate, signed_poisson or latency")
+            raise InputError(
+                f"data={data.name} is still images: choose encoder=direct, rate, signed_poisson or latency"
+            )
         if data.kind != "image" and encoder is not None:
             raise InputError(
                 f"encoder={type(encoder).__name__.lower()} encodes still images, and data={data.name} has a time axis "
                 "of its own; use encoder=none"
             )
+        if data.labels_per_step and not self.scores_every_step:
+            raise InputError(
+                f"data={data.name} names a class at every step, and this method scores whole sequences; use method=vdib"
+            )
         self.data, self.encoder = data, encoder
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.network = model(self.blocks(), data.input_shape, self.outputs())
-        if data.classes > 1:
-            self.accuracy = nn.ModuleDict(
-                {f"{split}_split": MulticlassAccuracy(data.classes, average="micro") for split in ("train", "val", "test")}
-            )
-        self.mean_loss = nn.ModuleDict({f"{split}_split": MeanMetric() for split in ("train", "val", "test")})
+        self.mean_loss, self.accuracy = per_split(MeanMetric), per_split(lambda: make_accuracy(data.classes))
         self.firing_rate = FiringRate()
         self.synaptic_operations = SynapticOperations()
 
@@ -131,11 +136,11 @@ class Method(L.LightningModule):
                 f"{split}/loss is {loss.item()} at step {self.global_step}: training diverged; "
                 "lower method.optimizer.lr or set trainer.gradient_clip_val=1"
             )
-        mean, accuracy = self.mean_loss[f"{split}_split"], self.accuracy[f"{split}_split"]
-        mean.update(loss.detach(), size)
-        accuracy.update(scores.detach(), labels)
-        self.log(f"{split}/loss", mean, on_step=False, on_epoch=True, batch_size=size)
-        self.log(f"{split}/accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
+        self.mean_loss[f"{split}_split"].update(loss.detach(), size)
+        self.accuracy[f"{split}_split"].update(scores.detach(), labels)
+        every: Any = {"on_step": False, "on_epoch": True, "batch_size": size}
+        self.log(f"{split}/loss", self.mean_loss[f"{split}_split"], **every)
+        self.log(f"{split}/accuracy", self.accuracy[f"{split}_split"], prog_bar=True, **every)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameters())
@@ -153,3 +158,13 @@ class Method(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.pop("hyper_parameters", None)  # the run's config.yaml is the one record of them
+
+
+def per_split(make: Callable[[], nn.Module]) -> Any:
+    """One metric for each split, as a module so that it moves and saves with the method."""
+    return nn.ModuleDict({f"{split}_split": make() for split in ("train", "val", "test")})
+
+
+def make_accuracy(classes: int) -> nn.Module:
+    """Share of samples (of steps, where every step has a class) whose highest score is the right class."""
+    return MulticlassAccuracy(max(classes, 2), average="micro")

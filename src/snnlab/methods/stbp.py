@@ -9,7 +9,8 @@ Symbols:    u v, o spikes, V_th threshold, h1..h4 surrogate rectangle, triangle,
 Gradient:   backpropagation through time, reset gate included (``detach_reset`` cuts it). ``gradient="sdbp"`` is the
             paper's spatial-only baseline: every term from t+1 is dropped.
 Departures: the paper's forget gate is tau * exp(-o / tau), which is the hard gate decay * (1 - o) for small tau;
-            this file follows the author's code. The learning rate falls along a cosine to zero. ``neuron``, ``reset``, ``leak`` and the two extra curves are ours.
+            this file follows the author's code. The learning rate falls along a cosine to zero. ``neuron``,
+            ``reset``, ``leak`` and the two extra curves are ours.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ class FiringRate(Metric):
     """
 
     full_state_update = False
+    samples: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,5 +35,7 @@ class FiringRate(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         rates = {f"firing_rate/{n}": getattr(self, f"spikes_{n}") / getattr(self, f"slots_{n}") for n in self.layers}
-        total = torch.stack([getattr(self, f"spikes_{n}") for n in self.layers]).sum() if self.layers else torch.tensor(0.0)
+        total = (
+            torch.stack([getattr(self, f"spikes_{n}") for n in self.layers]).sum() if self.layers else torch.tensor(0.0)
+        )
         return rates | {"spikes_per_inference": total / self.samples.clamp(min=1)}

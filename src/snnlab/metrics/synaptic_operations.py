@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 from torchmetrics import Metric
 
 
@@ -23,15 +24,15 @@ def fan_out(layer: nn.Module, inputs: Tensor) -> Tensor:
     with torch.no_grad():
         outputs = nn.functional.conv2d(inputs[:1], layer.weight, None, layer.stride, layer.padding)
         ones = torch.ones_like(layer.weight)
-        return nn.functional.grad.conv2d_input(
-            inputs[:1].shape, ones, torch.ones_like(outputs), layer.stride, layer.padding
-        )
+        return conv2d_input(inputs[:1].shape, ones, torch.ones_like(outputs), layer.stride, layer.padding)
 
 
 class SynapticOperations(Metric):
     """Mean synaptic operations of one inference."""
 
     full_state_update = False
+    operations: Tensor
+    samples: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """The contract of everything that has a memory in time: ``initial_state``, ``step``, ``unroll``, ``forward``.
 
-State is explicit and dies with the batch. ``step`` holds the equation; ``unroll`` loops over it and returns every state;
-``forward`` gives the same numbers as ``unroll`` without the states, maybe faster.
+State is explicit and dies with the batch. ``step`` holds the equation; ``unroll`` loops over it and returns every
+state; ``forward`` gives the same numbers as ``unroll`` without the states, maybe faster.
 """
 
 from __future__ import annotations

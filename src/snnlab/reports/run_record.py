@@ -31,7 +31,9 @@ class RunRecord:
         self.folder, self.content = folder, content
 
     @classmethod
-    def open(cls, composition: Any, config: dict[str, Any], parts: Any, sweep: str | None) -> tuple[RunRecord, str | None]:
+    def open(
+        cls, composition: Any, config: dict[str, Any], parts: Any, sweep: str | None
+    ) -> tuple[RunRecord, str | None]:
         """Make (or, with ``resume``, reopen) the run's folder and write run.json with status running.
 
         Returns the record and the checkpoint to go on from, None for a fresh start.
@@ -150,7 +152,7 @@ def nested(flat: Mapping[str, float]) -> dict[str, dict[str, Any]]:
         *path, leaf = key.split("/")
         if path[0] not in tree:
             continue
-        node = tree
+        node: dict[str, Any] = tree
         for part in path:
             node = node.setdefault(part, {})
         node[leaf] = value
@@ -164,7 +166,11 @@ def flags_of(provenance: Mapping[str, Any]) -> list[str]:
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Hash of all that decides a run's numbers, so that ``resume=auto`` finds the same run again."""
-    deciding = {key: value for key, value in config.items() if key not in ("resume", "debug", "dry_run", "paths", "logger", "callbacks")}
+    deciding = {
+        key: value
+        for key, value in config.items()
+        if key not in ("resume", "debug", "dry_run", "paths", "logger", "callbacks")
+    }
     text = json.dumps(deciding, sort_keys=True, default=str)
     for key in ("data", "cache", "output"):
         text = text.replace(json.dumps(config["paths"][key]), '""')
@@ -189,7 +195,9 @@ def find_resumable(config: Mapping[str, Any], output: Path) -> tuple[Path | None
     if record.content["status"] == "completed":
         raise InputError(f"resume={resume}: that run is completed; score it with python -m snnlab.evaluate {resume}")
     if record.content["config_hash"] != config_hash(config):
-        raise InputError(f"resume={resume}: that run has another config; repeat its overrides: {' '.join(record.content['overrides'])}")
+        raise InputError(
+            f"resume={resume}: that run has another config; its overrides: {' '.join(record.content['overrides'])}"
+        )
     return record.folder, last_checkpoint(record.folder)
 
 
@@ -209,7 +217,9 @@ def make_folder(output: Path, name: str) -> Path:
         except OSError as error:
             if error.errno == 28:
                 raise
-            raise InputError(f"paths.output = {output} cannot be written: {error.strerror}; choose another folder") from error
+            raise InputError(
+                f"paths.output = {output} cannot be written: {error.strerror}; choose another folder"
+            ) from error
         return folder
     raise InputError(f"paths.output = {output} holds too many runs named {name}")
 
@@ -220,8 +230,12 @@ def git_state() -> dict[str, Any]:
     if not (here / ".git").exists():
         return {"commit": None, "dirty": None}
     try:
-        commit = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        status = subprocess.run(["git", "-C", str(here), "status", "--porcelain"], capture_output=True, text=True, timeout=10)
+        commit = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+        )
+        status = subprocess.run(
+            ["git", "-C", str(here), "status", "--porcelain"], capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return {"commit": None, "dirty": None}
     return {"commit": commit.stdout.strip() or None, "dirty": bool(status.stdout.strip())}

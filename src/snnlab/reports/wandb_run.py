@@ -56,7 +56,9 @@ def finish_wandb(logger: Any, record: RunRecord, pictures: list[Path]) -> None:
     """Send the test metrics and the figures, and close the run."""
     import wandb
 
-    flat = {f"final/{split}/{key}": value for split, tree in record.content["metrics"].items() for key, value in _flat(tree)}
+    flat = {
+        f"final/{split}/{key}": value for split, tree in record.content["metrics"].items() for key, value in _flat(tree)
+    }
     logger.experiment.summary.update(flat)
     logger.experiment.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
     table = wandb.Table(columns=["metric", "value"], data=[[key, value] for key, value in sorted(flat.items())])

@@ -71,6 +71,8 @@ class Autoencoder(Method):
             all before any data is read.
     """
 
+    scores_every_step = True
+
     def __init__(
         self,
         model: Model,
