@@ -101,7 +101,7 @@ class Autoencoder(Method):
             check_least("decoder_hidden", decoder_hidden, 1, "null takes the paper's tau_d * n_out / 2")
         if not 0 < prior < 1:
             raise InputError(f"method.prior = {prior} must lie in (0, 1); the paper has 0.2 to 0.3")
-        self.task = data.kind == "task"
+        self.task = data.labels_per_step  # a class to be named at every step, in place of a signal
         if self.task and target is not None:
             raise InputError(
                 f"method.target={target} needs natural signals; data={data.name} is a task: use method.target=null"

@@ -123,7 +123,7 @@ class VDIB(Autoencoder):
             )
         if baseline == "ema" and samples != 1:
             raise InputError(f"method.baseline=ema takes one sample per input, not method.samples = {samples}")
-        if baseline == "ema" and data.kind == "task":
+        if baseline == "ema" and data.labels_per_step:
             raise InputError(
                 "method.baseline=ema has one learning signal per sequence and a task has one per step; "
                 "use method.baseline=none (paper) or leave_one_out"
@@ -132,7 +132,7 @@ class VDIB(Autoencoder):
             raise InputError(
                 "method.score=mean belongs to method.kl=sampled: the exact KL gradient is not scaled with it"
             )
-        if data.kind != "task" and credit not in (None, "sequence"):
+        if not data.labels_per_step and credit not in (None, "sequence"):
             raise InputError(f"method.credit={credit} belongs to tasks; data={data.name} has one loss per sequence")
         parts = (decoder, tau_d, decoder_hidden, decoder_gigabytes, n_out, filters, memory, target, beta, prior)
         super().__init__(model, data, encoder, decoder_optimizer, *parts, scheduler)
