@@ -153,8 +153,13 @@ def _experiment_keys(experiment: str | None) -> list[str]:
         return []
     loader: Any = GlobalHydra.instance().config_loader()
     loaded = loader.repository.load_config(f"experiment/{experiment}")
-    groups = [default.group.lstrip("/") for default in loaded.defaults_list or [] if getattr(default, "group", None)]
-    return groups + list(flatten(OmegaConf.to_container(loaded.config)))
+    keys = list(flatten(OmegaConf.to_container(loaded.config)))
+    for default in loaded.defaults_list or []:
+        if getattr(default, "group", None):
+            keys.append(default.group.lstrip("/"))
+        elif default.path != "_self_":  # an experiment that starts from another one
+            keys += _experiment_keys(default.path)
+    return keys
 
 
 def flatten(node: Any, prefix: str = "") -> Iterator[str]:
