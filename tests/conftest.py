@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -41,14 +40,3 @@ def run_command(monkeypatch, tmp_path, capsys):
         return code, captured.out, captured.err
 
     return run
-
-
-def needs_data(name: str) -> Path:
-    """Return the folder ``name`` below SNNLAB_DATA, or skip the test with the reason."""
-    root = os.environ.get("SNNLAB_DATA")
-    if root and (Path(root) / name).exists():
-        return Path(root) / name
-    reason = f"needs real data: {name} below SNNLAB_DATA, which is {root or 'unset'}"
-    if os.environ.get("SNNLAB_REQUIRE_DATA"):
-        pytest.fail(reason)
-    pytest.skip(reason)

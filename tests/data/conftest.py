@@ -24,7 +24,10 @@ def real_data() -> Callable[[str], Path]:
     def find(name: str) -> Path:
         root = os.environ.get("SNNLAB_DATA")
         if not root or not (Path(root) / REAL[name]).exists():
-            pytest.skip(f"{name} not found: set SNNLAB_DATA to a folder that holds {REAL[name]}")
+            reason = f"{name} not found: set SNNLAB_DATA to a folder that holds {REAL[name]}"
+            if os.environ.get("SNNLAB_REQUIRE_DATA"):  # CI has the data, so there a skip would hide a failure
+                pytest.fail(reason)
+            pytest.skip(reason)
         return Path(root)
 
     return find
