@@ -64,7 +64,7 @@ class VDIB(Autoencoder):
         gradient: score, or straight_through (a reference that is not the paper's rule).
         warmup: batches at the start in which only the decoder learns.
         readout_optimizer, hidden_optimizer, decoder_optimizer: one each.
-        scheduler: learning-rate scheduler of the decoder, stepped after each epoch.
+        scheduler: learning-rate scheduler, one for each optimizer, stepped after each epoch.
 
     Raises:
         InputError: when an argument leaves its range, the data has no such targets, or the decoder does not fit memory;
@@ -151,7 +151,7 @@ class VDIB(Autoencoder):
         optimizers = [first, self.make_readout_optimizer(self.readout.parameters())]
         if self.hidden_parameters():
             optimizers.append(self.make_hidden_optimizer(self.hidden_parameters()))
-        return optimizers, [] if self.make_scheduler is None else [self.make_scheduler(first)]
+        return optimizers, [] if self.make_scheduler is None else [self.make_scheduler(o) for o in optimizers]
 
     # the training step, in the order of the paper's algorithm ---------------------------------------------------------
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -305,7 +305,8 @@ class VDIB(Autoencoder):
 
     def on_train_epoch_end(self) -> None:
         if self.make_scheduler is not None:
-            self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+            for scheduler in self.lr_schedulers():  # type: ignore[union-attr]
+                scheduler.step()  # type: ignore[call-arg]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
