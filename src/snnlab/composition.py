@@ -67,16 +67,12 @@ class Composition:
 
 
 @contextmanager
-def _hydra(config_dir: str | Path | None) -> Iterator[None]:
-    """Use the Hydra that a command has started, or start one on ``conf_dir()`` and, if given, ``config_dir``."""
+def _hydra() -> Iterator[None]:
+    """Use the Hydra that a sweep has started, or start one on ``conf_dir()``."""
     if GlobalHydra.instance().is_initialized():
         yield
         return
     with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="snnlab"):
-        if config_dir is not None:
-            loader: Any = GlobalHydra.instance().config_loader()
-            loader.get_search_path().append("command-line", f"file://{Path(config_dir).resolve()}")
-            loader.repository.initialize_sources(loader.get_search_path())
         yield
 
 
@@ -91,10 +87,16 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
         InputError: when an override cannot be understood or names nothing that exists.
     """
     overrides = list(overrides)
-    with _hydra(config_dir):
-        first = _compose([override for override in overrides if _key(override) in GROUPS])
-        recipe = _recipe(first, _choices(first), overrides)
-        config = _compose(recipe + overrides)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in GROUPS and value.strip() in ("null", "None", ""):
+            options = sorted(path.stem for path in (conf_dir() / key).glob("*.yaml"))
+            raise InputError(f"{override}: {key} needs a choice; choose one of {', '.join(options)}")
+    search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir is not None else []
+    with _hydra():
+        first = _compose([*search, *[override for override in overrides if _key(override) in GROUPS]])
+        recipe = _recipe(first, _choices(first), overrides, config_dir)
+        config = _compose([*search, *recipe, *overrides])
         choices = _choices(config)
     OmegaConf.set_struct(config, False)
     config.pop("hydra")
@@ -121,20 +123,26 @@ def _choices(config: DictConfig) -> dict[str, str | None]:
     return {group: chosen[group] for group in GROUPS if group in chosen}
 
 
-def _recipe(config: DictConfig, choices: dict[str, str | None], overrides: list[str]) -> list[str]:
+def _recipe(
+    config: DictConfig, choices: dict[str, str | None], overrides: list[str], config_dir: str | Path | None
+) -> list[str]:
     """The method's overrides for this data set, less all that the user or the experiment has decided."""
-    recipes = config.method.get("recipes") if config.get("method") is not None else None
+    recipes = config.method.get("recipes")
     if not recipes:
         return []
-    name = choices["data"]
-    chosen = recipes.get(name) or recipes.get(_kind(config.data)) or {}
-    taken = [_key(override) for override in overrides] + _experiment_keys(choices.get("experiment"))
+    groups = {_key(override) for override in overrides} & set(GROUPS)
+    values = {_key(override) for override in overrides} - groups
+    more_groups, more_values = _experiment_keys(choices.get("experiment"), config_dir)
+    groups, values = groups | more_groups, values | more_values
+    chosen = recipes.get(choices["data"]) or recipes.get(_kind(config.data)) or {}
     recipe = []
     for key, value in chosen.items():
         group = key.split(".")[0]
-        if key in taken or (group in taken and "." in key and group not in ("method", "data")):
+        decided = any(v == key or key.startswith(f"{v}.") or (v.startswith(f"{key}.") and "." in key) for v in values)
+        if key in groups or decided:
             continue
-        if any(other.startswith(f"{key}.") for other in taken) and key not in GROUPS:
+        another = group in groups and group in chosen and chosen[group] != choices[group]
+        if "." in key and another:  # the recipe's values belong to the model or encoder that it would have taken
             continue
         recipe.append(f"{key}={_spell(value)}")
     return recipe
@@ -147,19 +155,24 @@ def _kind(data: DictConfig) -> str:
     return str(instantiate_part("data", DictConfig(OmegaConf.to_container(data, resolve=True))).spec.kind)
 
 
-def _experiment_keys(experiment: str | None) -> list[str]:
-    """Every key that the experiment file sets: its groups and, by dotted path, its values."""
+def _experiment_keys(experiment: str | None, config_dir: str | Path | None) -> tuple[set[str], set[str]]:
+    """The groups that an experiment chooses and, by dotted path, the values that it sets."""
     if experiment in (None, "null"):
-        return []
-    loader: Any = GlobalHydra.instance().config_loader()
-    loaded = loader.repository.load_config(f"experiment/{experiment}")
-    keys = list(flatten(OmegaConf.to_container(loaded.config)))
-    for default in loaded.defaults_list or []:
-        if getattr(default, "group", None):
-            keys.append(default.group.lstrip("/"))
-        elif default.path != "_self_":  # an experiment that starts from another one
-            keys += _experiment_keys(default.path)
-    return keys
+        return set(), set()
+    folders = [Path(config_dir)] if config_dir is not None else []
+    path = next(p for folder in [*folders, conf_dir()] if (p := folder / "experiment" / f"{experiment}.yaml").is_file())
+    node = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(node, dict)
+    groups: set[str] = set()
+    values = {key for key in flatten({k: v for k, v in node.items() if k != "defaults"}) if key not in GROUPS}
+    values -= {key for key in values if any(other.startswith(f"{key}.") for other in values)}
+    for entry in node.get("defaults", []):
+        if isinstance(entry, dict):
+            groups |= {str(key).removeprefix("override").strip().lstrip("/") for key in entry}
+        elif entry != "_self_":  # an experiment that starts from another one
+            more_groups, more_values = _experiment_keys(entry, config_dir)
+            groups, values = groups | more_groups, values | more_values
+    return groups, values
 
 
 def flatten(node: Any, prefix: str = "") -> Iterator[str]:
@@ -196,7 +209,7 @@ def expand_sweeps(overrides: Sequence[str]) -> list[list[str]]:
     jobs: list[list[str]] = [[]]
     for override in parsed:
         if override.is_sweep_override():
-            key = override.get_key_element()
+            key = str(override.input_line).split("=", 1)[0]
             values = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
             values = [str(override.input_line)]

@@ -22,13 +22,14 @@ def dry_run(composition: Composition) -> str:
     method, spec, config = parts.method, parts.data.spec, parts.config
     frames = make_frames(parts)
     rows = layer_rows(method.network, frames)
-    seconds, peak = time_step(method.network, frames)
+    seconds, peak, backward = time_step(method.network, frames)
+    what = "forward and backward" if backward else "forward (this method's own updates come on top)"
     lines = [f"{composition.choices['method']} on {spec.name}: frames {list(frames.shape)} (time, batch, ...)"]
     width = max(len(row[0]) for row in rows)
     lines += [f"  {name:{width}}  {shape:<22} {count:>12,} parameters" for name, shape, count in rows]
     total = sum(p.numel() for p in method.parameters() if p.requires_grad)
     lines.append(f"parameters   {total:,} ({total * 4 / 2**20:.1f} MiB in float32)")
-    lines.append(f"memory       {peak / 2**20:,.0f} MiB of live tensors in one step, forward and backward")
+    lines.append(f"memory       {peak / 2**20:,.0f} MiB of live tensors in one step, {what}")
     train = spec.sizes.get("train")
     epochs = config["trainer"]["max_epochs"]
     if train and epochs and epochs > 0:
@@ -40,10 +41,10 @@ def dry_run(composition: Composition) -> str:
             batches = int(batches * limit)
         lines.append(
             f"time         {seconds * 1000:.0f} ms a step, {batches} steps an epoch, {epochs} epochs: "
-            f"about {seconds * batches * epochs / 60:.1f} minutes for the network's forward and backward"
+            f"about {seconds * batches * epochs / 60:.1f} minutes for the network's {what}"
         )
     else:
-        lines.append(f"time         {seconds * 1000:.0f} ms a step for the network's forward and backward")
+        lines.append(f"time         {seconds * 1000:.0f} ms a step for the network's {what}")
     return "\n".join(lines)
 
 
@@ -76,17 +77,19 @@ def layer_rows(network: Any, frames: torch.Tensor) -> list[tuple[str, str, int]]
     ]
 
 
-def time_step(network: Any, frames: torch.Tensor) -> tuple[float, int]:
-    """Seconds of a forward and backward (second of two) and the most live bytes of the first."""
+def time_step(network: Any, frames: torch.Tensor) -> tuple[float, int, bool]:
+    """Seconds of a step (the second of two), most live bytes of the first, and whether it had a backward."""
     with LiveBytes() as counted:
         _forward_backward(network, frames)
     started = time.perf_counter()
-    _forward_backward(network, frames)
-    return time.perf_counter() - started, counted.peak
+    backward = _forward_backward(network, frames)
+    seconds = time.perf_counter() - started
+    return seconds, counted.peak, backward
 
 
-def _forward_backward(network: Any, frames: torch.Tensor) -> None:
+def _forward_backward(network: Any, frames: torch.Tensor) -> bool:
     outputs = network(frames)
     if outputs.requires_grad:
         outputs.sum().backward()
     network.zero_grad()
+    return bool(outputs.requires_grad)

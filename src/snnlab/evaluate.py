@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HELP = """usage: python -m snnlab.evaluate RUN [KEY=VALUE ...]
 
-Scores the stored run in the folder RUN on its test split and writes RUN/evaluations/<date>.json.
+Scores the stored run in the folder RUN on its test split and writes RUN/evaluations/<date>/evaluation.json.
   KEY=VALUE   changes the stored config, e.g. encoder.time_steps=20 data=nmnist seed=3
   --debug     show tracebacks
 """
@@ -41,7 +41,7 @@ def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
 
     record = RunRecord.read(run)
     config = OmegaConf.create(record.content["config"])
-    for override in overrides:
+    for override in sorted(overrides, key=lambda o: o.partition("=")[0] not in GROUPS):  # groups before their values
         key, equals, _ = override.partition("=")
         if not equals:
             raise InputError(f"{override!r} cannot be read as key=value")
@@ -102,21 +102,28 @@ def load_method(run: str | Path) -> Method:
 
 
 def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """Test a stored run and return its metrics, nested as in run.json.
+    """Test a stored run and return its ``metrics``, nested as in run.json, and the ``provenance`` of the data.
 
     Raises:
         InputError: as ``load_parts``, and where the data cannot be used.
     """
     from snnlab.callbacks.reproducible import ReseedEachEpoch
     from snnlab.experiment import make_trainer
-    from snnlab.reports.run_record import nested
+    from snnlab.reports.run_record import RunRecord, nested
 
     parts = load_parts(run, overrides)
     parts.data.setup()
+    before = RunRecord.read(run).content["provenance"]
+    if parts.data.provenance.hash != before["hash"] and not any(o.startswith("data") for o in overrides):
+        raise InputError(
+            f"{run}: the data is not what the run saw ({before['source']}, SHA-256 {before['hash'][:12]}...); "
+            "set SNNLAB_DATA to that data, or score it on purpose with a data override"
+        )
     parts.method.prepare(parts.data)
     trainer = make_trainer(parts.config, None, [ReseedEachEpoch(parts.config["seed"])], [])
     trainer.test(parts.method, datamodule=parts.data, verbose=False)
-    return nested({key: value.item() for key, value in trainer.callback_metrics.items()})
+    metrics = nested({key: value.item() for key, value in trainer.callback_metrics.items()})
+    return {"metrics": metrics, "provenance": parts.data.provenance.as_dict()}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -129,22 +136,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(0 if arguments else 2)
     try:
         from snnlab.reports.atomic import write_text
+        from snnlab.reports.run_record import flags_of, make_folder
         from snnlab.train import print_metrics, set_up_logging
 
         set_up_logging()
         run, overrides = arguments[0], arguments[1:]
-        metrics = evaluate(run, overrides)
-        print_metrics(metrics["test"])
-        folder = Path(run).expanduser() / "evaluations"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{datetime.now():%Y-%m-%d_%H-%M-%S}.json"
-        write_text(path, json.dumps({"overrides": overrides, "metrics": metrics}, indent=2) + "\n")
-        print(f"record   {path}")
-    except (InputError, RunFailure) as error:
+        result = evaluate(run, overrides)
+        print_metrics(result["metrics"]["test"])
+        if flags := flags_of(result["provenance"]):
+            print(f"data     {', '.join(flags)}")
+        folder = make_folder(Path(run).expanduser() / "evaluations", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+        write_text(folder / "evaluation.json", json.dumps({"overrides": overrides, **result}, indent=2) + "\n")
+        print(f"record   {folder / 'evaluation.json'}")
+    except (InputError, RunFailure, OSError) as error:
         if debug:
             raise
         print(f"snnlab.evaluate: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
+    except KeyboardInterrupt:
+        print("snnlab.evaluate: interrupted; nothing was written", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

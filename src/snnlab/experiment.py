@@ -94,14 +94,55 @@ def build(config: DictConfig) -> Parts:
     model = instantiate_part("model", plain["model"])
     initializer = instantiate_part("init", plain["init"])
     method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)
+    check_trainer(plain["trainer"], method.automatic_optimization)
     try:
         method.configure_optimizers()
     except (ValueError, TypeError) as error:
-        raise InputError(f"method.optimizer: {_one_line(error)}") from error
+        names = [f"method.{key}" for key in plain["method"] if str(key).endswith("optimizer")]
+        raise InputError(f"{', '.join(names)}: {_one_line(error)}") from error
     with torch.no_grad():
         frames = torch.zeros(1, 1, *data.spec.input_shape)
         initializer(method.network, frames)
     return Parts(data, method, initializer, plain)  # type: ignore[arg-type]
+
+
+def check_trainer(trainer: Mapping[str, Any], automatic: bool) -> None:
+    """Refuse what Lightning takes and a recorded run cannot: it has whole, validated epochs on one device.
+
+    Raises:
+        InputError: naming the argument and what would do instead.
+    """
+    epochs = trainer["max_epochs"]
+    if epochs is None or epochs < 1:
+        raise InputError(f"trainer.max_epochs = {epochs} must be at least 1; dry_run=true looks without training")
+    for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
+        if trainer[name] is not None and trainer[name] <= 0:
+            raise InputError(f"trainer.{name} = {trainer[name]} leaves nothing to work on; null takes all batches")
+    if trainer["accumulate_grad_batches"] < 1:
+        raise InputError(f"trainer.accumulate_grad_batches = {trainer['accumulate_grad_batches']} must be at least 1")
+    refused = {
+        "max_steps": (-1, "use trainer.max_epochs and trainer.limit_train_batches"),
+        "fast_dev_run": (False, "use dry_run=true, or trainer.max_epochs=1 with trainer.limit_train_batches=2"),
+        "overfit_batches": (0.0, "use trainer.limit_train_batches"),
+        "val_check_interval": (None, "each epoch is validated once, at its end"),
+        "enable_checkpointing": (None, "the test is scored with a checkpoint"),
+        "barebones": (False, "a run is recorded"),
+        "num_nodes": (1, "a run uses one device; sweeps spread over machines"),
+    }
+    for name, (only, instead) in refused.items():
+        if trainer[name] not in (only, True if name == "enable_checkpointing" else only):
+            raise InputError(f"trainer.{name} = {trainer[name]} is not for a recorded run: {instead}")
+    if trainer["devices"] not in ("auto", 1, "1"):
+        raise InputError(f"trainer.devices = {trainer['devices']}: a run uses one device; sweeps spread over machines")
+    if not automatic:
+        if trainer["gradient_clip_val"] is not None:
+            raise InputError(
+                "trainer.gradient_clip_val: this method takes its own steps; lower its learning rates instead"
+            )
+        if trainer["accumulate_grad_batches"] != 1:
+            raise InputError(
+                "trainer.accumulate_grad_batches: this method takes its own steps; raise data.batch_size instead"
+            )
 
 
 def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list[Any], loggers: list[Any]) -> L.Trainer:
@@ -151,7 +192,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     from snnlab.callbacks.progress import make_progress
     from snnlab.callbacks.reproducible import ReseedEachEpoch
     from snnlab.reports.run_record import RunRecord
-    from snnlab.reports.wandb_run import make_wandb_logger
+    from snnlab.reports.wandb_run import close_wandb, finish_wandb, make_wandb_logger
 
     parts = build(composition.config)
     config = parts.config
@@ -188,23 +229,24 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         best = checkpoints.best()
         parts.method.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
         trainer.test(parts.method, datamodule=parts.data, verbose=False)
-        pictures = figures.draw(trainer, parts.method, parts.data) if figures else []
         record.complete(history, trainer, fit_seconds, memory, best)
+        pictures = figures.draw(parts.method, parts.data) if figures else []
         if wandb_logger:
-            from snnlab.reports.wandb_run import finish_wandb
-
             finish_wandb(wandb_logger, record, pictures)
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:
         record.fail("interrupted", "interrupted by the user")
         raise KeyboardInterrupt from error
     except BaseException as error:
-        record.fail("failed", _one_line(error))
+        if record.content["status"] != "completed":
+            record.fail("failed", _one_line(error))
         if isinstance(error, OSError) and error.errno == 28:
             raise RunFailure(
                 f"disk full while writing {error.filename or record.folder}; free some space, then resume=auto"
             ) from error
         raise
+    finally:
+        close_wandb()
 
 
 def _one_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -86,8 +87,12 @@ def check_value(path: str, value: Any, hint: Any) -> None:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except Exception:  # pydantic cannot check annotations such as a Protocol; the class itself will
         return
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{path} = {value} must be a finite number")
     try:
-        adapter.validate_python(value, strict=True)
+        adapter.validate_python(
+            tuple(value) if isinstance(value, list) and _accepts_tuple(hint) else value, strict=True
+        )
     except ValidationError as error:
         choices = [choice for part in _parts(hint) for choice in typing.get_args(part) if _is_literal(part)]
         if choices and isinstance(value, str):
@@ -113,6 +118,10 @@ def _is_literal(hint: Any) -> bool:
     return typing.get_origin(hint) is typing.Literal
 
 
+def _accepts_tuple(hint: Any) -> bool:
+    return any(typing.get_origin(part) is tuple for part in _parts(hint))
+
+
 def _accepts_path(hint: Any) -> bool:
     from pathlib import Path
 
@@ -126,8 +135,12 @@ def _spell(hint: Any) -> str:
     if typing.get_origin(hint) in (list, tuple):
         inner = typing.get_args(hint)
         return f"a list of {_spell(inner[0])}s".replace("a list of a ", "a list of ") if inner else "a list"
-    words = [
-        WORDS.get(part) or (_spell(part) if typing.get_origin(part) else str(getattr(part, "__name__", part)))
-        for part in _parts(hint)
-    ]
-    return " or ".join(words)
+    if _is_union(hint):
+        return " or ".join(_spell(part) for part in _parts(hint))
+    if hint in WORDS:
+        return WORDS[hint]
+    return (
+        "a config with a _target_"
+        if callable(hint) and typing.get_origin(hint)
+        else str(getattr(hint, "__name__", hint))
+    )

@@ -37,6 +37,7 @@ keys
 other commands (each with --help)
   python -m snnlab.data list | prepare NAME | show NAME
   python -m snnlab.evaluate RUN [KEY=VALUE ...]
+  python -m snnlab.tables FOLDER ...
 
 environment: SNNLAB_DATA (data root, default ./data), SNNLAB_CACHE (default: the user's cache folder)
 exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted
@@ -139,7 +140,6 @@ def choices_text(config_dir: Path | None) -> str:
 def single(overrides: list[str], config_dir: Path | None) -> int:
     """One run: sweeps are refused, the composed config is run, the figures and numbers are named."""
     from snnlab.composition import compose
-    from snnlab.errors import InputError
 
     composition = compose(overrides, config_dir)
     set_up_logging()
@@ -150,8 +150,6 @@ def single(overrides: list[str], config_dir: Path | None) -> int:
 
         print(dry_run(composition))
         return 0
-    if not isinstance(composition.config.seed, int):
-        raise InputError(f"seed = {composition.config.seed!r} must be a whole number")
     report(experiment.run(composition))
     return 0
 
@@ -166,35 +164,31 @@ def sweep(overrides: list[str], config_dir: Path | None) -> int:
     from snnlab import experiment
 
     set_up_logging()
-    for job in jobs:
-        experiment.build(compose(job, config_dir).config)
+    compositions = [compose(job, config_dir) for job in jobs]
+    for composition in compositions:
+        experiment.build(composition.config)
     name = "sweep-" + hashlib.sha256("\n".join(sorted(own)).encode()).hexdigest()[:10]
     print(f"{name}: {len(jobs)} runs", flush=True)
+    folder = Path(compositions[0].config.paths.output).expanduser().resolve() / name
+
+    def job(config: Any) -> None:  # Hydra launches it by number; what it runs has been composed and checked above
+        set_up_logging()
+        report(experiment.run(compositions[config.job], sweep=name))
+
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
 
     outer = sys.argv
-    flags = ["--config-dir", str(config_dir.resolve())] if config_dir else []
-    sys.argv = [outer[0], "-m", *flags, f"hydra.sweep.dir=${{paths.output}}/{name}", *overrides]
+    launcher = [o for o in overrides if o not in own]
+    numbers = ",".join(str(i) for i in range(len(jobs)))
+    sys.argv = [outer[0], "-m", f"hydra.sweep.dir={folder}", *launcher, f"+job={numbers}"]
     try:
-        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_sweep_job)()
+        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)()
     except hydra.errors.HydraException as error:
         raise InputError(f"sweep: {str(error).strip().splitlines()[0]}") from error
     finally:
         sys.argv = outer
     return 0
-
-
-def _sweep_job(config: object) -> None:
-    """One job of a sweep. Hydra's own composition knows no recipes, so the job is composed anew from its overrides."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from snnlab import experiment
-
-    set_up_logging()
-    hydra_config = HydraConfig.get()
-    composition = experiment.compose(list(hydra_config.overrides.task))
-    report(experiment.run(composition, sweep=Path(hydra_config.sweep.dir).name))
 
 
 def set_up_logging() -> None:

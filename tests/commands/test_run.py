@@ -8,6 +8,7 @@ import torch
 import yaml
 
 import snnlab
+from snnlab.composition import conf_dir
 from snnlab.errors import InputError
 from snnlab.evaluate import evaluate
 from snnlab.experiment import compose, run
@@ -64,11 +65,13 @@ def test_load_gives_the_trained_network(quick_run):
 
 
 def test_evaluate_scores_again_and_takes_overrides(quick_run):
-    assert evaluate(quick_run.folder)["test"] == quick_run.metrics["test"]
+    again = evaluate(quick_run.folder)
+    assert again["metrics"]["test"] == quick_run.metrics["test"]
+    assert again["provenance"] == record(quick_run.folder)["provenance"]
     longer = evaluate(quick_run.folder, ["encoder.time_steps=30"])
-    assert longer["test"]["spikes_per_inference"] > 2 * quick_run.metrics["test"]["spikes_per_inference"]
+    assert longer["metrics"]["test"]["spikes_per_inference"] > 2 * quick_run.metrics["test"]["spikes_per_inference"]
     direct = evaluate(quick_run.folder, ["encoder=direct", "encoder.time_steps=10"])
-    assert direct["test"]["accuracy"] > 0.5
+    assert direct["metrics"]["test"]["accuracy"] > 0.5
     with pytest.raises(InputError, match="the stored weights do not fit the overridden config"):
         evaluate(quick_run.folder, ["model.hidden=[65]"])
     with pytest.raises(InputError, match=r"encoder.timesteps: there is no such key; nearest: encoder.time_steps"):
@@ -160,3 +163,85 @@ def test_user_values_win_over_the_recipe_and_a_chosen_model_drops_its_values():
     composition = compose(["method=stbp", "data=digits", "model=lenet", "trainer.max_epochs=7"])
     assert composition.config.model.channels == [20, 50] and composition.config.trainer.max_epochs == 7
     assert composition.config.data.batch_size == 50
+
+
+def test_a_config_folder_of_ones_own(run_command, tmp_path):
+    """A method, a data set and an experiment of one's own run beside those of snnlab, singly and in a sweep."""
+    folder = tmp_path / "my_conf"
+    (folder / "method").mkdir(parents=True)
+    (folder / "experiment").mkdir()
+    mine = yaml.safe_load((conf_dir() / "method" / "stbp.yaml").read_text())
+    mine["recipes"]["digits"]["trainer.max_epochs"] = 1
+    mine["recipes"]["digits"]["model.hidden"] = [8]
+    (folder / "method" / "mine.yaml").write_text(yaml.safe_dump(mine))
+    (folder / "experiment" / "quick.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /method: mine\n  - override /data: digits\n"
+        "encoder: {time_steps: 3}\n"
+    )
+    flags = ("--config-dir", str(folder), "logger=none", "callbacks.figures=false")
+    assert run_command(*flags, "method=mine", "data=digits")[0] == 0
+    assert run_command(*flags, "experiment=quick")[0] == 0
+    assert run_command("-m", *flags, "experiment=quick", "seed=1,2")[0] == 0
+    records = [record(path.parent) for path in Path("outputs").rglob("run.json")]
+    assert sorted((r["method"], r["seed"], r["config"]["encoder"]["time_steps"]) for r in records) == [
+        ("mine", 0, 3),
+        ("mine", 0, 10),
+        ("mine", 1, 3),
+        ("mine", 2, 3),
+    ]
+    assert all(r["config"]["model"]["hidden"] == [8] for r in records)  # the recipe reaches all of them
+
+
+def test_a_sweep_over_what_only_the_recipe_brings(run_command):
+    options = ("method=stbp", "data=digits", "logger=none", "callbacks.figures=false", "trainer.max_epochs=1")
+    code, _, error = run_command("-m", *options, "encoder.time_steps=2,3", "+method.optimizer.weight_decay=0.0,0.1")
+    assert code == 0, error
+    records = [record(path.parent) for path in Path("outputs").rglob("run.json")]
+    assert (
+        len(
+            {
+                (r["config"]["encoder"]["time_steps"], r["config"]["method"]["optimizer"]["weight_decay"])
+                for r in records
+            }
+        )
+        == 4
+    )
+
+
+def test_naming_the_default_choice_changes_nothing():
+    plain = compose(["method=stbp", "data=digits"]).config
+    assert compose(["method=stbp", "data=digits", "model=mlp", "encoder=rate"]).config == plain
+
+
+def test_a_picture_that_fails_does_not_lose_the_run(monkeypatch, tmp_path):
+    from snnlab.callbacks import figures
+
+    def broken(*_):
+        raise RuntimeError("no ink")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(figures, "curves_figure", broken)
+    result = run(compose(QUICK))
+    assert record(result.folder)["status"] == "completed"
+    assert "learning_curves" not in {path.stem for path in result.figures} and len(result.figures) == 4
+
+
+def test_resume_leaves_a_run_alone_that_is_still_running(quick_run):
+    import os
+
+    path = quick_run.folder / "run.json"
+    content = record(quick_run.folder) | {"status": "running"}
+    content["process"]["id"] = os.getppid()
+    path.write_text(json.dumps(content))
+    assert run(compose([*QUICK, "resume=auto"])).folder != quick_run.folder
+    with pytest.raises(InputError, match="is still running it"):
+        run(compose([*QUICK, f"resume={quick_run.folder}"]))
+
+
+def test_evaluation_refuses_other_data_than_the_run_saw(quick_run):
+    path = quick_run.folder / "run.json"
+    content = record(quick_run.folder)
+    content["provenance"]["hash"] = "0" * 64
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="the data is not what the run saw"):
+        evaluate(quick_run.folder)

@@ -34,7 +34,7 @@ class Figures:
     def __init__(self, record: RunRecord, history: Any) -> None:
         self.record, self.history = record, history
 
-    def draw(self, trainer: Any, method: Method, data: DataModule) -> list[Path]:
+    def draw(self, method: Method, data: DataModule) -> list[Path]:
         """Return the paths of the pictures made; one that fails is reported and does not lose the run."""
         import matplotlib
 
@@ -56,11 +56,15 @@ class Figures:
             if data.spec.kind != "task" and data.spec.classes > 1:
                 makers["confusion_matrix"] = lambda: confusion_figure(method, data)
             for name, make in makers.items():
-                figure = make()
-                if figure is not None:
-                    paths.append(self.save(name, figure))
-            for name, figure in method.figures(data).items():
-                paths.append(self.save(name, figure))
+                try:
+                    if (figure := make()) is not None:
+                        paths.append(self.save(name, figure))
+                except Exception as error:  # a picture is not worth a run
+                    log.warning("figure %s could not be drawn: %s", name, error)
+            try:
+                paths += [self.save(name, figure) for name, figure in method.figures(data).items()]
+            except Exception as error:
+                log.warning("the method's own figures could not be drawn: %s", error)
         return paths
 
     def save(self, name: str, figure: Any) -> Path:
@@ -153,14 +157,12 @@ def membranes_figure(states: dict[str, Any]) -> Any:
     """Membrane potentials after the reset of four units of middling activity in every layer that has one."""
     import matplotlib.pyplot as plt
 
-    layers = {
-        name: (spikes, state) for name, (spikes, state) in states.items() if hasattr(state, "v") or hasattr(state, "u")
-    }
+    layers = {name: (spikes, state) for name, (spikes, state) in states.items() if hasattr(state, "v")}
     if not layers:
         return None
     figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.6 * len(layers) + 0.4), sharex=True, squeeze=False)
     for axis, (name, (spikes, state)) in zip(axes[:, 0], layers.items(), strict=True):
-        v = (state.v if hasattr(state, "v") else state.u)[:, 0].flatten(1)  # [T, N]
+        v = state.v[:, 0].flatten(1)  # [T, N]
         counts = spikes[:, 0].flatten(1).sum(0)
         typical = counts[counts > 0].mean() if bool((counts > 0).any()) else 0.0
         busy = (counts - typical).abs().argsort(stable=True)[:4]

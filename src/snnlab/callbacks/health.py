@@ -43,7 +43,9 @@ class Health(L.Callback):
             size = float(parameter.grad.pow(2).mean().sqrt())
             if size < VANISHING:
                 self.tell(
-                    layer, "vanishing", f"gets almost no gradient (rms {size:.1e}); raise the input or method.width"
+                    layer,
+                    "vanishing",
+                    f"gets almost no gradient (rms {size:.1e}); raise its input or the width of the surrogate",
                 )
             elif size > EXPLODING:
                 self.tell(layer, "exploding", f"gets a huge gradient (rms {size:.1e}); set trainer.gradient_clip_val=1")

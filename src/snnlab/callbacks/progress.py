@@ -20,6 +20,8 @@ class EpochLines(L.Callback):
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if not any("/" in key for key in trainer.callback_metrics):  # a resume ends the epoch it took up
+            return
         words = []
         for split in ("train", "val"):
             values = [

@@ -231,7 +231,6 @@ class DataModule(L.LightningDataModule):
             sampler=batches,
             batch_size=None,
             num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:

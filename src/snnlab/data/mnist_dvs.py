@@ -277,7 +277,11 @@ class MNISTDVS(DataModule):
             hash=digest.hexdigest(),
             sizes=sizes,
             subset=len(train) < 9000 or len(test) < 1000,
-            notes=["no checksum of the recordings is published here to verify them against", *notes],
+            notes=[
+                "no checksum of the recordings is published here to verify them against",
+                f"class pictures, where a method wants them: the first training images of {self.images().spec.name}",
+                *notes,
+            ],
         )
 
     def _read(

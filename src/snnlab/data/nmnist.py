@@ -160,7 +160,10 @@ class NMNIST(DataModule):
             sizes=sizes,
             subset=train < FULL["Train"] or len(test) < FULL["Test"],
             verified=f"known content hash of {known}" if known else None,
-            notes=["hash: of the names and bytes of all recordings in order"]
+            notes=[
+                "hash: of the names and bytes of all recordings in order",
+                f"class pictures, where a method wants them: the first training images of {self.images().spec.name}",
+            ]
             + ([] if known else ["no checksum of this content is known here to verify it against"]),
         )
 

@@ -88,6 +88,11 @@ class Method(L.LightningModule):
     def prepare(self, data: DataModule) -> None:
         """Called once when the data is there and before training: for what a method needs to see of it."""
 
+    @property
+    def spiking_input(self) -> bool:
+        """Whether the network's input is spikes or event counts, not analog values."""
+        return self.encoder is None or bool(getattr(self.encoder, "spiking", False))
+
     def frames(self, batch: Batch) -> Tensor:
         """Return the network's input [T, B, ...]; images are encoded on their device."""
         return batch.inputs if self.encoder is None else self.encoder(batch.inputs)
@@ -116,7 +121,7 @@ class Method(L.LightningModule):
 
     def observed_scores(self, frames: Tensor) -> Tensor:
         """Score and count: spikes per layer and synaptic operations of this batch go into the test metrics."""
-        with self.network.observe() as seen, self.synaptic_operations.watch(self.network):
+        with self.network.observe() as seen, self.synaptic_operations.watch(self.network, self.spiking_input):
             scores = self.scores(frames)
         self.firing_rate.update(seen, samples=frames.shape[1])
         return scores

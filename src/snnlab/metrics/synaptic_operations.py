@@ -1,7 +1,8 @@
 """Synaptic operations: each spike times the synapses it reaches.
 
-Only layers fed with spikes (0/1 inputs) count; a layer that sees analog values does multiply-accumulates instead.
-A convolution's fan-out is exact, borders and stride included.
+Only layers fed with spikes count: those behind a spiking layer, and the first ones when the input is spikes. An event
+count of 2 is two operations per synapse; a pooled spike (0.25) is one. A convolution's fan-out is exact, borders and
+stride included.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 from torchmetrics import Metric
+
+from snnlab.layers.network import Network
+from snnlab.neurons.neuron import Neuron
 
 
 def fan_out(layer: nn.Module, inputs: Tensor) -> Tensor:
@@ -48,24 +52,31 @@ class SynapticOperations(Metric):
         return self.operations / self.samples.clamp(min=1)
 
     @contextmanager
-    def watch(self, network: nn.Module) -> Iterator[None]:
-        """Count, while the context is open, the operations of every Linear and Conv2d of ``network``."""
+    def watch(self, network: Network, spiking_input: bool = True) -> Iterator[None]:
+        """Count, while the context is open, the operations of every Linear and Conv2d that is fed with spikes.
+
+        ``spiking_input`` tells whether the network's own input is spikes (or event counts) rather than analog.
+        """
         total = [torch.tensor(0.0, dtype=torch.float64)]
         samples = [0]
 
         def hook(layer: nn.Module, inputs: Any, _output: Tensor) -> None:
             spikes = inputs[0].detach()
-            if not bool(((spikes == 0) | (spikes == 1)).all()):
-                return
             if id(layer) not in self.fan_outs:
                 self.fan_outs[id(layer)] = fan_out(layer, spikes)
-            total[0] = total[0] + (spikes * self.fan_outs[id(layer)]).sum(dtype=torch.float64).cpu()
+            operations = spikes.abs().ceil() * self.fan_outs[id(layer)]
+            total[0] = total[0] + operations.sum(dtype=torch.float64).cpu()
 
         def count(_module: nn.Module, inputs: Any) -> None:
             samples[0] = inputs[0].shape[1]
 
-        weights = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-        hooks = [layer.register_forward_hook(hook) for layer in weights] + [network.register_forward_pre_hook(count)]
+        hooks = [network.register_forward_pre_hook(count)]
+        fed_with_spikes = spiking_input
+        for layer in network.layers.values():
+            for part in layer.modules():
+                if isinstance(part, nn.Linear | nn.Conv2d) and (fed_with_spikes or isinstance(layer, Neuron)):
+                    hooks.append(part.register_forward_hook(hook))
+            fed_with_spikes = fed_with_spikes or isinstance(layer, Neuron)
         try:
             yield
         finally:

@@ -71,6 +71,7 @@ class RunRecord:
                 "memory": {},
                 "parameters": model_parameters,
                 "fit_report": None,
+                "process": {"id": os.getpid(), "host": platform.node()},
                 "started": f"{datetime.now():%Y-%m-%dT%H:%M:%S}",
                 "resumed": checkpoint is not None,
             },
@@ -171,9 +172,8 @@ def config_hash(config: Mapping[str, Any]) -> str:
         for key, value in config.items()
         if key not in ("resume", "debug", "dry_run", "paths", "logger", "callbacks")
     }
+    deciding["data"] = {key: value for key, value in config["data"].items() if key not in ("root", "cache")}
     text = json.dumps(deciding, sort_keys=True, default=str)
-    for key in ("data", "cache", "output"):
-        text = text.replace(json.dumps(config["paths"][key]), '""')
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -188,12 +188,15 @@ def find_resumable(config: Mapping[str, Any], output: Path) -> tuple[Path | None
                 content = RunRecord.read(path.parent).content
             except InputError:
                 continue
-            if content.get("config_hash") == config_hash(config) and content["status"] != "completed":
+            unfinished = content["status"] != "completed" and not is_alive(content)
+            if content.get("config_hash") == config_hash(config) and unfinished:
                 return path.parent, last_checkpoint(path.parent)
         return None, None
     record = RunRecord.read(resume)
     if record.content["status"] == "completed":
         raise InputError(f"resume={resume}: that run is completed; score it with python -m snnlab.evaluate {resume}")
+    if is_alive(record.content):
+        raise InputError(f"resume={resume}: process {record.content['process']['id']} is still running it")
     if record.content["config_hash"] != config_hash(config):
         raise InputError(
             f"resume={resume}: that run has another config; its overrides: {' '.join(record.content['overrides'])}"
@@ -201,9 +204,23 @@ def find_resumable(config: Mapping[str, Any], output: Path) -> tuple[Path | None
     return record.folder, last_checkpoint(record.folder)
 
 
+def is_alive(content: Mapping[str, Any]) -> bool:
+    """Whether the process of a run that says it is running still exists on this machine."""
+    process = content.get("process")
+    if content["status"] != "running" or not process or process["host"] != platform.node():
+        return False
+    try:
+        os.kill(process["id"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process["id"] != os.getpid()
+
+
 def last_checkpoint(folder: Path) -> Path | None:
-    found = sorted((folder / "checkpoints").glob("epoch*.ckpt"))
-    return found[-1] if found else None
+    found = (folder / "checkpoints").glob("epoch*.ckpt")
+    return max(found, key=lambda path: int(path.stem.removeprefix("epoch")), default=None)
 
 
 def make_folder(output: Path, name: str) -> Path:

@@ -37,7 +37,9 @@ def markdown(runs: Sequence[dict[str, Any]], metrics: Sequence[str]) -> str:
     """
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for run in runs:
-        rows[row_name(run)].append(run)
+        same = rows[row_name(run)]
+        same[:] = [other for other in same if other["seed"] != run["seed"]]  # a seed counts once: its newest run
+        same.append(run)
     lines = ["| run | seeds | " + " | ".join(metrics) + " | status |", "| --- " * (len(metrics) + 3) + "|"]
     for name, group in rows.items():
         seeds = ", ".join(str(run["seed"]) for run in sorted(group, key=lambda run: run["seed"]))
@@ -49,7 +51,7 @@ def markdown(runs: Sequence[dict[str, Any]], metrics: Sequence[str]) -> str:
 
 def row_name(run: dict[str, Any]) -> str:
     """The overrides that made the run, less seed and paths, and the flags of its data."""
-    skipped = ("seed=", "paths.", "logger", "callbacks.")
+    skipped = ("seed=", "paths.", "logger", "callbacks.", "resume=", "debug=")
     words = [override for override in run["overrides"] if not override.startswith(skipped)]
     name = f"`{' '.join(words)}`" if words else f"`method={run['method']} data={run['data']}`"
     return name + "".join(f" ({flag})" for flag in flags_of(run["provenance"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ def make_wandb_logger(config: dict[str, Any], record: RunRecord, sweep: str | No
     mode = config["logger"]["mode"]
     if mode == "auto":
         mode = "online" if logged_in() else "offline"
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):  # W&B's own staging belongs to the run, not to the home folder
+        os.environ[name] = str(record.folder.resolve() / "wandb")
     content = record.content
     tags = [str(content[group]) for group in ("method", "data", "hardware")] + flags_of(content["provenance"])
     try:
@@ -56,6 +59,13 @@ def finish_wandb(logger: Any, record: RunRecord, pictures: list[Path]) -> None:
     """Send the test metrics and the figures, and close the run."""
     import wandb
 
+    try:
+        _send(logger, record, pictures, wandb)
+    except Exception as error:
+        log.warning("W&B could not take the figures (%s); run.json and figures/ hold them", str(error).split("\n")[0])
+
+
+def _send(logger: Any, record: RunRecord, pictures: list[Path], wandb: Any) -> None:
     flat = {
         f"final/{split}/{key}": value for split, tree in record.content["metrics"].items() for key, value in _flat(tree)
     }
@@ -63,7 +73,13 @@ def finish_wandb(logger: Any, record: RunRecord, pictures: list[Path]) -> None:
     logger.experiment.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
     table = wandb.Table(columns=["metric", "value"], data=[[key, value] for key, value in sorted(flat.items())])
     logger.experiment.log({"metrics": table})
-    wandb.finish()
+
+
+def close_wandb() -> None:
+    """Close a run that is still open, so that the next job of a sweep does not log into it."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

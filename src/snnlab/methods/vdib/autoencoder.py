@@ -277,7 +277,7 @@ class Autoencoder(Method):
         self.log_decoded("val", outcome, batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        with self.synaptic_operations.watch(self.network):  # weights before the hidden layers
+        with self.synaptic_operations.watch(self.network, self.spiking_input):  # weights before the hidden layers
             encoding, outcome = self.evaluated(batch)
         size = outcome.y.shape[2]
         synapses = self.readout.weight[0, 0].numel() * self.n_out  # one per filter, the readout's own fan-out

@@ -137,7 +137,8 @@ def train_judge(images: DataModule, seed: int = 0) -> LeNet:
 def judge_path(images: DataModule) -> Path:
     """Where the judge of this data set lies in the cache; the key holds the hash of the data."""
     spec, hashed = images.spec, images.provenance.hash[:16]
-    size = images.provenance.sizes.get("train", 0)
+    sizes = images.provenance.sizes
+    size = f"{sizes['train']}-{sizes['val']}"  # which images of the data it was trained on
     return images.cache / "judges" / f"{spec.name}-{hashed}-{size}-v{VERSION}.pt"
 
 
