@@ -305,8 +305,9 @@ class VDIB(Autoencoder):
 
     def on_train_epoch_end(self) -> None:
         if self.make_scheduler is not None:
-            for scheduler in self.lr_schedulers():  # type: ignore[union-attr]
-                scheduler.step()  # type: ignore[call-arg]
+            learning: Any = self.lr_schedulers()
+            for scheduler in learning[:1] if self.learn == "frozen" else learning:  # the decoder's comes first
+                scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
