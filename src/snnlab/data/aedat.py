@@ -25,6 +25,8 @@ RECORD = np.dtype([("address", ">u4"), ("time", ">u4")])
 
 
 class AedatRecording(NamedTuple):
+    """Events of one file, its header lines, and notes on what was dropped."""
+
     events: Events  # in the order of the file; t is int64 microseconds, unwrapped
     header: str
     notes: list[str]  # what had to be mended, e.g. a partial record at the end

@@ -72,6 +72,8 @@ class Provenance:
 
 
 class Splits(NamedTuple):
+    """The three splits of a data set; fixed, whatever the seed of a run."""
+
     train: BatchedDataset
     val: BatchedDataset
     test: BatchedDataset

@@ -9,6 +9,8 @@ from snnlab.data.idx import IDXFile, IDXImages
 
 
 class FashionMNIST(IDXImages):
+    """Fashion-MNIST: 60,000 + 10,000 pictures of clothes, 28 x 28 (Xiao et al. 2017); arguments as in IDXImages."""
+
     __doc__ = IDXImages.__doc__
     title = "fashion_mnist"
     folders = ("fashion-mnist", "FashionMNIST/raw", "fashion_mnist", "FashionMNIST")

@@ -91,6 +91,8 @@ class IDXFile:
 
 
 class IDXArrays(NamedTuple):
+    """The four arrays of a data set in IDX format, their common hash, and whether they are the published ones."""
+
     train_images: np.ndarray  # uint8 [N, H, W]
     train_labels: np.ndarray  # uint8 [N]
     test_images: np.ndarray

@@ -9,6 +9,8 @@ from snnlab.data.idx import IDXFile, IDXImages
 
 
 class MNIST(IDXImages):
+    """MNIST, 60,000 + 10,000 handwritten digits, 28 x 28 (LeCun et al. 1998); arguments as in IDXImages."""
+
     __doc__ = IDXImages.__doc__
     title = "mnist"
     folders = ("mnist", "MNIST/raw", "MNIST")
