@@ -17,6 +17,7 @@ Departures: K samples per input with a leave-one-out baseline, exact KL gradient
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import torch
@@ -305,9 +306,10 @@ class VDIB(Autoencoder):
 
     def on_train_epoch_end(self) -> None:
         if self.make_scheduler is not None:
-            learning: Any = self.lr_schedulers()
-            for scheduler in learning[:1] if self.learn == "frozen" else learning:  # the decoder's comes first
-                scheduler.step()
+            with warnings.catch_warnings():  # a frozen encoder, or one in its warm-up, has taken no step: that is meant
+                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+                for scheduler in self.lr_schedulers():  # type: ignore[union-attr]
+                    scheduler.step()  # type: ignore[call-arg]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
