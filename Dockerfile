@@ -10,5 +10,5 @@ RUN python -m pip install --no-cache-dir -c constraints.txt torch==2.13.0 hatchl
     && python -m pip install --no-cache-dir --no-build-isolation -c constraints.txt .
 USER 1000:1000
 WORKDIR /home/snn
-ENV SNNLAB_DATA=/home/snn/data SNNLAB_CACHE=/tmp/snnlab
+ENV SNNLAB_DATA=/home/snn/data
 ENTRYPOINT ["snnlab"]

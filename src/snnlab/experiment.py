@@ -132,7 +132,7 @@ def check_trainer(trainer: Mapping[str, Any], automatic: bool) -> None:
     for name, (only, instead) in refused.items():
         if trainer[name] not in (only, True if name == "enable_checkpointing" else only):
             raise InputError(f"trainer.{name} = {trainer[name]} is not for a recorded run: {instead}")
-    if trainer["devices"] not in ("auto", 1, "1"):
+    if trainer["devices"] not in (1, "1"):
         raise InputError(f"trainer.devices = {trainer['devices']}: a run uses one device; sweeps spread over machines")
     if not automatic:
         if trainer["gradient_clip_val"] is not None:
@@ -235,7 +235,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             finish_wandb(wandb_logger, record, pictures)
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:
-        record.fail("interrupted", "interrupted by the user")
+        if record.content["status"] != "completed":  # a picture interrupted does not undo the run
+            record.fail("interrupted", "interrupted by the user")
         raise KeyboardInterrupt from error
     except BaseException as error:
         if record.content["status"] != "completed":
