@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "data": set(),
     "reports": set(),
     "methods": {"layers", "neurons", "data", "metrics"},
+    "evaluations": {"layers", "neurons", "data", "methods", "metrics"},
     "callbacks": {"layers", "neurons", "data", "methods", "metrics", "reports"},
 }
 

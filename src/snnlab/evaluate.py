@@ -1,4 +1,4 @@
-"""Score a stored run again: ``python -m snnlab.evaluate RUN [KEY=VALUE ...]``.
+"""Score a stored run again, or ask it a question: ``python -m snnlab.evaluate RUN [QUESTION] [KEY=VALUE ...]``.
 
 The run's own config.yaml is the start; overrides change values (``encoder.time_steps=20``) or whole parts
 (``data=nmnist``). The weights are those of the checkpoint chosen on validation data.
@@ -18,10 +18,11 @@ from snnlab.errors import InputError, RunFailure
 if TYPE_CHECKING:
     from snnlab.methods.method import Method
 
-HELP = """usage: python -m snnlab.evaluate RUN [KEY=VALUE ...]
+HELP = """usage: python -m snnlab.evaluate RUN [QUESTION] [KEY=VALUE ...]
 
 Scores the stored run in the folder RUN on its test split and writes RUN/evaluations/<date>/evaluation.json.
-  KEY=VALUE   changes the stored config, e.g. encoder.time_steps=20 data=nmnist seed=3
+  QUESTION    asks something else of it: {questions}
+  KEY=VALUE   changes the stored config, e.g. encoder.time_steps=20 data=nmnist seed=3, or an option of the question
   --debug     show tracebacks
 """
 
@@ -101,15 +102,13 @@ def load_method(run: str | Path) -> Method:
     return method.eval()
 
 
-def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """Test a stored run and return its ``metrics``, nested as in run.json, and the ``provenance`` of the data.
+def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
+    """Build the parts of a stored run with its weights, set up its data and prepare the method.
 
     Raises:
-        InputError: as ``load_parts``, and where the data cannot be used.
+        InputError: as ``load_parts``, and where the data cannot be used or is not what the run saw.
     """
-    from snnlab.callbacks.reproducible import ReseedEachEpoch
-    from snnlab.experiment import make_trainer
-    from snnlab.reports.run_record import RunRecord, nested
+    from snnlab.reports.run_record import RunRecord
 
     parts = load_parts(run, overrides)
     parts.data.setup()
@@ -120,10 +119,73 @@ def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[s
             "set SNNLAB_DATA to that data, or score it on purpose with a data override"
         )
     parts.method.prepare(parts.data)
+    return parts
+
+
+def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """Test a stored run and return its ``metrics``, nested as in run.json, and the ``provenance`` of the data.
+
+    Raises:
+        InputError: as ``open_run``.
+    """
+    from snnlab.callbacks.reproducible import ReseedEachEpoch
+    from snnlab.experiment import make_trainer
+    from snnlab.reports.run_record import nested
+
+    parts = open_run(run, overrides)
     trainer = make_trainer(parts.config, None, [ReseedEachEpoch(parts.config["seed"])], [])
     trainer.test(parts.method, datamodule=parts.data, verbose=False)
     metrics = nested({key: value.item() for key, value in trainer.callback_metrics.items()})
     return {"metrics": metrics, "provenance": parts.data.provenance.as_dict()}
+
+
+def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Ask ``question`` of a stored run; return what goes into evaluation.json, and the figures by name.
+
+    Overrides that name an option of the question are its arguments, read as YAML; the others change the config.
+
+    Raises:
+        InputError: as ``open_run``, and when there is no such question or an option is missing or of the wrong type.
+    """
+    import matplotlib
+    import matplotlib.pyplot as plt
+    import yaml
+    from lightning import seed_everything
+
+    from snnlab.callbacks.figures import INK, STYLE
+    from snnlab.evaluations.analysis import Stored, find, options
+    from snnlab.reports.run_record import RunRecord
+    from snnlab.schema import check_arguments
+
+    analyse = find(question)
+    known = options(analyse)
+    given = [override for override in overrides if override.partition("=")[0] in known]
+    arguments = {name: yaml.safe_load(value) for name, _, value in (override.partition("=") for override in given)}
+    missing = [name for name, option in known.items() if option.default is option.empty and name not in arguments]
+    if missing:
+        raise InputError(f"{question} needs {missing[0]}=..., see snnlab/evaluations/{question}.py")
+    check_arguments(question, arguments, analyse)
+    parts = open_run(run, [override for override in overrides if override not in given])
+    seed_everything(parts.config["seed"], verbose=False)
+    stored = Stored(parts.method.eval(), parts.data, parts.config, str(run))
+    matplotlib.use("Agg")
+    with plt.rc_context(STYLE):
+        answer = analyse(stored, **arguments)
+        for name, figure in answer.figures.items():
+            heading = f"{name.replace('_', ' ')}: {RunRecord.read(run).title()}"
+            figure.suptitle(heading, fontsize=9, x=0.01, ha="left", color=INK)
+    content = {"question": question, "values": answer.values, "provenance": parts.data.provenance.as_dict()}
+    return content, answer.figures
+
+
+def print_values(values: dict[str, Any]) -> None:
+    """Print the single numbers and texts of an answer, and of its lists the ends."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            continue
+        if isinstance(value, list):
+            value = f"{value[0]} ... {value[-1]} ({len(value)} values)" if value else "none"
+        print(f"{name:28} {value:.4f}" if isinstance(value, float) else f"{name:28} {value}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -132,7 +194,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     if not arguments or "--help" in arguments or "-h" in arguments:
-        print(HELP, end="")
+        from snnlab.evaluations.analysis import questions
+
+        print(HELP.format(questions=", ".join(questions())), end="")
         sys.exit(0 if arguments else 2)
     try:
         from snnlab.reports.atomic import write_text
@@ -141,11 +205,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         set_up_logging()
         run, overrides = arguments[0], arguments[1:]
-        result = evaluate(run, overrides)
-        print_metrics(result["metrics"]["test"])
+        figures: dict[str, Any] = {}
+        if overrides and "=" not in overrides[0]:
+            result, figures = ask(run, overrides[0], overrides[1:])
+            print_values(result["values"])
+        else:
+            result = evaluate(run, overrides)
+            print_metrics(result["metrics"]["test"])
         if flags := flags_of(result["provenance"]):
             print(f"data     {', '.join(flags)}")
         folder = make_folder(Path(run).expanduser() / "evaluations", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png")
+            print(f"figure   {folder / f'{name}.png'}")
         write_text(folder / "evaluation.json", json.dumps({"overrides": overrides, **result}, indent=2) + "\n")
         print(f"record   {folder / 'evaluation.json'}")
     except (InputError, RunFailure, OSError) as error:

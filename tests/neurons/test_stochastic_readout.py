@@ -104,3 +104,28 @@ def test_bad_values_are_told() -> None:
         StochasticReadout(4, 4, memory=1)
     with pytest.raises(ValueError, match="does not hold 5 units"):
         StochasticReadout(5, 4).potential(torch.zeros(3, 2, 4))
+
+
+def test_centring_is_the_uncentred_readout_with_another_bias(inputs: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    centred = StochasticReadout(5, 3, centred=True).double()
+    plain = StochasticReadout(5, 3).double()
+    plain.load_state_dict({k: v for k, v in centred.state_dict().items() if k not in ("mean", "seen")})
+    centred.follow(inputs)
+    centred.follow(1 - inputs)
+    torch.testing.assert_close(centred.mean, torch.full((5,), 0.5).double())  # the mean of both batches
+    shift = torch.einsum("kjm,j,m->k", plain.weight, centred.mean, plain.phi.sum(1))
+    difference = plain.potential(inputs) - centred.potential(inputs)
+    torch.testing.assert_close(difference[9:], shift.expand_as(difference[9:]))  # from the filters' memory on
+    torch.manual_seed(1)
+    y = centred(inputs)
+    torch.manual_seed(1)
+    assert torch.equal(y, centred.unroll(inputs)[0])
+
+
+def test_the_running_mean_forgets_after_a_hundred_batches() -> None:
+    readout = StochasticReadout(2, 1, centred=True)
+    for _ in range(200):
+        readout.follow(torch.ones(1, 1, 2))
+    readout.follow(torch.zeros(1, 1, 2))
+    assert readout.mean.tolist() == pytest.approx([0.99, 0.99], abs=1e-5)

@@ -101,6 +101,12 @@ class Method(L.LightningModule):
         """Return class scores [B, K] of frames [T, B, ...]."""
         return self.network(frames).mean(0)
 
+    def scores_over_time(self, frames: Tensor) -> Tensor:
+        """Return the class scores [T, B, K] that each step would give, were it the last."""
+        outputs = self.network(frames)
+        steps = torch.arange(1, len(outputs) + 1, device=outputs.device, dtype=outputs.dtype)
+        return outputs.cumsum(0) / steps.view(-1, *[1] * (outputs.dim() - 1))
+
     @abstractmethod
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the scalar loss of class scores [B, K]."""

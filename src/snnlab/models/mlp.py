@@ -32,7 +32,11 @@ class MLP:
         inputs = math.prod(input_shape)
         layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
         for i, units in enumerate(self.hidden, start=1):
-            layers += [(f"weight{i}", blocks.linear(inputs, units)), (f"hidden{i}", self.neuron(blocks, units))]
+            layers += [
+                (f"weight{i}", blocks.linear(inputs, units)),
+                (f"norm{i}", blocks.norm(units)),
+                (f"hidden{i}", self.neuron(blocks, units)),
+            ]
             if self.dropout:
                 layers.append((f"dropout{i}", blocks.dropout(self.dropout)))
             inputs = units

@@ -2,9 +2,11 @@
 
     u[t, k] = sum_jm weight[k, j, m] (phi_m * inputs_j)[t] + feedback[k] (phi_fb * y_k)[t-1] + bias[k]      (1)
     y[t, k] ~ Bernoulli(sigmoid(u[t, k]))                                                                   (2)
+    centred: inputs_j - mean_j in place of inputs_j, mean_j a running mean over training batches            (3)
 
 Filters phi_m, m = 0..filters-1, have ``memory`` taps, lag 0 included; a neuron hears its own past only. Random numbers
-come from torch's global generator.
+come from torch's global generator. From step ``memory`` on, (3) only shifts the bias of (1); it is there because inputs
+that share a large mean make every weight act as a bias, and any step of learning then saturates the neuron.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ def raised_cosines(filters: int, memory: int, mu: float = 0.5) -> Tensor:
     return (1 + torch.cos(angle.clamp(-math.pi, math.pi))) / 2
 
 
+MEAN_BATCHES = 100  # the memory of the running mean
+
+
 class StochasticReadoutState(NamedTuple):
     """v [B, N_out]: u; projected [B, memory, filters, N_out] and spikes [B, memory, N_out]: newest first."""
 
@@ -46,6 +51,7 @@ class StochasticReadout(Neuron):
         inputs, outputs: N_in and N_out; an input [B, C, H, W] is flattened.
         filters: feed-forward filters per synapse. The feedback has one.
         memory: taps of every filter, in steps.
+        centred: subtract from each input its running mean (3); ``follow`` updates it.
 
     Shapes: inputs [T, B, ...] -> spikes [T, B, N_out]; weight [N_out, N_in, filters], feedback and bias [N_out, 1].
 
@@ -55,14 +61,14 @@ class StochasticReadout(Neuron):
     Source: Jang et al. 2019 and Skatchkovsky et al. 2021, authors' code; all three parameters Xavier-uniform.
     """
 
-    def __init__(self, inputs: int, outputs: int, filters: int = 8, memory: int = 10) -> None:
+    def __init__(self, inputs: int, outputs: int, filters: int = 8, memory: int = 10, centred: bool = False) -> None:
         super().__init__()
         sizes = {"inputs": inputs, "outputs": outputs, "filters": filters, "memory": memory}
         for name, value in sizes.items():
             least = 2 if name == "memory" else 1
             if value < least:
                 raise ValueError(f"StochasticReadout: {name} = {value} must be at least {least}")
-        self.inputs, self.outputs, self.memory = inputs, outputs, memory
+        self.inputs, self.outputs, self.memory, self.centred = inputs, outputs, memory, centred
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs, filters)))
         self.feedback = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, 1)))
         self.bias = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, 1)))
@@ -70,6 +76,11 @@ class StochasticReadout(Neuron):
         self.phi_feedback: Tensor
         self.register_buffer("phi", raised_cosines(filters, memory).to(self.weight.dtype), persistent=False)
         self.register_buffer("phi_feedback", raised_cosines(1, memory)[0].to(self.weight.dtype), persistent=False)
+        if centred:
+            self.mean: Tensor
+            self.seen: Tensor  # batches that ``mean`` has taken in
+            self.register_buffer("mean", torch.zeros(inputs))
+            self.register_buffer("seen", torch.tensor(0))
         self.taps: list[float] = self.phi_feedback.tolist()  # the same numbers where a scalar is needed
 
     # one step at a time -----------------------------------------------------------------------------------------------
@@ -103,7 +114,17 @@ class StochasticReadout(Neuron):
         """Weights before the filters: [..., B, N_in] -> [..., B, filters, N_out]."""
         outputs, inputs, filters = self.weight.shape
         flat = self.weight.permute(2, 0, 1).reshape(filters * outputs, inputs)
-        return nn.functional.linear(spikes.flatten(-self.feature_dims(spikes)), flat).unflatten(-1, (filters, outputs))
+        shift = -(flat @ self.mean) if self.centred else None  # (3)
+        flat_spikes = spikes.flatten(-self.feature_dims(spikes))
+        return nn.functional.linear(flat_spikes, flat, shift).unflatten(-1, (filters, outputs))
+
+    @torch.no_grad()
+    def follow(self, inputs: Tensor) -> None:
+        """Take inputs [T, B, ...] into the mean of (3): a plain mean of the first 100 batches, then 1 % each."""
+        if self.centred:
+            self.seen += 1
+            new = inputs.flatten(-self.feature_dims(inputs)).mean((0, 1)).to(self.mean)
+            self.mean.lerp_(new, 1 / min(int(self.seen), MEAN_BATCHES))
 
     def feature_dims(self, spikes: Tensor) -> int:
         """How many trailing dimensions make up N_in: 1 for [B, N_in], 3 for [B, C, H, W]."""
@@ -151,4 +172,5 @@ class StochasticReadout(Neuron):
         return self.sample(self.potential(currents))[:, 0]
 
     def extra_repr(self) -> str:
-        return f"{self.inputs}, {self.outputs}, filters={self.phi.shape[0]}, memory={self.memory}"
+        filters = self.phi.shape[0]
+        return f"{self.inputs}, {self.outputs}, filters={filters}, memory={self.memory}, centred={self.centred}"

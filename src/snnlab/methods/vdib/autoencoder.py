@@ -31,8 +31,8 @@ TASK_TAU_D = 5  # the paper's window of the predictive task
 class VDIBBlocks(Blocks):
     """Weights without bias before doubly filtered LIF neurons, a stochastic readout at the end."""
 
-    def __init__(self, filters: int, memory: int) -> None:
-        self.filters, self.memory, self.bias = filters, memory, False
+    def __init__(self, filters: int, memory: int, centred: bool) -> None:
+        self.filters, self.memory, self.centred, self.bias = filters, memory, centred, False
 
     def neuron(self, features: int) -> nn.Module:
         return FilteredLIF(features)
@@ -43,7 +43,7 @@ class VDIBBlocks(Blocks):
         )
 
     def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
-        return [("readout", StochasticReadout(inputs, outputs, self.filters, self.memory))]
+        return [("readout", StochasticReadout(inputs, outputs, self.filters, self.memory, self.centred))]
 
 
 class Encoding(NamedTuple):
@@ -86,6 +86,7 @@ class Autoencoder(Method):
         n_out: int,
         filters: int,
         memory: int,
+        centred: bool,
         target: Target | None,
         beta: float,
         prior: float,
@@ -118,7 +119,7 @@ class Autoencoder(Method):
         limit = decoders.machine_bytes() // 2 if decoder_gigabytes is None else int(decoder_gigabytes * 1e9)
         decoders.check_memory(decoder, window, n_out, n_logits, decoder_hidden, limit)
 
-        self.n_out, self.filters, self.memory = n_out, filters, memory  # plain values that ``blocks`` needs
+        self.n_out, self.filters, self.memory, self.centred = n_out, filters, memory, centred  # ``blocks`` needs them
         super().__init__(model, data, encoder, decoder_optimizer, scheduler)
         self.monitor = ("val/accuracy" if self.task else "val/judge_accuracy", "max")
         self.steps, self.window, self.signal_shape = steps, window, shape
@@ -134,7 +135,7 @@ class Autoencoder(Method):
 
     # parts ------------------------------------------------------------------------------------------------------------
     def blocks(self) -> Blocks:
-        return VDIBBlocks(self.filters, self.memory)
+        return VDIBBlocks(self.filters, self.memory, self.centred)
 
     def outputs(self) -> int:
         return self.n_out

@@ -49,7 +49,7 @@ class VDIB(Autoencoder):
         tau_d: steps the decoder sees; None takes all steps for signals and 5 for a task.
         decoder_hidden: hidden units of the mlp decoder; None takes tau_d * n_out / 2 as the paper.
         decoder_gigabytes: refuse a decoder that needs more with Adam; None takes half of the machine's memory.
-        n_out: readout neurons N_out.  filters, memory: of the readout.
+        n_out: readout neurons N_out.  filters, memory, centred: of the readout; see neurons/stochastic_readout.py.
         target: prototype (one natural signal per class) or same_image; None takes same_image for image data and
             prototype for events, as the paper. A task has its own targets.
         beta: weight of the KL term per neuron and step, in nats.  prior: rate r of the reference q, in (0, 1).
@@ -87,6 +87,7 @@ class VDIB(Autoencoder):
         n_out: int = 64,
         filters: int = 8,
         memory: int = 10,
+        centred: bool = False,
         target: Target | None = None,
         beta: float = 0.05,
         prior: float = 0.3,
@@ -135,8 +136,8 @@ class VDIB(Autoencoder):
             )
         if not data.labels_per_step and credit not in (None, "sequence"):
             raise InputError(f"method.credit={credit} belongs to tasks; data={data.name} has one loss per sequence")
-        parts = (decoder, tau_d, decoder_hidden, decoder_gigabytes, n_out, filters, memory, target, beta, prior)
-        super().__init__(model, data, encoder, decoder_optimizer, *parts, scheduler)
+        parts = (decoder, tau_d, decoder_hidden, decoder_gigabytes, n_out, filters, memory, centred)
+        super().__init__(model, data, encoder, decoder_optimizer, *parts, target, beta, prior, scheduler)
         self.automatic_optimization = False
         self.make_readout_optimizer, self.make_hidden_optimizer = readout_optimizer, hidden_optimizer
         self.samples, self.baseline, self.kl, self.score = samples, baseline, kl, score
@@ -168,7 +169,9 @@ class VDIB(Autoencoder):
     def update_decoder(self, frames: Tensor, batch: Batch) -> Outcome:
         """Warm-up and frozen twin: sample y from the fixed encoder and teach the decoder."""
         with torch.no_grad():
-            potential = self.readout.potential(self.encode(frames).outputs)
+            outputs = self.encode(frames).outputs
+            self.readout.follow(outputs)
+            potential = self.readout.potential(outputs)
         outcome = self.outcome(potential, batch, self.samples)
         self.step_decoder(outcome.loss)
         return outcome
@@ -248,7 +251,7 @@ class VDIB(Autoencoder):
 
     def add_exact_kl(self, frames: Tensor, y: Tensor, grads: list[Tensor], batch: Batch) -> list[Tensor]:
         """Add the gradient of beta KL(p || q) given the spikes y."""
-        encoding, potential = self.encoder_graph(frames)
+        encoding, potential = self.encoder_graph(frames, follow=False)
         leaf = potential.detach().requires_grad_()
         u = self.readout.conditional(leaf, y)
         divergence = self.beta * criterion.kl_divergence(u, self.prior).mean()
@@ -262,11 +265,16 @@ class VDIB(Autoencoder):
         inputs = batch.inputs[at] if self.encoder is not None else batch.inputs[:, at]
         return Batch(inputs, batch.labels[at], None if batch.signals is None else batch.signals[at])
 
-    def encoder_graph(self, frames: Tensor) -> tuple[Encoding, Tensor]:
-        """Hidden spikes and feed-forward potential [T, B, N_out], with the graph that the credit rule needs."""
+    def encoder_graph(self, frames: Tensor, follow: bool = True) -> tuple[Encoding, Tensor]:
+        """Hidden spikes and feed-forward potential [T, B, N_out], with the graph that the credit rule needs.
+
+        With ``follow`` a centred readout takes the batch into its running mean first.
+        """
         cut = self.feedback != "true"
         with torch.set_grad_enabled(self.learn == "both"):
             encoding = self.encode(frames, cut, boxes=self.feedback == "fa" and len(self.hidden_neurons) > 1)
+        if follow:
+            self.readout.follow(encoding.outputs)
         return encoding, self.readout.potential(encoding.outputs)
 
     def encoder_gradients(

@@ -1,0 +1,57 @@
+"""What a stored run can be asked after its training: one file of this room per question.
+
+``python -m snnlab.evaluate RUN QUESTION [key=value ...]`` calls ``analyse`` of the file QUESTION.py; its keyword
+arguments are the question's options. An analysis never touches the run: its values and pictures get a folder of their
+own under RUN/evaluations/.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from snnlab.data.datamodule import DataModule
+from snnlab.errors import InputError, nearest
+from snnlab.methods.method import Method
+
+
+class Stored(NamedTuple):
+    """A stored run, trained and ready: its method in evaluation mode, its data set up, its resolved config."""
+
+    method: Method
+    data: DataModule
+    config: dict[str, Any]
+    folder: str
+
+
+class Analysis(NamedTuple):
+    """The answer: ``values`` for evaluation.json (numbers, lists, texts) and matplotlib ``figures`` by file name."""
+
+    values: dict[str, Any]
+    figures: dict[str, Any]
+
+
+def questions() -> list[str]:
+    """Names of the analyses: the files of this folder that hold an ``analyse``."""
+    import snnlab.evaluations as room
+
+    return sorted(m.name for m in pkgutil.iter_modules(room.__path__) if m.name != "analysis")
+
+
+def find(name: str) -> Callable[..., Analysis]:
+    """Return ``analyse`` of the question ``name``.
+
+    Raises:
+        InputError: when there is no such question.
+    """
+    if name not in questions():
+        raise InputError(f"{name!r} is no question to ask of a run; nearest: {nearest(name, questions())}")
+    return importlib.import_module(f"snnlab.evaluations.{name}").analyse  # type: ignore[no-any-return]
+
+
+def options(analyse: Callable[..., Analysis]) -> dict[str, inspect.Parameter]:
+    """The keyword arguments of an analysis, by name; the first parameter is the stored run."""
+    return dict(list(inspect.signature(analyse).parameters.items())[1:])
