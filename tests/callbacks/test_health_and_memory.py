@@ -44,6 +44,17 @@ def test_a_dead_layer_is_named(notices):
     assert "weight1 gets almost no gradient" in text
 
 
+def test_gradients_of_a_method_with_steps_of_its_own_are_seen(monkeypatch, tmp_path, caplog):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("snnlab.callbacks.health.EXPLODING", 1e-12)
+    monkeypatch.setattr(logging.getLogger("snnlab"), "propagate", True)
+    options = ["method=vdib", "data=drifting_blobs", "logger=none", "callbacks.figures=false", "trainer.max_epochs=1"]
+    options += [f"trainer.limit_{split}_batches=2" for split in ("train", "val", "test")]
+    with caplog.at_level(logging.WARNING, "snnlab"):
+        run(compose(options))
+    assert "health: readout gets a huge gradient" in caplog.text
+
+
 def test_a_saturated_layer_is_named(caplog):
     health = Health()
     health._seen = {"hidden1": torch.ones(4, 2, 3), "hidden2": torch.full((4, 2, 3), 0.5)}

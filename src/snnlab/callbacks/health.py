@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import nn
 
 log = logging.getLogger("snnlab")
 
@@ -32,11 +33,17 @@ class Health(L.Callback):
         if batch_idx == 0:
             self._open = ExitStack()
             self._seen = self._open.enter_context(pl_module.network.observe())
+            for optimizer in trainer.optimizers:  # a method may take its steps without Lightning's backward
+                handle = optimizer.register_step_pre_hook(lambda *_: self.look(pl_module.network))
+                self._open.callback(handle.remove)
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: Any) -> None:
-        if self._open is None:
-            return
-        for name, parameter in pl_module.network.named_parameters():
+        if self._open is not None:
+            self.look(pl_module.network)
+
+    def look(self, network: nn.Module) -> None:
+        """Tell of weights whose gradient is tiny or huge."""
+        for name, parameter in network.named_parameters():
             if parameter.grad is None or not name.endswith("weight"):
                 continue
             layer = name.removeprefix("layers.").removesuffix(".weight")
