@@ -117,18 +117,3 @@ def _header_end(content: bytes) -> int:
         if last:
             break
     return at
-
-
-def write_aedat3(path: Path, events: Events, packet: int = 4096) -> None:
-    """Write ``events`` (t in microseconds; from 2^31 on they are wrapped into overflows) as AEDAT 3.1."""
-    t = events.t.astype(np.int64)
-    data = (events.x.astype(np.uint32) << 17 | events.y.astype(np.uint32) << 2 | events.p.astype(np.uint32) << 1) | 1
-    parts = [MAGIC + b"\r\n#Format: RAW\r\n" + END + b"\r\n"]
-    cuts = np.union1d(np.arange(0, len(t), packet), np.flatnonzero(np.diff(t >> 31)) + 1)  # one overflow per packet
-    for start, stop in zip(cuts, [*cuts[1:], len(t)], strict=True):
-        count, overflow = int(stop - start), int(t[start] >> 31)
-        records = np.empty(count, RECORD)
-        records["data"], records["time"] = data[start:stop], t[start:stop] & 0x7FFFFFFF
-        parts.append(PACKET.pack(POLARITY, 1, RECORD.itemsize, 4, overflow, count, count, count) + records.tobytes())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"".join(parts))

@@ -49,9 +49,10 @@ class Gesture(NamedTuple):
 
     test: bool
     user: int
-    name: str  # of its file, below the folder
-    order: int  # within the file
+    trial: str  # user and light
+    order: int  # within the trial
     label: int
+    name: str  # of its file, below the folder
     start_us: int  # 0 and 0: the whole file
     stop_us: int
 
@@ -195,9 +196,9 @@ def in_tonic(folder: Path) -> list[Gesture]:
     for path in folder.glob("ibmGesture*/user*/*.npy"):
         name = path.relative_to(folder).as_posix()
         if match := NPY.fullmatch(name):
-            if int(match[4]) >= CLASSES:
+            if (label := int(match[4])) >= CLASSES:
                 raise InputError(f"{path}: the file is named for its class, which must lie in 0 to 10")
-            found.append(Gesture(match[2] == "Test", int(match[3]), name, int(match[4]), int(match[4]), 0, 0))
+            found.append(Gesture(match[2] == "Test", int(match[3]), path.parent.name, label, label, name, 0, 0))
     return found
 
 
@@ -216,7 +217,7 @@ def in_original(folder: Path) -> list[Gesture]:
                 raise InputError(f"{folder / trials} names {line}, which is not in {folder}; unpack {WHERE} again")
             path = folder / f"{line[: -len('.aedat')]}_labels.csv"
             for order, (label, start, stop) in enumerate(read_labels(path)):
-                found.append(Gesture(split == "test", int(match[2]), line, order, label - 1, start, stop))
+                found.append(Gesture(split == "test", int(match[2]), line, order, label - 1, line, start, stop))
     return found
 
 
