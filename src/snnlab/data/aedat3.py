@@ -98,7 +98,7 @@ class Aedat3File:
 
     def _map(self) -> np.ndarray:
         try:
-            return np.memmap(self.path, np.uint8, "r")
+            return np.memmap(self.path, np.uint8, "r").view(np.ndarray)
         except (OSError, ValueError) as error:  # ValueError: an empty file
             why = getattr(error, "strerror", None) or "it is empty"
             raise InputError(f"{self.path} cannot be read ({why}); check the file and its permissions") from error
