@@ -67,7 +67,10 @@ def choices(group: str) -> list[str]:
 
 
 # Pairs that make no sense, and the words with which they are refused.
-REFUSED = {("stbp", "drifting_blobs"): "names a class at every step"}
+REFUSED = {
+    ("stbp", "drifting_blobs"): "names a class at every step",
+    **{("vdib", data): "needs one natural image per class" for data in ("dvs_gesture", "shd", "ssc")},
+}
 
 
 @pytest.mark.parametrize(("method", "data"), itertools.product(choices("method"), choices("data")))
