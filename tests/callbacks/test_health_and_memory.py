@@ -68,7 +68,7 @@ def test_an_exploding_gradient_is_named(caplog):
     logger = logging.getLogger("snnlab")
     logger.addHandler(caplog.handler)
     try:
-        health.on_after_backward(None, Module)
+        health.on_before_optimizer_step(None, Module, None)
     finally:
         logger.removeHandler(caplog.handler)
     assert "health: weight1 gets a huge gradient (rms 1.0e+05)" in caplog.text

@@ -33,13 +33,14 @@ class Health(L.Callback):
             self._open = ExitStack()
             self._seen = self._open.enter_context(pl_module.network.observe())
 
-    def on_after_backward(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
         if self._open is None:
             return
         for name, parameter in pl_module.network.named_parameters():
-            if parameter.grad is None or not name.endswith("weight"):
+            stored = name.replace("parametrizations.weight.original", "weight")
+            if parameter.grad is None or not stored.endswith("weight"):
                 continue
-            layer = name.removeprefix("layers.").removesuffix(".weight")
+            layer = stored.removeprefix("layers.").removesuffix(".weight")
             size = float(parameter.grad.pow(2).mean().sqrt())
             if size < VANISHING:
                 self.tell(
