@@ -22,6 +22,7 @@ class Health(L.Callback):
         self.told: set[tuple[str, str]] = set()
         self._open: ExitStack | None = None
         self._seen: dict[str, torch.Tensor] = {}
+        self._gradients: dict[str, float] = {}  # largest of the batch's optimizer steps, by layer
 
     def tell(self, layer: str, kind: str, text: str) -> None:
         if (layer, kind) not in self.told:
@@ -42,6 +43,12 @@ class Health(L.Callback):
                 continue
             layer = stored.removeprefix("layers.").removesuffix(".weight")
             size = float(parameter.grad.pow(2).mean().sqrt())
+            self._gradients[layer] = max(size, self._gradients.get(layer, 0.0))
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._open is None:
+            return
+        for layer, size in self._gradients.items():
             if size < VANISHING:
                 self.tell(
                     layer,
@@ -50,10 +57,7 @@ class Health(L.Callback):
                 )
             elif size > EXPLODING:
                 self.tell(layer, "exploding", f"gets a huge gradient (rms {size:.1e}); set trainer.gradient_clip_val=1")
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self._open is None:
-            return
+        self._gradients = {}
         for layer, spikes in self._seen.items():
             rate = float(spikes.detach().mean())
             if rate < DEAD:

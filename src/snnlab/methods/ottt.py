@@ -5,12 +5,12 @@
     trace_pre[t] = decay * trace_pre[t-1] + s_below[t]                            presynaptic trace
     u[t]         = W s_N[t] + b                                                   readout: no leak, no reset, no spikes
     L[t]         = ((1 - alpha) CE(u[t], label) + alpha MSE(u[t], one-hot)) / T   instantaneous loss
-    dL/dW        = sum over t of g[t] trace_pre[t]^T, dL/db = sum of g[t]         eq. 4; g[t] = dL[t]/dv[t], in space only
+    dL/dW        = sum over t of g[t] trace_pre[t]^T, dL/db = sum of g[t]         eq. 4; g[t] = dL[t]/dv[t] in space
 
 Scores are the mean of u over time. No gradient passes from one step to another, so nothing of a step is kept but its
 states: memory does not grow with T.
 
-Symbols:    u v (u[t] of the readout), s spikes, lambda decay, V_th threshold, ahat trace_pre, What layers/standardised.py.
+Symbols:    u v (u[t] of the readout), lambda decay, V_th threshold, ahat trace_pre, What in layers/standardised.py.
 Updates:    update="accumulate" is OTTT_A, one step of the optimizer a batch; "online" is OTTT_O, one after every t.
 Twin:       gradient="bptt" trains the same net on the same loss by backpropagation through time, reset detached.
 Departures: as in the authors' code, the first layer pairs g[t] with the input at t and the readout pairs it with the
@@ -80,13 +80,12 @@ class OTTTBlocks(Blocks):
         weight = self.traced(nn.Linear(features, features, bias=False), self.decay, standardise=False)
         return Recurrent(self.make_neuron(), weight)
 
-    def feedback(self, inputs: int, outputs: int, kernel: int = 3, padding: int = 1) -> nn.Module:
-        """A convolution that carries late spikes back to an early layer: zero at the start, not standardised."""
-        layer = nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=self.bias)
+    def feedback(self, inputs: int, outputs: int, size: tuple[int, int]) -> list[tuple[str, nn.Module]]:
+        """Layers from spikes [B, inputs, h, w] of the step before to a current [B, outputs, *size]; silent at first."""
+        layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=self.bias)
         weight = self.traced(layer, self.decay, standardise=False)
-        with torch.no_grad():
-            stored_weight(layer).zero_()
-        return weight
+        nn.init.zeros_(stored_weight(layer))
+        return [("upsample", nn.Upsample(size, mode="nearest")), ("weight", weight)]
 
     def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
         weight = self.traced(nn.Linear(inputs, outputs, self.bias), self.readout_decay, standardise=False)
@@ -118,7 +117,7 @@ class OTTT(Method):
         surrogate, width: curve of the surrogate gradient and its parameter; None takes slope 4 for the sigmoid and
             half a width of one threshold for the box.
         scale: factor of weights behind a spiking layer, > 0.
-        first_scale: factor of the first weights, > 0; 1 / (the input's deviation) gives currents of deviation 1.
+        first_scale: factor of the first weights, > 0; 1 / (the input's deviation) gives currents of deviation ``gain``.
         standardise: whether forward weights are standardised.
         readout_trace: whether the readout learns from the trace (authors' code) or from the spikes (exact).
         first_trace: whether the first layer learns from a trace of the input (eq. 4) or the input (authors' code).
@@ -256,4 +255,3 @@ class OTTT(Method):
     def on_train_epoch_end(self) -> None:
         if self.make_scheduler is not None:
             self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
-
