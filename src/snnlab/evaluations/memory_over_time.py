@@ -51,13 +51,14 @@ def training_bytes(run: Stored, change: list[str], batch: Batch, steps: int) -> 
     memory = PeakMemory()
     arguments = {"max_epochs": 1, "limit_train_batches": None, "limit_val_batches": 0, "enable_progress_bar": False}
     trainer = run.trainer(arguments, [memory])
-    trainer.fit(method, train_dataloaders=DataLoader([batch, batch], batch_size=None))  # type: ignore[arg-type]
+    loader = DataLoader([batch, batch], batch_size=None)  # type: ignore[arg-type]
+    trainer.fit(method, train_dataloaders=loader, val_dataloaders=loader)
     assert memory.peak_bytes is not None
     return memory.peak_bytes
 
 
 def resized(batch: Batch, steps: int) -> Batch:
-    """Return a batch [T, B, ...] of ``steps`` time steps: its first ones, and from the start again where it is short."""
+    """Return a batch [T, B, ...] of ``steps`` time steps: its first ones, repeated where it is too short."""
     at = torch.arange(steps) % len(batch.inputs)
     labels = batch.labels[at] if batch.labels.dim() == 2 else batch.labels
     return Batch(batch.inputs[at], labels, batch.signals)
