@@ -51,7 +51,7 @@ def training_bytes(run: Stored, change: list[str], batch: Batch, steps: int) -> 
     memory = PeakMemory()
     arguments = {"max_epochs": 1, "limit_train_batches": None, "limit_val_batches": 0, "enable_progress_bar": False}
     trainer = run.trainer(arguments, [memory])
-    loader = DataLoader([batch, batch], batch_size=None)  # type: ignore[arg-type]
+    loader: Any = DataLoader([batch, batch], batch_size=None)  # type: ignore[arg-type]
     trainer.fit(method, train_dataloaders=loader, val_dataloaders=loader)
     assert memory.peak_bytes is not None
     return memory.peak_bytes
