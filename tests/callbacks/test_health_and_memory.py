@@ -75,11 +75,12 @@ def test_an_exploding_gradient_is_named(caplog):
 
     health = Health()
     Module.network["layers"]["weight1"].weight.grad = torch.full((2, 2), 1e5)
-    health._open = object()
+    health._open = ExitStack()
     logger = logging.getLogger("snnlab")
     logger.addHandler(caplog.handler)
     try:
-        health.on_after_backward(None, Module)
+        health.look(Module.network)
+        health.on_train_batch_end(None, None, None, None, 0)
     finally:
         logger.removeHandler(caplog.handler)
     assert "health: weight1 gets a huge gradient (rms 1.0e+05)" in caplog.text

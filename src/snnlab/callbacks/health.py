@@ -23,6 +23,7 @@ class Health(L.Callback):
         self.told: set[tuple[str, str]] = set()
         self._open: ExitStack | None = None
         self._seen: dict[str, torch.Tensor] = {}
+        self._gradients: dict[str, float] = {}  # largest of the batch's optimizer steps, by layer
 
     def tell(self, layer: str, kind: str, text: str) -> None:
         if (layer, kind) not in self.told:
@@ -42,12 +43,19 @@ class Health(L.Callback):
             self.look(pl_module.network)
 
     def look(self, network: nn.Module) -> None:
-        """Tell of weights whose gradient is tiny or huge."""
+        """Keep the largest gradient that each weight had in the steps of this batch."""
         for name, parameter in network.named_parameters():
-            if parameter.grad is None or not name.endswith("weight"):
+            stored = name.replace("parametrizations.weight.original", "weight")
+            if parameter.grad is None or not stored.endswith("weight"):
                 continue
-            layer = name.removeprefix("layers.").removesuffix(".weight")
+            layer = stored.removeprefix("layers.").removesuffix(".weight")
             size = float(parameter.grad.pow(2).mean().sqrt())
+            self._gradients[layer] = max(size, self._gradients.get(layer, 0.0))
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._open is None:
+            return
+        for layer, size in self._gradients.items():
             if size < VANISHING:
                 self.tell(
                     layer,
@@ -56,10 +64,7 @@ class Health(L.Callback):
                 )
             elif size > EXPLODING:
                 self.tell(layer, "exploding", f"gets a huge gradient (rms {size:.1e}); set trainer.gradient_clip_val=1")
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self._open is None:
-            return
+        self._gradients = {}
         for layer, spikes in self._seen.items():
             rate = float(spikes.detach().mean())
             if rate < DEAD:

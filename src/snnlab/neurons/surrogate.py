@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-Curve = Literal["rectangle", "triangle", "sigmoid", "gaussian", "atan", "fast_sigmoid"]
+Curve = Literal["rectangle", "triangle", "sigmoid", "gaussian", "atan", "fast_sigmoid", "box"]
 
 
 class _Spike(torch.autograd.Function):
@@ -137,6 +137,16 @@ class FastSigmoid(Surrogate):
         return self.width + x / (1 + x.abs() / self.width)
 
 
+class Box(Surrogate):
+    """h(x) = 1 on (-a/2, a/2], else 0. Peak 1, area a. VDIB (Skatchkovsky et al. 2021), a = 1; OTTT's theory, a = 2."""
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return ((x > -self.width / 2) & (x <= self.width / 2)).to(x.dtype)
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        return (x + self.width / 2).clamp(0, self.width)
+
+
 CURVES: dict[str, type[Surrogate]] = {
     "rectangle": Rectangle,
     "triangle": Triangle,
@@ -144,6 +154,7 @@ CURVES: dict[str, type[Surrogate]] = {
     "gaussian": Gaussian,
     "atan": ATan,
     "fast_sigmoid": FastSigmoid,
+    "box": Box,
 }
 
 
