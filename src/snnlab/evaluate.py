@@ -167,7 +167,14 @@ def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[
     check_arguments(question, arguments, analyse)
     parts = open_run(run, [override for override in overrides if override not in given])
     seed_everything(parts.config["seed"], verbose=False)
-    stored = Stored(parts.method.eval(), parts.data, parts.config, str(run))
+
+    def stored_run(folder: str | Path, parts: Any) -> Stored:
+        return Stored(parts.method.eval(), parts.data, parts.config, str(folder), open_other)
+
+    def open_other(folder: str) -> Stored:
+        return stored_run(folder, open_run(folder))
+
+    stored = stored_run(run, parts)
     matplotlib.use("Agg")
     with plt.rc_context(STYLE):
         answer = analyse(stored, **arguments)

@@ -19,12 +19,16 @@ from snnlab.methods.method import Method
 
 
 class Stored(NamedTuple):
-    """A stored run, trained and ready: its method in evaluation mode, its data set up, its resolved config."""
+    """A stored run, trained and ready: its method in evaluation mode, its data set up, its resolved config.
+
+    ``open_other(folder)`` opens another run in the same way, for questions that compare two.
+    """
 
     method: Method
     data: DataModule
     config: dict[str, Any]
     folder: str
+    open_other: Callable[[str], Any]
 
 
 class Analysis(NamedTuple):

@@ -128,7 +128,9 @@ class BNTT(Method):
         return int(steps)
 
     def make_neuron(self) -> LIF:
-        width = 4 / self.threshold**2 if self.width is None and self.surrogate == "triangle" else self.width
+        width = self.width
+        if width is None and self.surrogate == "triangle" and self.threshold > 0:
+            width = 4 / self.threshold**2
         spike = make_surrogate(self.surrogate, width, strict=True, peak=self.peak)
         return LIF(self.decay, self.threshold, reset="soft", detach_reset=True, leak="first", surrogate=spike)
 
