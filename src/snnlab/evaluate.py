@@ -183,16 +183,21 @@ def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[
     changes = [override for override in overrides if override not in given]
     parts = open_run(run, changes)
     seed_everything(parts.config["seed"], verbose=False)
-    stored = Stored(
-        parts.method.eval(),
-        parts.data,
-        parts.config,
-        str(run),
-        rebuild=lambda more: rebuild(run, [*changes, *more]),
-        trainer=lambda arguments, callbacks: make_trainer(
-            {"trainer": {**parts.config["trainer"], **arguments}}, None, callbacks, []
-        ),
-    )
+
+    def stored_run(folder: str | Path, parts: Any, changes: Sequence[str]) -> Stored:
+        return Stored(
+            parts.method.eval(),
+            parts.data,
+            parts.config,
+            str(folder),
+            rebuild=lambda more: rebuild(folder, [*changes, *more]),
+            trainer=lambda arguments, callbacks: make_trainer(
+                {"trainer": {**parts.config["trainer"], **arguments}}, None, callbacks, []
+            ),
+            open_other=lambda other: stored_run(other, open_run(other), []),
+        )
+
+    stored = stored_run(run, parts, changes)
     matplotlib.use("Agg")
     with plt.rc_context(STYLE):
         answer = analyse(stored, **arguments)

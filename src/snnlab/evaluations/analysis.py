@@ -25,6 +25,7 @@ class Stored(NamedTuple):
 
     ``rebuild(overrides)`` makes the method once more from the changed config, untrained; ``trainer(arguments,
     callbacks)`` makes a Trainer like the run's, with some arguments changed, that keeps everything in memory.
+    ``open_other(folder)`` opens another run in the same way, for questions that compare two.
     """
 
     method: Method
@@ -33,6 +34,7 @@ class Stored(NamedTuple):
     folder: str
     rebuild: Callable[[Sequence[str]], Method]
     trainer: Callable[[dict[str, Any], list[Any]], L.Trainer]
+    open_other: Callable[[str], Any]
 
 
 class Analysis(NamedTuple):

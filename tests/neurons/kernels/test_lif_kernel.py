@@ -74,6 +74,11 @@ def test_currents_that_are_not_contiguous_and_gradients_that_are_expanded(monkey
     assert leaf.grad is not None and torch.isfinite(leaf.grad).all()
 
 
+def test_a_curve_with_a_peak_of_its_own(monkeypatch):
+    torch.manual_seed(0)
+    agree(LIF(0.95, surrogate=Triangle(1.0, peak=0.3)), torch.randn(6, 2, 9), monkeypatch)
+
+
 def test_detached_state_is_spatial_only(monkeypatch):
     torch.manual_seed(0)
     agree(LIF(detach_state=True, surrogate=Triangle()), torch.randn(6, 2, 9), monkeypatch)

@@ -37,6 +37,7 @@ CURVES: dict[type, int] = {
     curves.Gaussian: 3,
     curves.ATan: 4,
     curves.FastSigmoid: 5,
+    curves.Box: 6,
 }
 
 _cache = os.environ.get("SNNLAB_CACHE") or str(Path.home() / ".cache" / "snnlab")
@@ -122,9 +123,12 @@ def _derivative(curve: int, x: Any, h: Any, zero: Any, one: Any, p: Any, q: Any)
     elif curve == 4:
         for j in range(n):
             h[j] = q / (one + (p * x[j]) * (p * x[j]))
-    else:
+    elif curve == 5:
         for j in range(n):
             h[j] = one / ((one + abs(x[j]) * p) * (one + abs(x[j]) * p))
+    else:
+        for j in range(n):
+            h[j] = one if x[j] > -p and x[j] <= p else zero
 
 
 @compiled
@@ -143,7 +147,7 @@ def _backward(
     block: int,
 ) -> None:
     steps, neurons = grad.shape
-    zero, one, decay, gain, threshold, v_reset, p, q = constants
+    zero, one, decay, gain, threshold, v_reset, p, q, scale = constants
     keep = one if leak == 2 else (one - gain if leak == 3 else decay)
     feed = gain if leak == 1 or leak == 3 else one
     for b in numba.prange((neurons + block - 1) // block):
@@ -161,6 +165,9 @@ def _backward(
             for j in range(n):
                 x[j] = u[j] - threshold
             _derivative(curve, x, h, zero, one, p, q)
+            if scale != one:
+                for j in range(n):
+                    h[j] = scale * h[j]
             if reset == 1:
                 if detach_reset:
                     for j in range(n):
@@ -205,6 +212,7 @@ def curve_constants(curve: int, width: float) -> tuple[float, float]:
         3: (1 / (2 * width), 1 / math.sqrt(2 * math.pi * width)),
         4: (math.pi / width, 1 / width),
         5: (1 / width, 0.0),
+        6: (width / 2, 0.0),
     }[curve]
 
 
@@ -261,5 +269,6 @@ def unroll(neuron: Any, currents: Tensor, gain: Tensor | None = None) -> Tensor:
     cuts = (neuron.spike.strict, neuron.detach_reset, neuron.detach_state)
     rule = Rule(leak, RESETS[neuron.reset], curve, *cuts)
     plain = (0.0, 1.0, neuron.decay, 1 - neuron.decay, neuron.threshold, neuron.v_reset)
-    spikes: Tensor = _FusedLIF.apply(currents, gain, rule, plain + curve_constants(curve, neuron.spike.width))
+    shape = (*curve_constants(curve, neuron.spike.width), neuron.spike.scale)
+    spikes: Tensor = _FusedLIF.apply(currents, gain, rule, plain + shape)
     return spikes
