@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,7 +22,7 @@ class Health(L.Callback):
     def __init__(self) -> None:
         self.told: set[tuple[str, str]] = set()
         self._open: ExitStack | None = None
-        self._seen: dict[str, torch.Tensor] = {}
+        self._seen: Mapping[str, torch.Tensor] = {}
 
     def tell(self, layer: str, kind: str, text: str) -> None:
         if (layer, kind) not in self.told:
@@ -36,10 +37,11 @@ class Health(L.Callback):
     def on_after_backward(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self._open is None:
             return
-        for name, parameter in pl_module.network.named_parameters():
+        parameters = [(f"{leaf}.{n}", p) for leaf, m in pl_module.network.leaves().items() for n, p in m.named_parameters()]
+        for name, parameter in parameters:
             if parameter.grad is None or not name.endswith("weight"):
                 continue
-            layer = name.removeprefix("layers.").removesuffix(".weight")
+            layer = name.removesuffix(".weight")
             size = float(parameter.grad.pow(2).mean().sqrt())
             if size < VANISHING:
                 self.tell(

@@ -8,7 +8,7 @@ from snnlab.layers.network import Network
 
 
 class Kaiming:
-    """Set every Linear and Conv2d weight.
+    """Set every Linear and Conv2d weight but those that are all zero: they start silent on purpose.
 
     Args:
         gain: factor on the standard deviation, > 0.
@@ -24,7 +24,7 @@ class Kaiming:
 
     def __call__(self, network: Network, frames: Tensor) -> None:
         for layer in network.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
+            if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.any():
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
                 layer.weight.data.mul_(self.gain)
                 if layer.bias is not None:
