@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_named(call, words):
     assert words in str(error.value)
 
 
-# what looks into a network ---------------------------------------------------------------------------------------------
+# what looks into a network -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("model", MODELS)
 def test_firing_rates_have_names_that_metrics_and_files_can_carry(model):
     network, frames = make(model)
@@ -218,7 +218,7 @@ def test_operations_inside_a_residual_block():
 
 
 def test_operations_inside_a_loop():
-    """Analog input; the neuron fires at t = 0, 1, 2: 3 x 1 x 6 into the body's weight, and what it sends back 2 times."""
+    """Analog input; a neuron fires at t = 0, 1, 2: 3 x 6 into the body's weight, and twice 6 x 1 come back."""
     fires = LIF(decay=0.0, threshold=0.5)
     body = Network([("first", fires), ("weight", ones(1, 6)), ("second", LIF(decay=0.0, threshold=0.5))])
     network = Network([("loop", Feedback(body, Network([("back", ones(6, 1))])))])

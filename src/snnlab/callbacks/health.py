@@ -37,10 +37,8 @@ class Health(L.Callback):
     def on_after_backward(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self._open is None:
             return
-        parameters = [
-            (f"{leaf}.{n}", p) for leaf, m in pl_module.network.leaves().items() for n, p in m.named_parameters()
-        ]
-        for name, parameter in parameters:
+        leaves = pl_module.network.leaves().items()
+        for name, parameter in [(f"{leaf}.{n}", p) for leaf, m in leaves for n, p in m.named_parameters()]:
             if parameter.grad is None or not name.endswith("weight"):
                 continue
             layer = name.removesuffix(".weight")

@@ -1,8 +1,8 @@
 """Synaptic operations: each spike times the synapses it reaches.
 
-Only layers fed with spikes count (``Network.fed_with_spikes``), those inside residual blocks and loops included. An event
-count of 2 is two operations per synapse; a pooled spike (0.25) is one. A convolution's fan-out is exact, borders and
-stride included.
+Only layers fed with spikes count (``Network.fed_with_spikes``), those inside residual blocks and loops included. An
+event count of 2 is two operations per synapse; a pooled spike (0.25) is one. A convolution's fan-out is exact, borders
+and stride included.
 """
 
 from __future__ import annotations

@@ -53,9 +53,7 @@ class ResNet:
     def __call__(self, blocks: Blocks, input_shape: tuple[int, ...], outputs: int) -> Network:
         inputs, height, width = picture("ResNet", input_shape)
         if min(height, width) < 2:
-            raise ValueError(
-                f"ResNet: input {list(input_shape)} is too small for the pool behind the stem; it halves it"
-            )
+            raise ValueError(f"ResNet: input {list(input_shape)} is too small for the stem's pool, which halves it")
         layers: Layers = [
             ("weight_stem", blocks.conv(inputs, self.stem, 3, padding=1)),
             ("norm_stem", blocks.norm(self.stem)),

@@ -56,9 +56,7 @@ class VGG:
         if wrong:
             raise ValueError(f"VGG: channels = {channels} holds {wrong[0]!r}; it takes numbers, and P for a pool")
         if not channels or channels[0] == "P":
-            raise ValueError(
-                f"VGG: channels = {channels} must start with a convolution; [64, P, 128, P] is a small net"
-            )
+            raise ValueError(f"VGG: channels = {channels} must start with a convolution, as in [64, P, 128, P]")
         check_units("VGG", [c for c in channels if isinstance(c, int)])
         check_units("VGG", hidden)
         self.channels = [c if isinstance(c, str) else widened("VGG", c, width) for c in channels]
