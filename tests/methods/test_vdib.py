@@ -343,5 +343,5 @@ def test_a_diverged_run_fails_in_words() -> None:
 
 def test_layers_inside_a_block_are_refused() -> None:
     model = ResNet(2, [[3, 1]], [4])
-    with pytest.raises(InputError, match="vdib sends credit to the layers of a chain, .* layers inside block1; use"):
+    with pytest.raises(InputError, match=r"vdib sends credit to the layers of a chain, .* layers inside block1; use"):
         VDIB(model, SPEC, Latency(6), readout_optimizer=ADAM, hidden_optimizer=ADAM, decoder_optimizer=ADAM)
