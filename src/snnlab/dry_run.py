@@ -10,6 +10,7 @@ import torch
 from snnlab.callbacks.memory import LiveBytes
 from snnlab.composition import Composition
 from snnlab.experiment import Parts, build
+from snnlab.neurons.neuron import Temporal
 
 
 def dry_run(composition: Composition) -> str:
@@ -57,23 +58,25 @@ def make_frames(parts: Parts) -> torch.Tensor:
 
 
 def layer_rows(network: Any, frames: torch.Tensor) -> list[tuple[str, str, int]]:
-    """Name, output shape of one step and parameter count of each layer."""
-    shapes: dict[str, str] = {}
+    """Name, output shape of one step and parameter count of each layer, those inside composite layers included."""
+    leaves = network.leaves()
+    shapes: dict[str, torch.Size] = {}
     hooks = []
-    for name, layer in network.layers.items():
+    for name, layer in leaves.items():
 
         def hook(_module: Any, _inputs: Any, output: torch.Tensor, name: str = name) -> None:
-            first = 2 if output.shape[0] == frames.shape[0] and output.dim() > 2 and output.shape[1] == 1 else 1
-            shapes[name] = str(list(output.shape[first:]))
+            shapes[name] = output.shape[1:]
 
-        hooks.append(layer.register_forward_hook(hook))
+        if not isinstance(layer, Temporal):
+            hooks.append(layer.register_forward_hook(hook))
     with torch.no_grad():
-        network(frames[:, :1])
+        _, record = network.unroll(frames[:2, :1])  # two steps: what returns to a layer does so at the second
     for handle in hooks:
         handle.remove()
+    shapes |= {name: outputs.shape[2:] for name, (outputs, _) in record.items()}
     return [
-        (name, shapes.get(name, ""), sum(p.numel() for p in layer.parameters()))
-        for name, layer in network.layers.items()
+        (name, str(list(shapes.get(name, ()))), sum(p.numel() for p in layer.parameters()))
+        for name, layer in leaves.items()
     ]
 
 

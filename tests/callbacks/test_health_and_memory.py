@@ -11,6 +11,7 @@ from snnlab.callbacks.health import Health
 from snnlab.callbacks.memory import LiveBytes
 from snnlab.callbacks.reproducible import derived_seed
 from snnlab.experiment import compose, run
+from snnlab.layers.network import Network
 
 QUICK = [
     "method=stbp",
@@ -71,10 +72,10 @@ def test_a_saturated_layer_is_named(caplog):
 
 def test_an_exploding_gradient_is_named(caplog):
     class Module:
-        network = nn.ModuleDict({"layers": nn.ModuleDict({"weight1": nn.Linear(2, 2)})})
+        network = Network([("weight1", nn.Linear(2, 2))])
 
     health = Health()
-    Module.network["layers"]["weight1"].weight.grad = torch.full((2, 2), 1e5)
+    Module.network.layers["weight1"].weight.grad = torch.full((2, 2), 1e5)
     health._open = ExitStack()
     logger = logging.getLogger("snnlab")
     logger.addHandler(caplog.handler)

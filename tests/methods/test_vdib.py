@@ -18,6 +18,7 @@ from snnlab.data.encoders import Latency
 from snnlab.errors import InputError, RunFailure
 from snnlab.methods.vdib import VDIB, judge
 from snnlab.models.mlp import MLP
+from snnlab.models.resnet import ResNet
 
 ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
 SPEC = DataSpec("toy", "image", (1, 4, 4), classes=3, signal_shape=(1, 4, 4), prototype_shape=(1, 4, 4))
@@ -338,3 +339,9 @@ def test_a_diverged_run_fails_in_words() -> None:
     method.decoder[1].weight.data.fill_(float("nan"))
     with pytest.raises(RunFailure, match="training diverged; lower method"):
         method.outcome(torch.randn(6, 4, 5), toy_batch(), 3)
+
+
+def test_layers_inside_a_block_are_refused() -> None:
+    model = ResNet(2, [[3, 1]], [4])
+    with pytest.raises(InputError, match=r"vdib sends credit to the layers of a chain, .* layers inside block1; use"):
+        VDIB(model, SPEC, Latency(6), readout_optimizer=ADAM, hidden_optimizer=ADAM, decoder_optimizer=ADAM)

@@ -130,11 +130,16 @@ def show_frame(axis: Any, frame: Tensor) -> None:
         axis.imshow(picture[0], cmap="Greys", interpolation="nearest")
 
 
+def spread(names: list[str], most: int = 12) -> list[str]:
+    """At most ``most`` of the layers, first and last included, evenly spread over a deep network."""
+    return [names[i] for i in np.unique(np.linspace(0, len(names) - 1, min(len(names), most)).astype(int))]
+
+
 def spikes_figure(states: dict[str, Any], method: Method) -> Any:
     """A raster of the first sample's spikes in every spiking layer."""
     import matplotlib.pyplot as plt
 
-    layers = [name for name in method.network.neurons() if name in states]
+    layers = spread([name for name in method.network.neurons() if name in states])
     if not layers:
         return None
     figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.6 * len(layers) + 0.4), sharex=True, squeeze=False)
@@ -157,7 +162,8 @@ def membranes_figure(states: dict[str, Any]) -> Any:
     """Membrane potentials after the reset of four units of middling activity in every layer that has one."""
     import matplotlib.pyplot as plt
 
-    layers = {name: (spikes, state) for name, (spikes, state) in states.items() if hasattr(state, "v")}
+    with_v = spread([name for name, (_, state) in states.items() if hasattr(state, "v")])
+    layers = {name: states[name] for name in with_v}
     if not layers:
         return None
     figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.6 * len(layers) + 0.4), sharex=True, squeeze=False)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
+
+from snnlab.layers.network import Network
 
 log = logging.getLogger("snnlab")
 
@@ -22,7 +24,7 @@ class Health(L.Callback):
     def __init__(self) -> None:
         self.told: set[tuple[str, str]] = set()
         self._open: ExitStack | None = None
-        self._seen: dict[str, torch.Tensor] = {}
+        self._seen: Mapping[str, torch.Tensor] = {}
         self._gradients: dict[str, float] = {}  # largest of the batch's optimizer steps, by layer
 
     def tell(self, layer: str, kind: str, text: str) -> None:
@@ -42,15 +44,16 @@ class Health(L.Callback):
         if self._open is not None:
             self.look(pl_module.network)
 
-    def look(self, network: nn.Module) -> None:
+    def look(self, network: Network) -> None:
         """Keep the largest gradient that each weight had in the steps of this batch."""
-        for name, parameter in network.named_parameters():
+        leaves = network.leaves().items()
+        for name, parameter in [(f"{leaf}.{n}", p) for leaf, layer in leaves for n, p in layer.named_parameters()]:
             stored = name.replace("parametrizations.weight.original", "weight")
             if parameter.grad is None or not stored.endswith("weight"):
                 continue
-            layer = stored.removeprefix("layers.").removesuffix(".weight")
+            layer_name = stored.removesuffix(".weight")
             size = float(parameter.grad.pow(2).mean().sqrt())
-            self._gradients[layer] = max(size, self._gradients.get(layer, 0.0))
+            self._gradients[layer_name] = max(size, self._gradients.get(layer_name, 0.0))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._open is None:

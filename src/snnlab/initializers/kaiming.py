@@ -9,7 +9,7 @@ from snnlab.layers.standardised import stored_weight
 
 
 class Kaiming:
-    """Set every Linear and Conv2d weight.
+    """Set every Linear and Conv2d weight but those that are all zero: they start silent on purpose.
 
     Args:
         gain: factor on the standard deviation, > 0.
@@ -25,8 +25,7 @@ class Kaiming:
 
     def __call__(self, network: Network, frames: Tensor) -> None:
         for layer in network.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                weight = stored_weight(layer)
+            if isinstance(layer, nn.Linear | nn.Conv2d) and (weight := stored_weight(layer)).any():
                 nn.init.kaiming_uniform_(weight, nonlinearity="relu")
                 weight.data.mul_(self.gain)
                 if layer.bias is not None:

@@ -46,6 +46,13 @@ class Blocks:
     def pool(self, kernel: int) -> nn.Module:
         return nn.AvgPool2d(kernel)
 
+    def feedback(self, inputs: int, outputs: int, size: tuple[int, int]) -> list[tuple[str, nn.Module]]:
+        """Layers from spikes [B, inputs, h, w] of the step before to a current [B, outputs, *size]; silent at first."""
+        weight = self.conv(inputs, outputs, 3, padding=1)
+        for parameter in weight.parameters():
+            nn.init.zeros_(parameter)
+        return [("upsample", nn.Upsample(size, mode="nearest")), ("weight", weight)]
+
     def dropout(self, p: float) -> nn.Module:
         return HeldDropout(p)
 

@@ -1,8 +1,14 @@
-"""Layers in order: ``step`` advances one time step, ``forward`` a sequence, ``unroll`` also returns every state."""
+"""Layers in order: ``step`` advances one time step, ``forward`` a sequence, ``unroll`` also returns every state.
+
+A layer may itself be made of networks (``Composite``: a residual block, a feedback loop). What counts, draws or reports
+layers sees through it: ``leaves`` gives every layer by name, an inner one as <name of the composite>_<its own name>.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections import Counter, UserDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,12 +19,14 @@ from snnlab.layers.over_time import over_time
 from snnlab.neurons.neuron import Neuron, Temporal
 
 States = dict[str, Any]
+Record = dict[str, tuple[Tensor, Any]]
+Watcher = Callable[[nn.Module, Tensor, Any, bool], None]  # layer, its output, its state, whether the sequence starts
 
 
 class Network(nn.Module):
     """A feed-forward chain of named layers; temporal ones (neurons, readouts, held dropout) carry a state.
 
-    Shapes: frames [T, B, ...] -> outputs [T, B, ...]; ``step`` works on frame [B, ...].
+    Shapes: frames [T, B, ...] -> outputs [T, B, ...]; ``step`` works on frame [B, ...]. No layers: the identity.
 
     Raises:
         ValueError: when a name is used twice.
@@ -26,10 +34,10 @@ class Network(nn.Module):
 
     def __init__(self, layers: list[tuple[str, nn.Module]]) -> None:
         super().__init__()
-        names = [name for name, _ in layers]
-        if len(set(names)) != len(names):
-            raise ValueError(f"Network: a layer name is used twice in {names}")
+        check_names("Network", [name for name, _ in layers])
         self.layers = nn.ModuleDict(dict(layers))
+        check_names("Network", [name for name, _ in self._leaves()])
+        self.watchers: list[Watcher] = []  # called after each temporal layer that is stepped
 
     def step(self, frame: Tensor, states: States | None = None) -> tuple[Tensor, States]:
         """Advance one step: frame [B, ...] and the states of the step before (None: start) -> output and states."""
@@ -38,6 +46,8 @@ class Network(nn.Module):
             if isinstance(layer, Temporal):
                 state = before[name] if name in before else layer.initial_state(frame)
                 frame, after[name] = layer.step(frame, state)
+                for watcher in self.watchers:
+                    watcher(layer, frame, after[name], name not in before)
             else:
                 frame = layer(frame)
         return frame, after
@@ -47,38 +57,156 @@ class Network(nn.Module):
             frames = layer(frames) if isinstance(layer, Temporal) else over_time(layer, frames)
         return frames
 
-    def unroll(self, frames: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Any]]]:
-        """Return outputs [T, B, ...] and, for each temporal layer, its outputs and states, all [T, B, ...]."""
-        record: dict[str, tuple[Tensor, Any]] = {}
+    def unroll(self, frames: Tensor) -> tuple[Tensor, Record]:
+        """Return outputs [T, B, ...] and, for each temporal leaf, its outputs and states, all [T, B, ...]."""
+        record: Record = {}
         for name, layer in self.layers.items():
-            if isinstance(layer, Temporal):
+            if isinstance(layer, Composite):
+                frames, inner = layer.unroll(frames)
+                record |= {f"{name}_{key}": value for key, value in inner.items()}
+            elif isinstance(layer, Temporal):
                 frames, states = layer.unroll(frames)
                 record[name] = (frames, states)
             else:
                 frames = over_time(layer, frames)
         return frames, record
 
+    def leaves(self) -> dict[str, nn.Module]:
+        """Every layer that is not a composite, by name, in order."""
+        return dict(self._leaves())
+
+    def _leaves(self) -> Iterator[tuple[str, nn.Module]]:
+        for name, layer in self.layers.items():
+            if isinstance(layer, Composite):
+                yield from ((f"{name}_{inner}", leaf) for inner, leaf in layer.leaves())
+            else:
+                yield name, layer
+
     def neurons(self) -> dict[str, Neuron]:
         """The spiking layers by name, in order."""
-        return {name: layer for name, layer in self.layers.items() if isinstance(layer, Neuron)}
+        return {name: layer for name, layer in self._leaves() if isinstance(layer, Neuron)}
+
+    def fed_with_spikes(self, spikes: bool) -> tuple[dict[str, bool], bool]:
+        """Whether the input of each leaf is spikes, and whether the output is, when the network's input is or is not.
+
+        A neuron makes spikes; a layer with parameters turns them into currents; all others pass on what they get.
+        """
+        fed: dict[str, bool] = {}
+        for name, layer in self.layers.items():
+            if isinstance(layer, Composite):
+                inner, spikes = layer.fed_with_spikes(spikes)
+                fed |= {f"{name}_{key}": value for key, value in inner.items()}
+            else:
+                fed[name] = spikes
+                spikes = isinstance(layer, Neuron) or (spikes and not any(True for _ in layer.parameters()))
+        return fed, spikes
 
     @contextmanager
-    def observe(self) -> Iterator[dict[str, Tensor]]:
-        """Collect, while the context is open, the spikes [T, B, ...] of every spiking layer of the last ``forward``."""
-        seen: dict[str, Tensor] = {}
+    def observe(self) -> Iterator[Seen]:
+        """Collect, while the context is open, the spikes [T, B, ...] of every spiking layer of the last sequence.
 
-        def keep(name: str) -> Any:
-            def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-                seen[name] = output
+        A sequence is one ``forward``, or the steps since the last one that started from no state.
+        """
+        seen = Seen()
+        names = {layer: name for name, layer in self.neurons().items()}
 
-            return hook
+        def keep_sequence(layer: nn.Module, _inputs: Any, output: Tensor) -> None:
+            seen[names[layer]] = output  # type: ignore[index]
 
-        hooks = [layer.register_forward_hook(keep(name)) for name, layer in self.neurons().items()]
+        def keep_step(layer: nn.Module, output: Tensor, _state: Any, first: bool) -> None:
+            if layer in names:
+                seen.add(names[layer], output, first)  # type: ignore[index]
+
+        hooks = [layer.register_forward_hook(keep_sequence) for layer in names]
         try:
-            yield seen
+            with watch([self], keep_step):
+                yield seen
         finally:
             for handle in hooks:
                 handle.remove()
+
+
+class Composite(Temporal):
+    """A layer made of networks, its attributes; names of their layers must differ. Its state holds theirs."""
+
+    def __init__(self, **networks: Network) -> None:
+        super().__init__()
+        for name, network in networks.items():
+            self.add_module(name, network)
+        check_names(type(self).__name__, [name for name, _ in self.leaves()])
+
+    def networks(self) -> list[Network]:
+        return [child for child in self.children() if isinstance(child, Network)]
+
+    def leaves(self) -> list[tuple[str, nn.Module]]:
+        """The layers of all its networks by their own names."""
+        return [leaf for network in self.networks() for leaf in network.leaves().items()]
+
+    @abstractmethod
+    def fed_with_spikes(self, spikes: bool) -> tuple[dict[str, bool], bool]:
+        """As ``Network.fed_with_spikes``."""
+
+    def unroll(self, currents: Tensor, state: Any = None) -> tuple[Tensor, Record]:
+        """Loop over ``step``: outputs [T, B, ...] and, for each temporal leaf, its outputs and states [T, B, ...]."""
+        state = self.initial_state(currents[0]) if state is None else state
+        kept: dict[nn.Module, list[tuple[Tensor, Any]]] = {}
+
+        def keep(layer: nn.Module, output: Tensor, state: Any, _first: bool) -> None:
+            kept.setdefault(layer, []).append((output, state))
+
+        outputs = []
+        with watch(self.networks(), keep):
+            for current in currents:
+                output, state = self.step(current, state)
+                outputs.append(output)
+        record: Record = {}
+        for name, layer in self.leaves():
+            if layer in kept:
+                spikes, states = zip(*kept[layer], strict=True)
+                record[name] = (torch.stack(spikes), stack_states(states))
+        return torch.stack(outputs), record
+
+
+class Seen(UserDict[str, Tensor]):
+    """Spikes [T, B, ...] by layer; those of single steps are stacked when they are read."""
+
+    def add(self, name: str, spikes: Tensor, first: bool) -> None:
+        """Append the spikes [B, ...] of a step; the first one of a sequence drops what was there."""
+        data: dict[str, Any] = self.data
+        if first or not isinstance(data.get(name), list):
+            data[name] = []
+        data[name].append(spikes)
+
+    def __getitem__(self, name: str) -> Tensor:
+        spikes: Any = self.data[name]
+        return torch.stack(spikes) if isinstance(spikes, list) else spikes
+
+
+@contextmanager
+def watch(networks: list[Network], watcher: Watcher) -> Iterator[None]:
+    """Call ``watcher`` after every stepped temporal layer of ``networks`` and of those inside them."""
+    reached = [part for network in networks for part in network.modules() if isinstance(part, Network)]
+    for network in reached:
+        network.watchers.append(watcher)
+    try:
+        yield
+    finally:
+        for network in reached:
+            network.watchers.remove(watcher)
+
+
+def stack_states(states: tuple[Any, ...]) -> Any:
+    """States of T steps -> one state whose tensors are [T, B, ...]; a state may hold states."""
+    if isinstance(states[0], Tensor):
+        return torch.stack(states)
+    return type(states[0])(*map(stack_states, zip(*states, strict=True)))
+
+
+def check_names(owner: str, names: list[str]) -> None:
+    """Raise ValueError when a name comes twice."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{owner}: a layer name is used twice in {names}: {', '.join(twice)}")
 
 
 def output_shape(network: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -22,7 +24,7 @@ class FiringRate(Metric):
         self.layers: list[str] = []
         self.add_state("samples", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, seen: dict[str, Tensor], samples: int) -> None:
+    def update(self, seen: Mapping[str, Tensor], samples: int) -> None:
         for name, spikes in seen.items():
             if name not in self.layers:
                 self.layers.append(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ class SpikesOverTime(Metric):
         self.neurons: dict[str, int] = {}
         self.add_state("samples", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, seen: dict[str, Tensor], samples: int) -> None:
+    def update(self, seen: Mapping[str, Tensor], samples: int) -> None:
         for name, spikes in seen.items():
             if name not in self.neurons:
                 self.neurons[name] = spikes[0, 0].numel()

@@ -1,8 +1,8 @@
 """Synaptic operations: each spike times the synapses it reaches.
 
-Only layers fed with spikes count: those behind a spiking layer, and the first ones when the input is spikes. An event
-count of 2 is two operations per synapse; a pooled spike (0.25) is one. A convolution's fan-out is exact, borders and
-stride included.
+Only layers fed with spikes count (``Network.fed_with_spikes``), those inside residual blocks and loops included. An
+event count of 2 is two operations per synapse; a pooled spike (0.25) is one. A convolution's fan-out is exact, borders
+and stride included.
 """
 
 from __future__ import annotations
@@ -71,12 +71,11 @@ class SynapticOperations(Metric):
             samples[0] = inputs[0].shape[1]
 
         hooks = [network.register_forward_pre_hook(count)]
-        fed_with_spikes = spiking_input
-        for layer in network.layers.values():
+        fed_with_spikes, _ = network.fed_with_spikes(spiking_input)
+        for name, layer in network.leaves().items():
             for part in layer.modules():
-                if isinstance(part, nn.Linear | nn.Conv2d) and (fed_with_spikes or isinstance(layer, Neuron)):
+                if isinstance(part, nn.Linear | nn.Conv2d) and (fed_with_spikes[name] or isinstance(layer, Neuron)):
                     hooks.append(part.register_forward_hook(hook))
-            fed_with_spikes = fed_with_spikes or isinstance(layer, Neuron)
         try:
             yield
         finally:

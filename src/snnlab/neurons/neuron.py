@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class Temporal(nn.Module):
-    """A layer with a state. A state is a NamedTuple of tensors [B, ...]."""
+    """A layer with a state: a NamedTuple of tensors [B, ...], or of the states of layers inside it."""
 
     @abstractmethod
     def initial_state(self, current: Tensor) -> Any:

@@ -14,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 from snnlab.data.datamodule import Batch, DataModule, DataSpec
 from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
+from snnlab.layers.network import Composite
 from snnlab.layers.over_time import over_time
 from snnlab.methods.method import Method, Model, Optimizer, Scheduler, Split
 from snnlab.methods.vdib import criterion, decoders
@@ -121,6 +122,12 @@ class Autoencoder(Method):
 
         self.n_out, self.filters, self.memory, self.centred = n_out, filters, memory, centred  # ``blocks`` needs them
         super().__init__(model, data, encoder, decoder_optimizer, scheduler)
+        within = [name for name, layer in self.network.layers.items() if isinstance(layer, Composite)]
+        if within:
+            raise InputError(
+                f"method=vdib sends credit to the layers of a chain, and this model has layers inside {within[0]}; "
+                "use model=mlp, small_conv or vgg9"
+            )
         self.monitor = ("val/accuracy" if self.task else "val/judge_accuracy", "max")
         self.steps, self.window, self.signal_shape = steps, window, shape
         self.beta, self.prior = beta, prior
