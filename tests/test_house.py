@@ -67,7 +67,10 @@ def choices(group: str) -> list[str]:
 
 
 # Pairs that make no sense, and the words with which they are refused.
-REFUSED = {("stbp", "drifting_blobs"): "names a class at every step"}
+REFUSED = {
+    ("stbp", "drifting_blobs"): "names a class at every step",
+    ("ssnn_bp", "drifting_blobs"): "names a class at every step",
+}
 
 
 @pytest.mark.parametrize(("method", "data"), itertools.product(choices("method"), choices("data")))

@@ -15,8 +15,8 @@ for softmax, and two layers of weights. Every equation below is our reconstructi
 Symbols:    T steps, s scale, k weight of the newest current in all three low-passes, q quantum, y teacher.
 Scores:     the share of the steps that a class won. No gradient is taken by autograd.
 Batches:    coincidences are summed over a batch, which is minibatch SGD with learning rate eta per sample, not the
-            sample-wise mode of a chip; that is data.batch_size=1, and method.update_every=1 moves weights while they work.
-Twin:       gradient="backprop" trains the rate network itself (same net, eta, batches, epochs) by softmax cross-entropy.
+            sample-wise mode of a chip: that is data.batch_size=1; update_every=1 moves weights within a presentation.
+Twin:       gradient="backprop" trains the rate network itself by softmax cross-entropy: same net, eta, batches, epochs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from snnlab.neurons.winner_take_all import Draw, WinnerTakeAll
 Gradient = Literal["spikes", "backprop"]
 Pairing = Literal["same", "delayed", "independent"]
 
-NUMBERS = 2**16  # of a hidden signal [C, B, H] that is worked on at once: it stays in the processor's cache
+NUMBERS = 2**17  # of a hidden signal [C, B, H] that is worked on at once: it stays in the processor's cache
 LEAST = 1e-3  # share of steps below which the cross-entropy does not look: a class may win none
 
 
@@ -241,6 +241,7 @@ class SSNNBP(Method):
         self.log_dict({f"train/{k}": v for k, v in figures.items()}, on_step=False, on_epoch=True, batch_size=samples)
         return wins / steps
 
+    @torch.no_grad()
     def advance(self, x: Tensor, active: Tensor, teacher: Tensor, states: States) -> tuple[Signals, Tensor, States]:
         """C steps of input spikes x [C, B, A] of the ``active`` inputs: all signals, v of the hidden layer, states."""
         first, hidden, second, readout = self.parts()

@@ -1,10 +1,10 @@
 """Composite neuron of stochastic spike-based backpropagation: a forward unit and a pair of gradient units.
 
-    v[t] = low-pass of current                                          (1) neurons/low_pass.py
-    spikes[t] ~ Bernoulli(rate(v[t])), rate(v) = clip(v, 0, 1)          (2) rate="relu"; rate="sigmoid": 1 / (1 + exp(-v))
-    gate[t] = rate'(v[t]): 1 where 0 < v < 1                            (3) of the filtered drive, which flips rarely
-    plus[t] ~ Bernoulli(clip(g / scale, 0, 1))                          (4) g[t] = gate[t] * low-pass of the error current
-    minus[t] ~ Bernoulli(clip(-g / scale, 0, 1))                            one random number serves both streams
+    v[t] = low-pass of current                                  (1) neurons/low_pass.py
+    spikes[t] ~ Bernoulli(rate(v[t])), rate(v) = clip(v, 0, 1)  (2) rate="relu"; rate="sigmoid": 1 / (1 + exp(-v))
+    gate[t] = rate'(v[t]): 1 where 0 < v < 1                    (3) of the filtered drive, which flips rarely
+    plus[t] ~ Bernoulli(clip(g / scale, 0, 1))                  (4) g[t] = gate[t] * low-pass of the error current
+    minus[t] ~ Bernoulli(clip(-g / scale, 0, 1))                    one random number serves both streams
 
 Beyond |g| = scale the clip of (4) biases the gradient; ``clipped`` tells where. Spikes carry no gradient for autograd.
 """
@@ -37,7 +37,7 @@ def uniform(like: Tensor) -> Tensor:
 
 def bernoulli(probability: Tensor, u: Tensor) -> Tensor:
     """1 with ``probability`` (clipped to [0, 1]), else 0, for random numbers of ``uniform``; dtype of probability."""
-    return torch.gt((probability * LEVELS).sub_((LEVELS + 1) / 2), u, out=torch.empty_like(u))
+    return torch.gt((probability.detach() * LEVELS).sub_((LEVELS + 1) / 2), u, out=torch.empty_like(u))
 
 
 class CompositeNeuron(Neuron):
@@ -82,6 +82,7 @@ class CompositeNeuron(Neuron):
     # the gradient units -----------------------------------------------------------------------------------------------
     def gate(self, v: Tensor) -> Tensor:
         """(3), in the dtype of v."""
+        v = v.detach()
         if self.rate == "sigmoid":
             p = torch.sigmoid(v)
             return p * (1 - p)

@@ -63,10 +63,11 @@ class LowPass(Temporal):
     def carry(self, currents: Tensor, state: LowPassState) -> tuple[Tensor, LowPassState]:
         """Go on from ``state``: currents [T, B, ...] -> v [T, B, ...] and the state after them."""
         check_state("LowPass", state.v, currents[0])
-        seen, v, filtered = float(state.seen), state.v, torch.empty_like(currents)
+        seen, v, filtered = float(state.seen), state.v, []
         for t, current in enumerate(currents):
-            v = torch.lerp(v, current, self.weight(seen + t), out=filtered[t])  # (1)
-        return filtered, LowPassState(v, state.seen + len(currents))
+            v = torch.lerp(v, current, self.weight(seen + t))  # (1)
+            filtered.append(v)
+        return torch.stack(filtered), LowPassState(v, state.seen + len(currents))
 
     def forward(self, currents: Tensor) -> Tensor:
         return self.carry(currents, self.initial_state(currents[0]))[0]

@@ -1,11 +1,11 @@
 """Softmax by lateral inhibition: at every step one unit of the layer fires.
 
-    z[t] = low-pass of current                                          (1) neurons/low_pass.py
-    winner[t] ~ Categorical(softmax(z[t])), spikes[t] its one-hot code  (2)
-    plus[t] = spikes AND NOT teacher, minus[t] = teacher AND NOT spikes (3) both silent where the winner is the teacher's
+    z[t] = low-pass of current                                              (1) neurons/low_pass.py
+    winner[t] ~ Categorical(softmax(z[t])), spikes[t] its one-hot code      (2)
+    plus[t] = spikes AND NOT teacher, minus[t] = teacher AND NOT spikes     (3) both silent where the winner is right
 
-(2) by the inverse of the cumulated probabilities (draw="categorical"), or as argmax of z + Gumbel noise (draw="gumbel"),
-which has the same law. E[plus - minus] = softmax(z) - teacher, the error of softmax cross-entropy.
+(2) by the inverse of the cumulated probabilities (draw="categorical"), or as the argmax of z + Gumbel noise
+(draw="gumbel"), which has the same law. E[plus - minus] = softmax(z) - teacher, the error of softmax cross-entropy.
 """
 
 from __future__ import annotations
