@@ -45,13 +45,13 @@ class Coincidences:
         self.events = self.events + (errors[rows] @ x_rows.sum(1)).double()
         self.pulses = self.pulses + (errors.sum() + x.sum()).double()
 
-    def take(self) -> list[tuple[nn.Parameter, Tensor]]:
+    def take(self) -> list[tuple[Tensor, Tensor]]:
         """The layer's parameters with their counts, in full shape; the counters start anew."""
         weight = self.weight
         if self.active is not None:
             weight = torch.zeros_like(self.layer.weight)
             weight[:, self.active] = self.weight
-        counts = [(self.layer.weight, weight)]
+        counts: list[tuple[Tensor, Tensor]] = [(self.layer.weight, weight)]
         if self.layer.bias is not None:
             counts.append((self.layer.bias, self.bias))
         self.reset()

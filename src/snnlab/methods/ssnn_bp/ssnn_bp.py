@@ -34,6 +34,7 @@ from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.coincidence import Coincidences
 from snnlab.methods.method import Method, Model, Scheduler
+from snnlab.methods.ssnn_bp.figures import streams_figure
 from snnlab.neurons.composite import CompositeNeuron
 from snnlab.neurons.composite import Rate as RateFunction
 from snnlab.neurons.low_pass import LowPass, LowPassState, Start
@@ -214,10 +215,11 @@ class SSNNBP(Method):
         steps, active, chunks = self.input_spikes(batch)
         teacher = nn.functional.one_hot(batch.labels, self.data.classes).to(first.weight.dtype)
         states = self.initial_states(teacher)
-        below, above = Coincidences(first, active), Coincidences(second)
-        wins, silent, clipped, errors = torch.zeros_like(teacher), teacher.new_zeros(()), teacher.new_zeros(()), 0.0
+        below, above, weight = Coincidences(first, active), Coincidences(second), first.weight[:, active]
+        wins = torch.zeros_like(teacher)
+        errors, silent, clipped = teacher.new_zeros(3)
         for x, partner in chunks:  # [C, B, A]
-            signals, v, after = self.advance(x, active, teacher, states)
+            signals, v, after = self.advance(x, weight, teacher, states)
             d1, d2 = signals.d1_plus - signals.d1_minus, signals.d2_plus - signals.d2_minus
             wins, silent = wins + signals.winners.sum(0), silent + (d2 == 0).all(-1).sum()
             clipped, errors = clipped + signals.clipped.sum(), errors + d2.abs().sum()
@@ -227,25 +229,28 @@ class SSNNBP(Method):
             above.add(d2, hidden.fire(v) if self.pairing == "independent" else signals.hidden)
             if self.update_every is not None:
                 self.update(below, above, eta / steps)
+                weight = first.weight[:, active]
             states = after
         if self.update_every is None:
             self.update(below, above, eta / steps)
         samples, weights = len(teacher), first.weight.numel() + second.weight.numel()
-        figures = {
+        figures: Any = {
             "error_spikes": errors / samples,
             "silent_errors": silent / (steps * samples),
             "clipped": clipped / (steps * samples * first.out_features),
             "coincidences": (below.events + above.events) / (samples * weights),
             "pulses": (below.pulses + above.pulses) / samples,
         }
-        self.log_dict({f"train/{k}": v for k, v in figures.items()}, on_step=False, on_epoch=True, batch_size=samples)
+        self.log_dict(
+            {f"train/{k}": value for k, value in figures.items()}, on_step=False, on_epoch=True, batch_size=samples
+        )
         return wins / steps
 
     @torch.no_grad()
-    def advance(self, x: Tensor, active: Tensor, teacher: Tensor, states: States) -> tuple[Signals, Tensor, States]:
-        """C steps of input spikes x [C, B, A] of the ``active`` inputs: all signals, v of the hidden layer, states."""
+    def advance(self, x: Tensor, weight: Tensor, teacher: Tensor, states: States) -> tuple[Signals, Tensor, States]:
+        """C steps of input spikes x [C, B, A] through W1 ``weight`` [H, A]: signals, v of the hidden layer, states."""
         first, hidden, second, readout = self.parts()
-        current = nn.functional.linear(x.flatten(0, 1), first.weight[:, active], first.bias).unflatten(0, x.shape[:2])
+        current = nn.functional.linear(x.flatten(0, 1), weight, first.bias).unflatten(0, x.shape[:2])
         v, of_hidden = hidden.low_pass.carry(current, states.hidden)
         h = hidden.fire(v)
         z, of_readout = readout.low_pass.carry(second(h), states.readout)
@@ -341,29 +346,3 @@ class RateBlocks(Blocks):
 
     def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
         return [("readout_weight", self.linear(inputs, outputs))]
-
-
-@torch.no_grad()
-def streams_figure(method: SSNNBP, batch: Batch) -> Any:
-    """Winners and both error streams of the output and hidden layers, step by step, for the first sample."""
-    import matplotlib.pyplot as plt
-
-    frames = method.frames(batch)[:, :1].flatten(2)
-    teacher = nn.functional.one_hot(batch.labels[:1], method.data.classes).to(frames.dtype)
-    active = torch.arange(frames.shape[-1], device=frames.device)
-    signals, _, _ = method.advance(frames, active, teacher, method.initial_states(teacher))
-    figure, axes = plt.subplots(2, 1, figsize=(7, 4.4), sharex=True, height_ratios=(1, 2))
-    rows = (
-        (axes[0], f"output, label {int(batch.labels[0])}", signals.d2_plus, signals.d2_minus),
-        (axes[1], f"{signals.hidden.shape[-1]} hidden units", signals.d1_plus, signals.d1_minus),
-    )
-    winners = signals.winners[:, 0].argmax(-1).cpu()
-    axes[0].plot(winners, ".", color="#a3a3a3", markersize=3, label="winner")
-    for axis, title, plus, minus in rows:
-        for stream, colour, name in ((plus, "#c2410c", "positive"), (minus, "#0f766e", "negative")):
-            times, units = stream[:, 0].nonzero(as_tuple=True)
-            axis.scatter(times.cpu(), units.cpu(), s=12, marker="|", color=colour, linewidths=0.9, label=name)
-        axis.set(ylabel="unit", title=title, xlim=(-0.5, len(frames) - 0.5))
-    axes[0].legend(frameon=False, fontsize=7, ncols=3, loc="upper right")
-    axes[1].set_xlabel("time step")
-    return figure
