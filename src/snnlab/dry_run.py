@@ -25,7 +25,8 @@ def dry_run(composition: Composition) -> str:
     rows = layer_rows(method.network, frames)
     seconds, peak, backward = time_step(method.network, frames)
     what = "forward and backward" if backward else "forward (this method's own updates come on top)"
-    lines = [f"{composition.choices['method']} on {spec.name}: frames {list(frames.shape)} (time, batch, ...)"]
+    name = method.label or composition.choices["method"]
+    lines = [f"{name} on {spec.name}: frames {list(frames.shape)} (time, batch, ...)"]
     width = max(len(row[0]) for row in rows)
     lines += [f"  {name:{width}}  {shape:<22} {count:>12,} parameters" for name, shape, count in rows]
     total = sum(p.numel() for p in method.parameters() if p.requires_grad)

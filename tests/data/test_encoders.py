@@ -6,7 +6,7 @@ import torch
 from snnlab.data.encoders import Direct, Latency, Rate, SignedPoisson
 from snnlab.errors import InputError
 
-ENCODERS = [Direct(6), Rate(6), SignedPoisson(6), Latency(6)]
+ENCODERS = [Direct(6), Rate(6), Rate(6, random_bits=16), SignedPoisson(6), Latency(6)]
 
 
 @pytest.mark.parametrize("encoder", ENCODERS, ids=lambda e: type(e).__name__)
@@ -62,3 +62,14 @@ def test_spiking_flag_and_ranges() -> None:
         Latency(1)
     with pytest.raises(InputError, match=r"encoder\.SignedPoisson: std = 0 must be positive"):
         SignedPoisson(4, std=0)
+
+
+def test_rate_from_sixteen_bits() -> None:
+    torch.manual_seed(0)
+    steps, images = 40_000, torch.tensor([[0.0, 0.3, 0.9, 1.0, 2.0**-16]])
+    rates = Rate(400, random_bits=16)(images.expand(100, -1)).mean((0, 1))
+    assert rates[0] == 0 and rates[3] > 0.999
+    for rate, wanted in zip(rates.tolist(), images[0].tolist(), strict=True):
+        assert abs(rate - wanted) <= 5 * (max(wanted * (1 - wanted), 2**-16) / steps) ** 0.5 + 2**-16
+    with pytest.raises(InputError, match="random_bits = 8 must be 16"):
+        Rate(4, random_bits=8)  # type: ignore[arg-type]

@@ -46,6 +46,9 @@ class Method(L.LightningModule):
     # the checkpoint for the test is chosen on this validation figure
     monitor: tuple[str, Literal["min", "max"]] = ("val/accuracy", "max")
 
+    # shown to people in place of the config's name, e.g. to say that the method is a reconstruction; "" shows the name
+    label: str = ""
+
     scores_every_step = False  # whether labels [T, B] have a meaning for the method
 
     def __init__(

@@ -56,6 +56,7 @@ class RunRecord:
                 "schema": SCHEMA,
                 "status": "running",
                 **{group: composition.choices[group] for group in ("method", "model", "data", "encoder", "hardware")},
+                "label": parts.method.label or composition.choices["method"],
                 "seed": config["seed"],
                 "config": config,
                 "config_hash": config_hash(config),
@@ -109,13 +110,13 @@ class RunRecord:
         c = self.content
         sizes = ", ".join(f"{split} {size}" for split, size in c["provenance"]["sizes"].items())
         flags = "".join(f" [{flag}]" for flag in flags_of(c["provenance"]))
-        return f"run: {c['method']} on {c['data']}{flags} ({sizes}), {c['parameters']:,} parameters -> {self.folder}"
+        return f"run: {label_of(c)} on {c['data']}{flags} ({sizes}), {c['parameters']:,} parameters -> {self.folder}"
 
     def title(self) -> str:
         """Heading of every figure: the run, and what is simulated, synthetic, altered or a subset."""
         c = self.content
         flags = flags_of(c["provenance"])
-        return f"{c['method']} on {c['data']}" + (f" ({', '.join(flags)})" if flags else "") + f", seed {c['seed']}"
+        return f"{label_of(c)} on {c['data']}" + (f" ({', '.join(flags)})" if flags else "") + f", seed {c['seed']}"
 
     def complete(self, history: Any, trainer: Any, fit_seconds: float, memory: Any, best: Path, kernels: str) -> None:
         """Write status completed with the metrics of the best epoch and of the test."""
@@ -159,6 +160,11 @@ def nested(flat: Mapping[str, float]) -> dict[str, dict[str, Any]]:
             node = node.setdefault(part, {})
         node[leaf] = value
     return tree
+
+
+def label_of(content: Mapping[str, Any]) -> str:
+    """Name of the run's method as people see it."""
+    return str(content.get("label", content["method"]))
 
 
 def flags_of(provenance: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snnlab.errors import InputError
-from snnlab.reports.run_record import RunRecord, flags_of
+from snnlab.reports.run_record import RunRecord, flags_of, label_of
 
 
 def read_runs(folders: Iterable[str | Path]) -> list[dict[str, Any]]:
@@ -50,10 +50,11 @@ def markdown(runs: Sequence[dict[str, Any]], metrics: Sequence[str]) -> str:
 
 
 def row_name(run: dict[str, Any]) -> str:
-    """The overrides that made the run, less seed and paths, and the flags of its data."""
+    """The overrides that made the run, less seed and paths, a label that says more, and the flags of its data."""
     skipped = ("seed=", "paths.", "logger", "callbacks.", "resume=", "debug=")
     words = [override for override in run["overrides"] if not override.startswith(skipped)]
     name = f"`{' '.join(words)}`" if words else f"`method={run['method']} data={run['data']}`"
+    name += f" {label_of(run)}" if label_of(run) != run["method"] else ""
     return name + "".join(f" ({flag})" for flag in flags_of(run["provenance"]))
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from snnlab.reports.run_record import RunRecord, flags_of
+from snnlab.reports.run_record import RunRecord, flags_of, label_of
 
 log = logging.getLogger("snnlab")
 
@@ -28,6 +28,7 @@ def make_wandb_logger(config: dict[str, Any], record: RunRecord, sweep: str | No
         os.environ[name] = str(record.folder.resolve() / "wandb")
     content = record.content
     tags = [str(content[group]) for group in ("method", "data", "hardware")] + flags_of(content["provenance"])
+    tags += [label_of(content)] if label_of(content) != content["method"] else []
     try:
         logger = WandbLogger(
             name=record.folder.name,

@@ -1,0 +1,58 @@
+"""Coincidences of signed error spikes and input spikes at the synapses of one layer of weights.
+
+    counts[o, i] = sum over t, b of d[t, b, o] x[t, b, i]       (1) d in {-1, 0, 1}, x in {0, 1}
+    of the bias:   sum over t, b of d[t, b, o]                  (2) its input spikes at every step
+
+A synapse needs what happens at its two ends in the same step, nothing else. Rows (t, b) without an error spike are
+skipped, which is most of them once a network has learned.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Coincidences:
+    """Counters of one ``layer``; the equations are in the docstring of this file.
+
+    Args:
+        layer: its weight [O, I] and bias [O] are what the counts will move.
+        active: indices [A] of the inputs that may spike; None takes all I.
+
+    ``events`` is the number of coincidences so far, ``pulses`` the number of spikes sent to the layer from both ends.
+    """
+
+    def __init__(self, layer: nn.Linear, active: Tensor | None = None) -> None:
+        self.layer, self.active = layer, active
+        self.inputs = layer.in_features if active is None else len(active)
+        zero = layer.weight.new_zeros((), dtype=torch.float64)
+        self.events, self.pulses = zero, zero
+        self.reset()
+
+    def reset(self) -> None:
+        self.weight = self.layer.weight.new_zeros(self.layer.out_features, self.inputs)
+        self.bias = self.layer.weight.new_zeros(self.layer.out_features)
+
+    def add(self, d: Tensor, x: Tensor) -> None:
+        """Count d [T, B, O] against x [T, B, A]."""
+        d, x = d.flatten(0, -2), x.flatten(0, -2)  # [T*B, ...]
+        errors = d.abs().sum(1)
+        rows = errors.nonzero()[:, 0]
+        d_rows, x_rows = d[rows], x[rows]
+        self.weight.addmm_(d_rows.T, x_rows)  # (1)
+        self.bias += d_rows.sum(0)  # (2)
+        self.events = self.events + (errors[rows] @ x_rows.sum(1)).double()
+        self.pulses = self.pulses + (errors.sum() + x.sum()).double()
+
+    def take(self) -> list[tuple[Tensor, Tensor]]:
+        """The layer's parameters with their counts, in full shape; the counters start anew."""
+        weight = self.weight
+        if self.active is not None:
+            weight = torch.zeros_like(self.layer.weight)
+            weight[:, self.active] = self.weight
+        counts: list[tuple[Tensor, Tensor]] = [(self.layer.weight, weight)]
+        if self.layer.bias is not None:
+            counts.append((self.layer.bias, self.bias))
+        self.reset()
+        return counts
