@@ -98,12 +98,16 @@ def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:
 
 def load_method(run: str | Path) -> Method:
     """Return the trained method of a stored run, in evaluation mode."""
+    from snnlab.methods.method import Method
+
     method: Method = load_parts(run).method
+    if type(method).finish is not Method.finish:  # the data has a part in what is tested
+        method = open_run(run).method
     return method.eval()
 
 
 def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
-    """Build the parts of a stored run with its weights, set up its data and prepare the method.
+    """Build the parts of a stored run with its weights, set up its data, prepare and finish the method.
 
     Raises:
         InputError: as ``load_parts``, and where the data cannot be used or is not what the run saw.
@@ -119,6 +123,7 @@ def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
             "set SNNLAB_DATA to that data, or score it on purpose with a data override"
         )
     parts.method.prepare(parts.data)
+    parts.method.finish(parts.data)
     return parts
 
 
@@ -142,11 +147,14 @@ def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[s
 def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
     """Ask ``question`` of a stored run; return what goes into evaluation.json, and the figures by name.
 
-    Overrides that name an option of the question are its arguments, read as YAML; the others change the config.
+    Overrides that name an option of the question are its arguments, read as YAML, the folder of a run where it takes a
+    ``Stored``; the others change the config of ``run``.
 
     Raises:
         InputError: as ``open_run``, and when there is no such question or an option is missing or of the wrong type.
     """
+    from typing import get_type_hints
+
     import matplotlib
     import matplotlib.pyplot as plt
     import yaml
@@ -164,10 +172,16 @@ def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[
     missing = [name for name, option in known.items() if option.default is option.empty and name not in arguments]
     if missing:
         raise InputError(f"{question} needs {missing[0]}=..., see snnlab/evaluations/{question}.py")
-    check_arguments(question, arguments, analyse)
-    parts = open_run(run, [override for override in overrides if override not in given])
+    others = {name for name, hint in get_type_hints(analyse).items() if hint is Stored} & set(arguments)
+    check_arguments(question, {k: v for k, v in arguments.items() if k not in others}, analyse)
+
+    def stored_run(folder: str, changes: Sequence[str] = ()) -> tuple[Stored, Any]:
+        parts = open_run(folder, changes)
+        return Stored(parts.method.eval(), parts.data, parts.config, folder), parts
+
+    stored, parts = stored_run(str(run), [override for override in overrides if override not in given])
+    arguments |= {name: stored_run(str(arguments[name]))[0] for name in others}
     seed_everything(parts.config["seed"], verbose=False)
-    stored = Stored(parts.method.eval(), parts.data, parts.config, str(run))
     matplotlib.use("Agg")
     with plt.rc_context(STYLE):
         answer = analyse(stored, **arguments)

@@ -47,6 +47,7 @@ class Method(L.LightningModule):
     monitor: tuple[str, Literal["min", "max"]] = ("val/accuracy", "max")
 
     scores_every_step = False  # whether labels [T, B] have a meaning for the method
+    trains = True  # False where the weights come with the method: they are validated and tested as they are
 
     def __init__(
         self,
@@ -87,6 +88,9 @@ class Method(L.LightningModule):
 
     def prepare(self, data: DataModule) -> None:
         """Called once when the data is there and before training: for what a method needs to see of it."""
+
+    def finish(self, data: DataModule) -> None:
+        """Called once with the chosen weights, before they are tested or asked: for what is set when learning is over."""
 
     @property
     def spiking_input(self) -> bool:
