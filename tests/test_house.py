@@ -67,7 +67,15 @@ def choices(group: str) -> list[str]:
 
 
 # Pairs that make no sense, and the words with which they are refused.
-REFUSED = {("stbp", "drifting_blobs"): "names a class at every step"}
+REFUSED = {
+    ("stbp", "drifting_blobs"): "names a class at every step",
+    ("spike_bp", "drifting_blobs"): "names a class at every step",
+    ("ann", "drifting_blobs"): "names a class at every step",
+    ("conversion", "drifting_blobs"): "has no still images",
+    ("conversion", "nmnist"): "has no still images",
+    ("conversion", "mnist_dvs"): "has no still images",
+}
+RECTIFIED = {"ann", "conversion"}  # no spiking layer: never, or not before the learning is over
 
 
 @pytest.mark.parametrize(("method", "data"), itertools.product(choices("method"), choices("data")))
@@ -79,7 +87,7 @@ def test_every_method_composes_and_builds_with_every_data_set(method, data, empt
         return
     parts = build(compose(options).config)
     assert parts.data.spec.name == data
-    assert len(parts.method.network.neurons()) >= 1
+    assert len(parts.method.network.neurons()) >= 1 or method in RECTIFIED
 
 
 @pytest.mark.parametrize(

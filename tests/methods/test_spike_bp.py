@@ -138,7 +138,9 @@ def test_the_gradient_counts_inputs_up_to_the_last_spike():
 
 
 # card, unit test 7
-@pytest.mark.parametrize(("weight", "decay", "first"), [(0.3, 0.99, 4), (0.1, 0.99, 11), (0.05, 0.99, 23), (0.6, 0.5, 3)])
+@pytest.mark.parametrize(
+    ("weight", "decay", "first"), [(0.3, 0.99, 4), (0.1, 0.99, 11), (0.05, 0.99, 23), (0.6, 0.5, 3)]
+)
 def test_constant_drive_fires_at_the_step_of_the_closed_form(weight, decay, first):
     neuron = LeakCorrectedLIF(decay)
     spikes = neuron(torch.full((60, 1, 1), weight, dtype=torch.float64)).flatten()

@@ -116,7 +116,7 @@ def ratio(above: float, below: float) -> float | None:
 
 
 def accuracy_within(found: Curve, budget: float) -> float | None:
-    """Accuracy after the last step that keeps within the budget of spikes per sample, None where the first exceeds it."""
+    """Accuracy after the last step within the budget of spikes per sample, None where the first step exceeds it."""
     within = (found.spikes <= budget * (1 + 1e-9)).nonzero()
     return float(found.accuracy[int(within[-1])]) if len(within) else None
 

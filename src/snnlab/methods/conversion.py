@@ -67,6 +67,8 @@ class Conversion(Method):
             or loops, and a ``run`` that cannot be converted.
     """
 
+    rectified_accuracy: Any  # a torchmetrics module
+
     def __init__(
         self,
         model: Model,

@@ -90,7 +90,7 @@ class Method(L.LightningModule):
         """Called once when the data is there and before training: for what a method needs to see of it."""
 
     def finish(self, data: DataModule) -> None:
-        """Called once with the chosen weights, before they are tested or asked: for what is set when learning is over."""
+        """Called once with the chosen weights, before they are tested or asked: what is set when learning is over."""
 
     @property
     def spiking_input(self) -> bool:

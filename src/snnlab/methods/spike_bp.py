@@ -56,13 +56,14 @@ class SpikeBPBlocks(Blocks):
         return self.drawn(super().linear(inputs, outputs), inputs)
 
     def conv(self, inputs: int, outputs: int, kernel: int, padding: int = 0, stride: int = 1) -> nn.Module:
-        conv = self.drawn(super().conv(inputs, outputs, kernel, padding, stride), inputs * kernel**2)
-        return conv.to(memory_format=torch.channels_last)  # 1.5 times as fast here; the same numbers to rounding
+        layer = self.drawn(super().conv(inputs, outputs, kernel, padding, stride), inputs * kernel**2)
+        weight = layer.get_parameter("weight")
+        weight.data = weight.data.contiguous(memory_format=torch.channels_last)  # 1.5 times as fast, to rounding equal
+        return layer
 
     def drawn(self, layer: nn.Module, fan_in: int) -> nn.Module:
         """The layer with its weights drawn."""
-        assert isinstance(layer.weight, Tensor)
-        nn.init.normal_(layer.weight, std=math.sqrt(self.variance / fan_in))
+        nn.init.normal_(layer.get_parameter("weight"), std=math.sqrt(self.variance / fan_in))
         return layer
 
     def pool(self, kernel: int) -> nn.Module:
@@ -110,9 +111,7 @@ class SpikeBP(Method):
         super().__init__(model, data, encoder, optimizer, scheduler)
 
     def make_neuron(self) -> LeakCorrectedLIF:
-        return LeakCorrectedLIF(
-            self.decay, self.threshold, corrected=self.correct_leak, late_inputs=self.late_inputs
-        )
+        return LeakCorrectedLIF(self.decay, self.threshold, corrected=self.correct_leak, late_inputs=self.late_inputs)
 
     def make_pool_neuron(self) -> LeakCorrectedLIF:
         assert self.pool_threshold is not None
