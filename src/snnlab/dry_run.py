@@ -9,6 +9,7 @@ import torch
 
 from snnlab.callbacks.memory import LiveBytes
 from snnlab.composition import Composition
+from snnlab.data.datamodule import Batch
 from snnlab.experiment import Parts, build
 from snnlab.neurons.neuron import Temporal
 
@@ -51,11 +52,12 @@ def dry_run(composition: Composition) -> str:
 
 
 def make_frames(parts: Parts) -> torch.Tensor:
-    """Random input [T, B, ...]: images through the encoder, 5 % of ones for data with a time axis."""
+    """What the network sees of a random batch [T, B, ...]: images, or 5 % of ones for data with a time axis."""
     spec, batch = parts.data.spec, parts.config["data"]["batch_size"]
-    if parts.method.encoder is not None:
-        return parts.method.encoder(torch.rand(batch, *spec.input_shape))
-    return (torch.rand(spec.time_steps or 1, batch, *spec.input_shape) < 0.05).float()
+    inputs = torch.rand(batch, *spec.input_shape)
+    if parts.method.encoder is None:
+        inputs = (torch.rand(spec.time_steps or 1, batch, *spec.input_shape) < 0.05).float()
+    return parts.method.frames(Batch(inputs, torch.zeros(batch, dtype=torch.long)))
 
 
 def layer_rows(network: Any, frames: torch.Tensor) -> list[tuple[str, str, int]]:

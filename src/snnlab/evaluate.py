@@ -98,12 +98,16 @@ def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:
 
 def load_method(run: str | Path) -> Method:
     """Return the trained method of a stored run, in evaluation mode."""
+    from snnlab.methods.method import Method
+
     method: Method = load_parts(run).method
+    if type(method).finish is not Method.finish:  # the data has a part in what is tested
+        method = open_run(run).method
     return method.eval()
 
 
 def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
-    """Build the parts of a stored run with its weights, set up its data and prepare the method.
+    """Build the parts of a stored run with its weights, set up its data, prepare and finish the method.
 
     Raises:
         InputError: as ``load_parts``, and where the data cannot be used or is not what the run saw.
@@ -119,6 +123,7 @@ def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
             "set SNNLAB_DATA to that data, or score it on purpose with a data override"
         )
     parts.method.prepare(parts.data)
+    parts.method.finish(parts.data)
     return parts
 
 
@@ -156,11 +161,14 @@ def rebuild(run: str | Path, overrides: Sequence[str]) -> Method:
 def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
     """Ask ``question`` of a stored run; return what goes into evaluation.json, and the figures by name.
 
-    Overrides that name an option of the question are its arguments, read as YAML; the others change the config.
+    Overrides that name an option of the question are its arguments, read as YAML, the folder of a run where it takes a
+    ``Stored``; the others change the config of ``run``.
 
     Raises:
         InputError: as ``open_run``, and when there is no such question or an option is missing or of the wrong type.
     """
+    from typing import get_type_hints
+
     import matplotlib
     import matplotlib.pyplot as plt
     import yaml
@@ -179,32 +187,32 @@ def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[
     missing = [name for name, option in known.items() if option.default is option.empty and name not in arguments]
     if missing:
         raise InputError(f"{question} needs {missing[0]}=..., see snnlab/evaluations/{question}.py")
-    check_arguments(question, arguments, analyse)
-    changes = [override for override in overrides if override not in given]
-    parts = open_run(run, changes)
-    seed_everything(parts.config["seed"], verbose=False)
+    others = {name for name, hint in get_type_hints(analyse).items() if hint in (Stored, Stored | None)}
+    check_arguments(question, {name: value for name, value in arguments.items() if name not in others}, analyse)
 
-    def stored_run(folder: str | Path, parts: Any, changes: Sequence[str]) -> Stored:
+    def open_stored(folder: str, changes: Sequence[str] = ()) -> Stored:
+        parts = open_run(folder, changes)
         return Stored(
             parts.method.eval(),
             parts.data,
             parts.config,
-            str(folder),
+            folder,
             rebuild=lambda more: rebuild(folder, [*changes, *more]),
             trainer=lambda arguments, callbacks: make_trainer(
                 {"trainer": {**parts.config["trainer"], **arguments}}, None, callbacks, []
             ),
-            open_other=lambda other: stored_run(other, open_run(other), []),
         )
 
-    stored = stored_run(run, parts, changes)
+    stored = open_stored(str(run), [override for override in overrides if override not in given])
+    arguments |= {name: open_stored(str(arguments[name])) for name in others & set(arguments)}
+    seed_everything(stored.config["seed"], verbose=False)
     matplotlib.use("Agg")
     with plt.rc_context(STYLE):
         answer = analyse(stored, **arguments)
         for name, figure in answer.figures.items():
             heading = f"{name.replace('_', ' ')}: {RunRecord.read(run).title()}"
             figure.suptitle(heading, fontsize=9, x=0.01, ha="left", color=INK)
-    content = {"question": question, "values": answer.values, "provenance": parts.data.provenance.as_dict()}
+    content = {"question": question, "values": answer.values, "provenance": stored.data.provenance.as_dict()}
     return content, answer.figures
 
 

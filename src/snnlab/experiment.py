@@ -103,9 +103,10 @@ def build(config: DictConfig) -> Parts:
     except (ValueError, TypeError) as error:
         names = [f"method.{key}" for key in plain["method"] if str(key).endswith("optimizer")]
         raise InputError(f"{', '.join(names)}: {_one_line(error)}") from error
-    with torch.no_grad():
-        frames = torch.zeros(1, 1, *data.spec.input_shape)
-        initializer(method.network, frames)
+    if method.trains:
+        with torch.no_grad():
+            frames = torch.zeros(1, 1, *data.spec.input_shape)
+            initializer(method.network, frames)
     return Parts(data, method, initializer, plain)  # type: ignore[arg-type]
 
 
@@ -227,12 +228,18 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         kernels.used.clear()
         parts.method.prepare(parts.data)
         started = time.perf_counter()
-        trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        if parts.method.trains:
+            trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+            if trainer.interrupted:
+                raise KeyboardInterrupt
+            best = checkpoints.best()
+            parts.method.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        else:
+            trainer.validate(parts.method, datamodule=parts.data, verbose=False)
+            best = checkpoints.only(trainer)
         fit_seconds = time.perf_counter() - started
-        best = checkpoints.best()
-        parts.method.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        parts.method.to(trainer.strategy.root_device)
+        parts.method.finish(parts.data)
         trainer.test(parts.method, datamodule=parts.data, verbose=False)
         record.complete(history, trainer, fit_seconds, memory, best, kernels.path())
         pictures = figures.draw(parts.method, parts.data) if figures else []

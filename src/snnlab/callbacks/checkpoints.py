@@ -35,6 +35,12 @@ class EpochCheckpoints(ModelCheckpoint):
             )
         return Path(self.best_model_path)
 
+    def only(self, trainer: L.Trainer) -> Path:
+        """Save the weights of a run that does not train, as those of its epoch 0, and return their path."""
+        path = Path(str(self.dirpath)) / "epoch000.ckpt"
+        trainer.save_checkpoint(path)
+        return path
+
 
 class CheckpointOnInterrupt(L.Callback):
     """Write ``checkpoints/interrupted.ckpt`` when a run is stopped by hand or by an error.

@@ -37,6 +37,15 @@ class History(L.Callback):
             return
         del self.rows[trainer.current_epoch :]
         self.rows.append({"epoch": trainer.current_epoch, **logged})
+        self.write()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """A run that does not train is validated once, as its epoch 0."""
+        if trainer.state.fn == "validate":
+            self.rows = [{"epoch": 0, **{k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if "/" in k}}]
+            self.write()
+
+    def write(self) -> None:
         columns = sorted({key for row in self.rows for key in row} - {"epoch"})
         text = io.StringIO()
         writer = csv.DictWriter(text, ["epoch", *columns])

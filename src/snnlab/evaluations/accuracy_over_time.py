@@ -18,10 +18,17 @@ from snnlab.methods.method import Method
 
 
 class Curve:
-    """accuracy [T] and cumulative spikes per sample [T] of a method on one split."""
+    """accuracy [T] and cumulative spikes per sample [T] of a method on one split, those of each layer too.
 
-    def __init__(self, accuracy: Tensor, spikes: Tensor) -> None:
-        self.accuracy, self.spikes = accuracy, spikes
+    Args:
+        accuracy: [T].
+        layers: cumulative spikes per sample [T] of each spiking layer.
+        neurons: of each spiking layer.
+    """
+
+    def __init__(self, accuracy: Tensor, layers: dict[str, Tensor], neurons: dict[str, int]) -> None:
+        self.accuracy, self.layers, self.neurons = accuracy, layers, neurons
+        self.spikes = torch.stack(list(layers.values())).sum(0)
 
 
 @torch.no_grad()
@@ -33,20 +40,23 @@ def curve(method: Method, data: DataModule, split: Literal["val", "test"] = "tes
     """
     if method.scores_every_step:
         raise InputError(f"{type(method).__name__} gives no class scores that could stop early")
+    if not method.network.neurons():
+        raise InputError(f"{type(method).__name__} has no spiking layer, and takes one step")
     method.eval()
-    right, spikes, samples = torch.zeros(0), torch.zeros(0), 0
+    right, samples = torch.zeros(0), 0
+    spikes: dict[str, Tensor] = {}
+    neurons: dict[str, int] = {}
     for batch in data.test_dataloader() if split == "test" else data.val_dataloader():
         with method.network.observe() as seen:
             scores = method.scores_over_time(method.frames(batch))  # [T, B, K]
         hits = (scores.argmax(-1) == batch.labels).double().sum(1).cpu()
-        counts = torch.stack([s.double().flatten(1).sum(1) for s in seen.values()]).sum(0).cpu()
-        steps = len(hits)
-        if len(right) == 0:
-            right, spikes = torch.zeros(steps).double(), torch.zeros(steps).double()
-        right += hits
-        spikes += counts
+        right = hits if samples == 0 else right + hits
+        for name, fired in seen.items():
+            counts = fired.flatten(1).sum(1, dtype=torch.float64).cpu()
+            spikes[name] = spikes[name] + counts if name in spikes else counts
+            neurons[name] = fired[0, 0].numel()
         samples += len(batch.labels)
-    return Curve(right / samples, spikes.cumsum(0) / samples)
+    return Curve(right / samples, {n: s.cumsum(0) / samples for n, s in spikes.items()}, neurons)
 
 
 def analyse(run: Stored) -> Analysis:

@@ -25,7 +25,7 @@ class Stored(NamedTuple):
 
     ``rebuild(overrides)`` makes the method once more from the changed config, untrained; ``trainer(arguments,
     callbacks)`` makes a Trainer like the run's, with some arguments changed, that keeps everything in memory.
-    ``open_other(folder)`` opens another run in the same way, for questions that compare two.
+    A question that compares two runs has a second parameter of this type, ``against=FOLDER`` on the command line.
     """
 
     method: Method
@@ -34,7 +34,6 @@ class Stored(NamedTuple):
     folder: str
     rebuild: Callable[[Sequence[str]], Method]
     trainer: Callable[[dict[str, Any], list[Any]], L.Trainer]
-    open_other: Callable[[str], Any]
 
 
 class Analysis(NamedTuple):

@@ -38,7 +38,7 @@ def analyse(
     noise: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
     fgsm: tuple[float, ...] = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2),
     samples: int = 1000,
-    against: str | None = None,
+    against: Stored | None = None,
 ) -> Analysis:
     """The accuracy curves of the run, and of the run ``against`` on the same images.
 
@@ -46,7 +46,7 @@ def analyse(
         noise: standard deviations sigma, >= 0. The paper's are not established; these are ours.
         fgsm: step sizes epsilon, >= 0; ours too.
         samples: test images, the first ones of the split.
-        against: folder of a second run on the same data, e.g. a twin without norm, or an artificial network.
+        against: a second run on the same data, e.g. a twin without norm, or an artificial network.
 
     Raises:
         InputError: when an option leaves its range, the data is no images, no gradient reaches them, or the two runs
@@ -59,10 +59,10 @@ def analyse(
         raise InputError(f"robustness: samples = {samples} must be at least 1; 1000 is the default")
     runs = {"": run}
     if against is not None:
-        runs["against/"] = other = run.open_other(against)
-        if other.data.provenance.hash != run.data.provenance.hash:
+        runs["against/"] = against
+        if against.data.provenance.hash != run.data.provenance.hash:
             raise InputError(
-                f"{against}: its data is {other.data.spec.name}, and that of {run.folder} is {run.data.spec.name}; "
+                f"{against.folder}: its data is {against.data.spec.name}, and that of {run.folder} is {run.data.spec.name}; "
                 "two runs are compared on the same images"
             )
     for stored in runs.values():

@@ -50,6 +50,7 @@ class Method(L.LightningModule):
     label: str = ""
 
     scores_every_step = False  # whether labels [T, B] have a meaning for the method
+    trains = True  # False where the weights come with the method: they are validated and tested as they are
 
     def __init__(
         self,
@@ -90,6 +91,9 @@ class Method(L.LightningModule):
 
     def prepare(self, data: DataModule) -> None:
         """Called once when the data is there and before training: for what a method needs to see of it."""
+
+    def finish(self, data: DataModule) -> None:
+        """Called once with the chosen weights, before they are tested or asked: what is set when learning is over."""
 
     @property
     def spiking_input(self) -> bool:

@@ -5,11 +5,15 @@ The default is the net of STBP's public code, 32C3-AP2-32C3-AP2-128-10.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import nn
 
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Network
 from snnlab.models.mlp import check_units
+
+Padding = Literal["same", "valid"]
 
 
 class SmallConv:
@@ -20,19 +24,29 @@ class SmallConv:
         hidden: units of the fully connected hidden layer.
         kernel: width of the convolutions, odd; same padding.
         dropout: probability of a unit to be dropped before the readout, in [0, 1).
+        padding: same (a map keeps its size) or valid (none; a map narrower than two kernels is padded all the same).
 
     Raises:
         ValueError: when a layer is empty, the kernel is even, or the input is too small to be pooled.
     """
 
-    same_padding = True
     name = "SmallConv"
 
-    def __init__(self, channels: list[int], hidden: int = 128, kernel: int = 3, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        channels: list[int],
+        hidden: int = 128,
+        kernel: int = 3,
+        dropout: float = 0.0,
+        padding: Padding = "same",
+    ) -> None:
         check_units(self.name, [*channels, hidden])
         if kernel % 2 == 0 or kernel < 1:
             raise ValueError(f"{self.name}: kernel = {kernel} must be odd, so that the padding is even on both sides")
+        if padding not in ("same", "valid"):
+            raise ValueError(f"{self.name}: padding = {padding!r} must be same or valid")
         self.channels, self.hidden, self.kernel, self.dropout = list(channels), hidden, kernel, dropout
+        self.padding = padding
 
     def __call__(self, blocks: Blocks, input_shape: tuple[int, ...], outputs: int) -> Network:
         if len(input_shape) != 3:
@@ -40,7 +54,7 @@ class SmallConv:
         inputs, height, width = input_shape
         layers: list[tuple[str, nn.Module]] = []
         for i, channels in enumerate(self.channels, start=1):
-            padding = self.padding(height, width)
+            padding = self.padded(height, width)
             layers += [
                 (f"weight{i}", blocks.conv(inputs, channels, self.kernel, padding=padding)),
                 (f"norm{i}", blocks.norm(channels)),
@@ -65,6 +79,6 @@ class SmallConv:
             layers.append(("dropout", blocks.dropout(self.dropout)))
         return Network(layers + blocks.readout(self.hidden, outputs))
 
-    def padding(self, height: int, width: int) -> int:
+    def padded(self, height: int, width: int) -> int:
         """Zeros added on each side of a feature map of this size."""
-        return self.kernel // 2 if self.same_padding or min(height, width) < 2 * self.kernel else 0
+        return self.kernel // 2 if self.padding == "same" or min(height, width) < 2 * self.kernel else 0
