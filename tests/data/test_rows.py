@@ -92,6 +92,8 @@ def test_an_encoder_for_rows_is_refused_and_still_images_keep_theirs(empty_data)
     with pytest.raises(InputError, match=r"encoder=rate encodes still images, .* use encoder=none"):
         build(compose(["method=stbp", "data=mnist", "data.sequence=rows", "encoder=rate"]).config)
     assert compose(["method=stbp", "data=mnist"]).choices["encoder"] == "rate"
+    rows_of_mnist = compose(["method=stbp", "data=mnist", "data.sequence=rows"])
+    assert rows_of_mnist.choices["model"] == "recurrent_mlp"  # the recipe "sequence", not the one of still images
     assert compose(["method=stbp", "data=mnist", "data.sequence=none"]).choices["encoder"] == "rate"
     with pytest.raises(InputError, match=r"use model=mlp"):
         build(compose(["method=stbp", "data=mnist", "data.sequence=rows", "model=small_conv"]).config)
