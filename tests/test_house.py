@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "data": set(),
     "reports": set(),
     "methods": {"layers", "neurons", "data", "metrics"},
-    "evaluations": {"layers", "neurons", "data", "methods", "metrics"},
+    "evaluations": {"layers", "neurons", "data", "methods", "metrics", "callbacks"},
     "callbacks": {"layers", "neurons", "data", "methods", "metrics", "reports"},
 }
 
@@ -67,7 +67,10 @@ def choices(group: str) -> list[str]:
 
 
 # Pairs that make no sense, and the words with which they are refused.
-REFUSED = {("stbp", "drifting_blobs"): "names a class at every step"}
+REFUSED = {
+    **{(method, "drifting_blobs"): "names a class at every step" for method in choices("method") if method != "vdib"},
+    **{("vdib", data): "needs one natural image per class" for data in ("dvs_gesture", "shd", "ssc")},
+}
 
 
 @pytest.mark.parametrize(("method", "data"), itertools.product(choices("method"), choices("data")))

@@ -139,6 +139,20 @@ def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[s
     return {"metrics": metrics, "provenance": parts.data.provenance.as_dict()}
 
 
+def rebuild(run: str | Path, overrides: Sequence[str]) -> Method:
+    """Return an untrained method of a stored run's config with ``overrides`` applied.
+
+    Raises:
+        InputError: as ``stored_config``, and when the overridden config cannot be built.
+    """
+    from omegaconf import OmegaConf
+
+    from snnlab.experiment import build
+
+    method: Method = build(OmegaConf.create(stored_config(run, overrides))).method
+    return method
+
+
 def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
     """Ask ``question`` of a stored run; return what goes into evaluation.json, and the figures by name.
 
@@ -154,6 +168,7 @@ def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[
 
     from snnlab.callbacks.figures import INK, STYLE
     from snnlab.evaluations.analysis import Stored, find, options
+    from snnlab.experiment import make_trainer
     from snnlab.reports.run_record import RunRecord
     from snnlab.schema import check_arguments
 
@@ -165,9 +180,24 @@ def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[
     if missing:
         raise InputError(f"{question} needs {missing[0]}=..., see snnlab/evaluations/{question}.py")
     check_arguments(question, arguments, analyse)
-    parts = open_run(run, [override for override in overrides if override not in given])
+    changes = [override for override in overrides if override not in given]
+    parts = open_run(run, changes)
     seed_everything(parts.config["seed"], verbose=False)
-    stored = Stored(parts.method.eval(), parts.data, parts.config, str(run))
+
+    def stored_run(folder: str | Path, parts: Any, changes: Sequence[str]) -> Stored:
+        return Stored(
+            parts.method.eval(),
+            parts.data,
+            parts.config,
+            str(folder),
+            rebuild=lambda more: rebuild(folder, [*changes, *more]),
+            trainer=lambda arguments, callbacks: make_trainer(
+                {"trainer": {**parts.config["trainer"], **arguments}}, None, callbacks, []
+            ),
+            open_other=lambda other: stored_run(other, open_run(other), []),
+        )
+
+    stored = stored_run(run, parts, changes)
     matplotlib.use("Agg")
     with plt.rc_context(STYLE):
         answer = analyse(stored, **arguments)

@@ -84,10 +84,13 @@ def build(config: DictConfig) -> Parts:
     import lightning as L
     import torch
 
+    from snnlab.neurons import kernels
+
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     schema.check_plain(plain)  # type: ignore[arg-type]
     schema.check_arguments("trainer", plain["trainer"], L.Trainer)
+    kernels.enabled = plain.get("kernels", "auto") == "auto"
     L.seed_everything(plain["seed"], verbose=False)
     data = instantiate_part("data", plain["data"])
     encoder = instantiate_part("encoder", plain["encoder"]) if "_target_" in plain["encoder"] else None
@@ -191,6 +194,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     from snnlab.callbacks.memory import PeakMemory
     from snnlab.callbacks.progress import make_progress
     from snnlab.callbacks.reproducible import ReseedEachEpoch
+    from snnlab.neurons import kernels
     from snnlab.reports.run_record import RunRecord
     from snnlab.reports.wandb_run import close_wandb, finish_wandb, make_wandb_logger
 
@@ -220,6 +224,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         trainer = make_trainer(config, record.folder, callbacks, [wandb_logger] if wandb_logger else [])
 
         L.seed_everything(config["seed"], verbose=False)
+        kernels.used.clear()
         parts.method.prepare(parts.data)
         started = time.perf_counter()
         trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
@@ -229,7 +234,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         best = checkpoints.best()
         parts.method.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
         trainer.test(parts.method, datamodule=parts.data, verbose=False)
-        record.complete(history, trainer, fit_seconds, memory, best)
+        record.complete(history, trainer, fit_seconds, memory, best, kernels.path())
         pictures = figures.draw(parts.method, parts.data) if figures else []
         if wandb_logger:
             finish_wandb(wandb_logger, record, pictures)

@@ -13,8 +13,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from snnlab.errors import InputError, nearest
 
+_MISSING: dict[str, Any] = {}
 PLAIN: dict[str, Any] = {
     "seed": int,
+    "kernels": typing.Literal["auto", "step"],
     "debug": bool,
     "dry_run": bool,
     "resume": str,
@@ -40,8 +42,9 @@ def check_plain(config: Mapping[str, Any]) -> None:
     for path, hint in PLAIN.items():
         value: Any = config
         for key in path.split("."):
-            value = value[key]
-        check_value(path, value, hint)
+            value = value.get(key, _MISSING)
+        if value is not _MISSING:  # a run stored before the key was there
+            check_value(path, value, hint)
     if not 0 <= config["seed"] < 2**32:
         raise InputError(f"seed = {config['seed']} must lie in 0 to 4294967295; 0 is the default")
 

@@ -44,6 +44,17 @@ def test_a_dead_layer_is_named(notices):
     assert "weight1 gets almost no gradient" in text
 
 
+def test_gradients_of_a_method_with_steps_of_its_own_are_seen(monkeypatch, tmp_path, caplog):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("snnlab.callbacks.health.EXPLODING", 1e-12)
+    monkeypatch.setattr(logging.getLogger("snnlab"), "propagate", True)
+    options = ["method=vdib", "data=drifting_blobs", "logger=none", "callbacks.figures=false", "trainer.max_epochs=1"]
+    options += [f"trainer.limit_{split}_batches=2" for split in ("train", "val", "test")]
+    with caplog.at_level(logging.WARNING, "snnlab"):
+        run(compose(options))
+    assert "health: readout gets a huge gradient" in caplog.text
+
+
 def test_a_saturated_layer_is_named(caplog):
     health = Health()
     health._seen = {"hidden1": torch.ones(4, 2, 3), "hidden2": torch.full((4, 2, 3), 0.5)}
@@ -64,11 +75,12 @@ def test_an_exploding_gradient_is_named(caplog):
 
     health = Health()
     Module.network["layers"]["weight1"].weight.grad = torch.full((2, 2), 1e5)
-    health._open = object()
+    health._open = ExitStack()
     logger = logging.getLogger("snnlab")
     logger.addHandler(caplog.handler)
     try:
-        health.on_after_backward(None, Module)
+        health.look(Module.network)
+        health.on_train_batch_end(None, None, None, None, 0)
     finally:
         logger.removeHandler(caplog.handler)
     assert "health: weight1 gets a huge gradient (rms 1.0e+05)" in caplog.text

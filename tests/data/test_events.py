@@ -11,7 +11,7 @@ import torch
 from snnlab.data.aedat import parse_aedat, read_aedat, write_aedat
 from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning, random_events
-from snnlab.data.events import Events, Recordings
+from snnlab.data.events import EventDataset, Events, Recordings, StoredRecordings
 from snnlab.errors import InputError
 
 
@@ -205,3 +205,70 @@ def test_aedat_broken(tmp_path: Path, content: bytes, words: str) -> None:
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="cannot be read"):
         read_aedat(tmp_path / "none")
+
+
+# What larger sets need -----------------------------------------------------------------------------------------------
+
+
+def test_equal_parts_by_events() -> None:
+    """The i-th of 6 events falls in step i * 4 // 6, whatever its time."""
+    frames = Binning(4, 4, 4, split="events")(Recordings.pack([SMALL, SMALL.select(slice(0, 1))]))
+    assert frames[:, 0].sum((1, 2, 3)).tolist() == [2, 1, 2, 1]
+    assert frames[1, 0, 0, 1, 3] == 1
+    assert frames[:, 1].sum((1, 2, 3)).tolist() == [1, 0, 0, 0]
+
+
+def test_size_and_mean() -> None:
+    """128 pixels become 48: places of 3, 3 and 2 columns in turn; a mean of one event per pixel is 1 everywhere."""
+    y, x = np.divmod(np.arange(128 * 128), 128)
+    everywhere = Events(
+        x.astype(np.uint8), y.astype(np.uint8), np.zeros(128 * 128, np.uint32), np.ones_like(x, np.uint8)
+    )
+    pack = Recordings.pack([everywhere])
+    counts = Binning(128, 128, 1, size=48)(pack)[0, 0, 1]
+    assert counts.shape == (48, 48)
+    assert counts[0, :4].tolist() == [9, 9, 6, 9]
+    assert counts.sum() == 128 * 128
+    assert Binning(128, 128, 1, mode="mean", size=48)(pack)[0, 0, 1].unique().tolist() == [1]
+    assert torch.equal(Binning(128, 128, 1, size=32)(pack), Binning(128, 128, 1, downsample=4)(pack))
+
+
+def test_a_line_of_sensors() -> None:
+    part = Events(np.array([0, 4, 5, 699], np.uint16), *np.zeros((2, 4), np.uint8), np.ones(4, np.uint8))
+    part = part._replace(t=np.arange(4, dtype=np.uint32))
+    pack = Recordings.pack([part])
+    frames = Binning(1, 700, 1, 10, polarity="merged", downsample=5)(pack)
+    assert frames.shape == (1, 1, 1, 1, 140)
+    assert frames.nonzero()[:, -1].tolist() == [0, 1, 139]
+    assert part.structured()["x"].tolist() == [0, 4, 5, 699]
+    torch.manual_seed(0)
+    moves = set()
+    for _ in range(30):
+        moved = EventAugmentation(700, 1, shift=2)(pack).events
+        assert set(moved.y.tolist()) == {0}
+        moves.add(int(moved.x[moved.t == 2][0]) - 5)
+    assert moves == {-2, -1, 0, 1, 2}
+    assert moved.x.dtype == np.uint16
+
+
+def test_stored_recordings_are_read_when_asked_for() -> None:
+    parts, seen = [random_events(n, 8, 8, 100, seed=n) for n in (5, 7, 9)], []
+    stored = StoredRecordings(lambda i: (seen.append(i), parts[i])[1], 3)
+    data = EventDataset(stored, np.array([2, 0, 1]), Binning(8, 8, 2))
+    assert len(data) == len(stored) == 3
+    assert seen == []
+    batch = data.batch([2, 0])
+    assert seen == [2, 0]
+    assert batch.labels.tolist() == [1, 2]
+    assert batch.inputs.sum((0, 2, 3, 4)).tolist() == [9, 5]
+
+
+def test_size_ranges() -> None:
+    for arguments, words in (
+        ({"size": 5}, "size = 5 must lie in 1 to 4"),
+        ({"size": 2, "downsample": 2}, "size = 2 and downsample = 2 exclude each other"),
+        ({"split": "events", "window_us": 9}, "split = events has no use for window_us = 9"),
+        ({"split": "clock"}, "split = clock must be one of time, events"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Binning(4, 4, 3, **arguments)

@@ -7,7 +7,7 @@ import torch
 
 from snnlab.neurons.surrogate import CURVES, FastSigmoid, Gaussian, Rectangle, Triangle, make_surrogate
 
-PEAKS = {"rectangle": 1.0, "triangle": 1.0, "sigmoid": 1.0, "gaussian": 0.9974, "atan": 1.0, "fast_sigmoid": 1.0}
+PEAKS = dict.fromkeys(CURVES, 1.0) | {"gaussian": 0.9974}
 AREAS = {"fast_sigmoid": 0.2}
 
 
@@ -57,7 +57,7 @@ def test_heaviside_forward_curve_backward(name):
 
 
 def test_unknown_curve_and_bad_width_are_named():
-    with pytest.raises(ValueError, match="surrogate = 'box' is unknown; choose one of rectangle"):
-        make_surrogate("box")
+    with pytest.raises(ValueError, match="surrogate = 'bell' is unknown; choose one of rectangle"):
+        make_surrogate("bell")
     with pytest.raises(ValueError, match="Rectangle: width = -1 must be positive"):
         Rectangle(-1)

@@ -91,7 +91,7 @@ def input_figure(frames: Tensor, labels: Tensor) -> Any:
     import matplotlib.pyplot as plt
 
     steps, samples = frames.shape[0], min(frames.shape[1], 6)
-    if frames.dim() != 5:
+    if frames.dim() != 5 or frames.shape[-2] == 1:  # a line of sensors is no picture
         figure, axes = plt.subplots(1, samples, figsize=(2.2 * samples, 2.4), sharey=True, squeeze=False)
         for sample, axis in enumerate(axes[0]):
             axis.imshow(frames[:, sample].flatten(1).T.cpu(), aspect="auto", cmap="Greys", interpolation="nearest")

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import nn
 
 log = logging.getLogger("snnlab")
 
@@ -22,6 +23,7 @@ class Health(L.Callback):
         self.told: set[tuple[str, str]] = set()
         self._open: ExitStack | None = None
         self._seen: dict[str, torch.Tensor] = {}
+        self._gradients: dict[str, float] = {}  # largest of the batch's optimizer steps, by layer
 
     def tell(self, layer: str, kind: str, text: str) -> None:
         if (layer, kind) not in self.told:
@@ -32,15 +34,28 @@ class Health(L.Callback):
         if batch_idx == 0:
             self._open = ExitStack()
             self._seen = self._open.enter_context(pl_module.network.observe())
+            for optimizer in trainer.optimizers:  # a method may take its steps without Lightning's backward
+                handle = optimizer.register_step_pre_hook(lambda *_: self.look(pl_module.network))
+                self._open.callback(handle.remove)
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if self._open is not None:
+            self.look(pl_module.network)
+
+    def look(self, network: nn.Module) -> None:
+        """Keep the largest gradient that each weight had in the steps of this batch."""
+        for name, parameter in network.named_parameters():
+            stored = name.replace("parametrizations.weight.original", "weight")
+            if parameter.grad is None or not stored.endswith("weight"):
+                continue
+            layer = stored.removeprefix("layers.").removesuffix(".weight")
+            size = float(parameter.grad.pow(2).mean().sqrt())
+            self._gradients[layer] = max(size, self._gradients.get(layer, 0.0))
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._open is None:
             return
-        for name, parameter in pl_module.network.named_parameters():
-            if parameter.grad is None or not name.endswith("weight"):
-                continue
-            layer = name.removeprefix("layers.").removesuffix(".weight")
-            size = float(parameter.grad.pow(2).mean().sqrt())
+        for layer, size in self._gradients.items():
             if size < VANISHING:
                 self.tell(
                     layer,
@@ -49,10 +64,7 @@ class Health(L.Callback):
                 )
             elif size > EXPLODING:
                 self.tell(layer, "exploding", f"gets a huge gradient (rms {size:.1e}); set trainer.gradient_clip_val=1")
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self._open is None:
-            return
+        self._gradients = {}
         for layer, spikes in self._seen.items():
             rate = float(spikes.detach().mean())
             if rate < DEAD:

@@ -21,17 +21,22 @@ from rich.console import Console
 from rich.table import Table
 
 from snnlab.data.cifar10 import CIFAR10
+from snnlab.data.cifar10_dvs import CIFAR10DVS
 from snnlab.data.cifar100 import CIFAR100
 from snnlab.data.datamodule import DataModule
 from snnlab.data.digits import Digits
 from snnlab.data.drifting_blobs import DriftingBlobs
+from snnlab.data.dvs_gesture import DVSGesture
 from snnlab.data.emnist import EMNIST
 from snnlab.data.fashion_mnist import FashionMNIST
 from snnlab.data.films import BLOCK, Films
+from snnlab.data.heidelberg import Heidelberg
 from snnlab.data.images import ImageModule, PublishedImages
 from snnlab.data.mnist import MNIST
 from snnlab.data.mnist_dvs import MNISTDVS, export_aedat
 from snnlab.data.nmnist import NMNIST
+from snnlab.data.shd import SHD
+from snnlab.data.ssc import SSC
 from snnlab.data.svhn import SVHN
 from snnlab.data.tiny_imagenet import TinyImageNet
 from snnlab.errors import InputError, RunFailure, nearest
@@ -47,6 +52,10 @@ DATASETS: dict[str, type[DataModule]] = {
     "tiny_imagenet": TinyImageNet,
     "nmnist": NMNIST,
     "mnist_dvs": MNISTDVS,
+    "cifar10_dvs": CIFAR10DVS,
+    "dvs_gesture": DVSGesture,
+    "shd": SHD,
+    "ssc": SSC,
     "drifting_blobs": DriftingBlobs,
 }
 
@@ -106,6 +115,10 @@ def availability(data: DataModule) -> str:
     """Tell in a word or two where the samples would come from, without reading them."""
     if isinstance(data, PublishedImages):
         return "found" if data.found() else "downloadable"
+    if isinstance(data, Heidelberg):
+        return "found" if data.find(data.root) else "downloadable"
+    if isinstance(data, CIFAR10DVS | DVSGesture):
+        return "recorded, found" if data.find() else "downloadable"
     if isinstance(data, MNISTDVS):
         return "recorded, found" if data.recorded else f"simulated from {data.image_source}"
     if isinstance(data, NMNIST):
@@ -155,7 +168,7 @@ def show(data: DataModule, out: Path) -> Path:
     """Write a picture of some training samples to ``out`` and return its path.
 
     Images: one column per class (20 at most), augmented as training batches are. Events: one row per sample, ON red and
-    OFF blue, columns are times. Tasks: spikes.
+    OFF blue, columns are times. Tasks and lines of sensors: spikes.
     """
     from matplotlib.figure import Figure
 
@@ -174,7 +187,7 @@ def show(data: DataModule, out: Path) -> Path:
         }
         images = pictures.augmented(pictures.splits.train.batch(list(places.values()))).inputs
         cells = {place: image.permute(1, 2, 0).numpy() for place, image in zip(places, images, strict=True)}
-    elif spec.kind == "event":
+    elif spec.kind == "event" and spec.input_shape[1] > 1:
         rows, columns = min(6, len(train)), 8
         batch = train.batch(range(rows))
         steps = np.linspace(0, len(batch.inputs) - 1, columns).round().astype(int)
@@ -185,7 +198,7 @@ def show(data: DataModule, out: Path) -> Path:
     else:
         rows, columns = min(4, len(train)), 1
         batch = train.batch(range(rows))
-        cells = {(row, 0): batch.inputs[:, row].T.numpy() for row in range(rows)}
+        cells = {(row, 0): batch.inputs[:, row].flatten(1).T.numpy() for row in range(rows)}
 
     figure = Figure(figsize=(max(6, columns), rows + 0.8), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -193,8 +206,8 @@ def show(data: DataModule, out: Path) -> Path:
         axis.set_axis_off()
         if place in cells:
             cell = cells[place]
-            axis.imshow(cell, cmap="gray", vmin=0, vmax=1, aspect="auto" if spec.kind == "task" else "equal")
-        if spec.kind == "event" and place[0] == 0:
+            axis.imshow(cell, cmap="gray", vmin=0, vmax=1, aspect="auto" if columns == 1 else "equal")
+        if spec.kind == "event" and columns > 1 and place[0] == 0:
             axis.set_title(f"t = {steps[place[1]]}", fontsize=8)
     flags = ", ".join(data.provenance.flags())
     figure.suptitle(f"{spec.name}" + (f" ({flags})" if flags else ""))

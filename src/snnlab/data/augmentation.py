@@ -19,7 +19,7 @@ class EventAugmentation:
     Args:
         width: of the sensor, pixels (for the flip).
         flip: probability that a recording is mirrored left to right.
-        shift: largest shift in x and in y, pixels; events shifted off the sensor are dropped.
+        shift: largest shift in x and (but for a line of sensors) in y, pixels; events shifted off are dropped.
         jitter_us: standard deviation of the time jitter, microseconds.
         drop: probability that an event is dropped.
 
@@ -36,7 +36,8 @@ class EventAugmentation:
 
     def __post_init__(self) -> None:
         check_range("augmentation: flip", self.flip, 0, 1, "0.5 mirrors half of the recordings")
-        check_range("augmentation: shift", self.shift, 0, min(self.width, self.height) - 1, "2 is usual")
+        side = min(self.width, self.height) if self.height > 1 else self.width
+        check_range("augmentation: shift", self.shift, 0, side - 1, "2 is usual")
         check_range("augmentation: jitter_us", self.jitter_us, 0, 1e9, "1000 is usual")
         check_range("augmentation: drop", self.drop, 0, 1, "0.1 is usual")
 
@@ -53,7 +54,7 @@ class EventAugmentation:
             x = np.where(mirrored, np.int16(self.width - 1) - x, x)
         if self.shift:
             moves = rng.integers(-self.shift, self.shift + 1, (2, len(recordings)), np.int16)
-            x, y = x + moves[0, sample], y + moves[1, sample]
+            x, y = x + moves[0, sample], y + (moves[1, sample] if self.height > 1 else 0)
         keep = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
         if self.drop:
             keep &= rng.random(len(t)) >= self.drop
@@ -62,7 +63,8 @@ class EventAugmentation:
             order = np.lexsort((t, sample))  # each recording stays sorted by time; sample is sorted already
             x, y, t, p, keep = x[order], y[order], t[order], p[order], keep[order]
         counts = np.bincount(sample[keep], minlength=len(recordings))
-        events = Events(x[keep].astype(np.uint8), y[keep].astype(np.uint8), t[keep].astype(np.uint32), p[keep])
+        x_type, y_type = recordings.events.x.dtype, recordings.events.y.dtype
+        events = Events(x[keep].astype(x_type), y[keep].astype(y_type), t[keep].astype(np.uint32), p[keep])
         return Recordings(events, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
 

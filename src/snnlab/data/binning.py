@@ -2,7 +2,9 @@
 
     t_bin = (t - t_first) * T // (t_last - t_first + 1)     by number of steps: each recording is cut in T equal parts
     t_bin = t // window_us                                  by microseconds, from t = 0
+    t_bin = i * T // n                                      by events: the i-th of n, so that each step holds n / T
     place = (t_bin, sample, polarity, (y - top) // downsample, (x - left) // downsample)
+    place = (t_bin, sample, polarity, (y - top) * size // height, (x - left) * size // width)      with ``size``
 
 Events that fall outside of the T steps or of the crop are dropped.
 """
@@ -30,10 +32,13 @@ class Binning:
         height, width: of the sensor, pixels.
         time_steps: T.
         window_us: length of a step in microseconds; None cuts each recording in T equal parts.
-        mode: ``count`` adds events up, ``occupancy`` is 1 where at least one event fell.
+        mode: ``count`` adds events up, ``occupancy`` is 1 where at least one event fell, ``mean`` is the count divided
+            by the sensor's pixels that fell together, which undoes the stripes of an uneven ``size``.
         polarity: ``channels`` keeps OFF and ON apart (P = 2), ``merged`` does not (P = 1).
         crop: (left, top, width, height) to keep, None for the whole sensor.
         downsample: side of the square of pixels that becomes one.
+        size: side of the frame, pixels, in place of ``downsample``; None leaves it to that.
+        split: ``time`` cuts by the clock, ``events`` gives each step the same number of events.
 
     Shapes: recordings -> [T, B, P, H, W] float32, (P, H, W) = ``frame_shape``.
     Raises: InputError when an argument leaves its range.
@@ -43,10 +48,12 @@ class Binning:
     width: int
     time_steps: int
     window_us: int | None = None
-    mode: Literal["count", "occupancy"] = "count"
+    mode: Literal["count", "occupancy", "mean"] = "count"
     polarity: Literal["channels", "merged"] = "channels"
     crop: tuple[int, int, int, int] | None = None
     downsample: int = 1
+    size: int | None = None
+    split: Literal["time", "events"] = "time"
 
     def __post_init__(self) -> None:
         if self.time_steps < 1:
@@ -60,11 +67,23 @@ class Binning:
             raise InputError(
                 f"binning: crop = {self.crop} (left, top, width, height) leaves the {self.width} x {self.height} sensor"
             )
-        if not 1 <= self.downsample <= min(width, height):
+        side = min(width, height) if min(width, height) > 1 else max(width, height)  # a line of sensors has one side
+        if not 1 <= self.downsample <= side:
+            raise InputError(f"binning: downsample = {self.downsample} must lie in 1 to {side}, the side of the frame")
+        if self.size is not None and not 1 <= self.size <= min(width, height):
             raise InputError(
-                f"binning: downsample = {self.downsample} must lie in 1 to {min(width, height)}, the side of the frame"
+                f"binning: size = {self.size} must lie in 1 to {min(width, height)}; null keeps all pixels"
             )
-        for name, choices in (("mode", ("count", "occupancy")), ("polarity", ("channels", "merged"))):
+        if self.size is not None and self.downsample != 1:
+            raise InputError(f"binning: size = {self.size} and downsample = {self.downsample} exclude each other")
+        if self.split == "events" and self.window_us is not None:
+            raise InputError(f"binning: split = events has no use for window_us = {self.window_us}; set it to null")
+        choices_of = {
+            "mode": ("count", "occupancy", "mean"),
+            "polarity": ("channels", "merged"),
+            "split": ("time", "events"),
+        }
+        for name, choices in choices_of.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"binning: {name} = {getattr(self, name)} must be one of {', '.join(choices)}")
 
@@ -74,26 +93,38 @@ class Binning:
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
+        rows, columns = self.places
+        return 2 if self.polarity == "channels" else 1, int(rows[-1]) + 1, int(columns[-1]) + 1
+
+    @property
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row of the frame of each row of the window, int64 [height], and the same of its columns [width]."""
         _, _, width, height = self.window
-        return 2 if self.polarity == "channels" else 1, -(-height // self.downsample), -(-width // self.downsample)
+        rows, columns = np.arange(height), np.arange(width)
+        if self.size is not None:
+            return rows * self.size // height, columns * self.size // width
+        return rows // self.downsample, columns // self.downsample
 
     def __call__(self, recordings: Recordings) -> Tensor:
         frames = np.empty(
             (self.time_steps, len(recordings), *self.frame_shape), np.float32
         )  # the kernel writes all of it
         left, top, width, height = self.window
+        rows, columns = self.places
         _scatter()(
             *recordings.events,
             recordings.offsets,
             frames,
             np.int64(self.window_us or 0),
-            np.int64(left),
-            np.int64(top),
-            np.int64(width),
-            np.int64(height),
-            np.int64(self.downsample),
+            (left, top, width, height),
+            rows,
+            columns,
+            self.frame_shape[1:] != (height, width),
             self.mode == "occupancy",
+            self.split == "events",
         )
+        if self.mode == "mean":
+            frames /= np.outer(np.bincount(rows), np.bincount(columns)).astype(np.float32)
         return torch.from_numpy(frames)
 
 
@@ -103,19 +134,22 @@ def _scatter() -> Any:
     import numba
 
     @numba.njit(cache=True, nogil=True)
-    def scatter(x, y, t, p, offsets, frames, window_us, left, top, width, height, factor, occupancy):  # type: ignore[no-untyped-def]
+    def scatter(x, y, t, p, offsets, frames, window_us, window, row_of, column_of, fewer, occupancy, by_events):  # type: ignore[no-untyped-def]
+        left, top, width, height = window
         steps, samples, polarities, rows, columns = frames.shape
         flat = frames.reshape(steps, samples, polarities * rows * columns)
         scratch = np.zeros(flat.shape[2], np.float32)  # the frame being filled: it stays in the processor's cache
         for sample in range(samples):
             start, stop = offsets[sample], offsets[sample + 1]
             first, scale, span = np.int64(0), np.int64(1), window_us
-            if window_us == 0 and stop > start:
+            if by_events:
+                scale, span = np.int64(steps), max(stop - start, 1)
+            elif window_us == 0 and stop > start:
                 first, scale, span = np.int64(t[start]), np.int64(steps), np.int64(t[stop - 1]) - np.int64(t[start]) + 1
             # Events come in order of time: the step advances at its end, which spares a division for each event.
             filling, step, step_end = np.int64(0), np.int64(0), span
             for i in range(start, stop):
-                now = (np.int64(t[i]) - first) * scale
+                now = (i - start if by_events else np.int64(t[i]) - first) * scale
                 if now < 0:
                     continue
                 if now >= step_end or now < step_end - span:
@@ -124,9 +158,8 @@ def _scatter() -> Any:
                 column, row = np.int64(x[i]) - left, np.int64(y[i]) - top
                 if step >= steps or column < 0 or row < 0 or column >= width or row >= height:
                     continue
-                if factor > 1:
-                    column //= factor
-                    row //= factor
+                if fewer:
+                    column, row = column_of[column], row_of[row]
                 place = row * columns + column
                 if polarities == 2:
                     place += np.int64(p[i]) * rows * columns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +29,8 @@ class Events(NamedTuple):
 
     def structured(self) -> np.ndarray:
         """Return the events as one structured array, the form tonic's transforms take."""
-        array = np.empty(len(self.t), EVENT)
+        wide = [("x", np.uint16), *EVENT.descr[1:]]  # 700 cochlear channels do not fit in a byte
+        array = np.empty(len(self.t), EVENT if self.x.dtype == np.uint8 else wide)
         for name, column in self._asdict().items():
             array[name] = column
         return array
@@ -68,6 +69,32 @@ class Recordings:
         return Recordings.pack([self[int(i)] for i in indices])
 
 
+@dataclass(frozen=True)
+class StoredRecordings:
+    """Recordings left on disk, answering like ``Recordings``: recording i is ``read(i)`` each time it is asked for."""
+
+    read: Callable[[int], Events]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Events:
+        return self.read(int(index))
+
+    def take(self, indices: Sequence[int]) -> Recordings:
+        return Recordings.pack([self[i] for i in indices])
+
+
+def tidy(x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray) -> Events:
+    """Return the events sorted by time, from t = 0, as uint8 (x beyond 255: uint16), uint8, uint32, uint8."""
+    t = t.astype(np.int64)
+    t -= t.min() if len(t) else 0
+    x_type = np.uint16 if len(x) and x.max() > 255 else np.uint8
+    events = Events(x.astype(x_type), y.astype(np.uint8), t.astype(np.uint32), p.astype(np.uint8))
+    return events if np.all(t[1:] >= t[:-1]) else events.select(np.argsort(t, kind="stable"))
+
+
 class EventDataset(BatchedDataset):
     """Recordings with labels [N], and where they are known the natural signals behind them.
 
@@ -81,7 +108,7 @@ class EventDataset(BatchedDataset):
 
     def __init__(
         self,
-        recordings: Recordings,
+        recordings: Recordings | StoredRecordings,
         labels: np.ndarray,
         binning: Binning,
         signals: tuple[Tensor, np.ndarray] | None = None,

@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+import lightning as L
 
 from snnlab.data.datamodule import DataModule
 from snnlab.errors import InputError, nearest
@@ -19,12 +21,20 @@ from snnlab.methods.method import Method
 
 
 class Stored(NamedTuple):
-    """A stored run, trained and ready: its method in evaluation mode, its data set up, its resolved config."""
+    """A stored run, trained and ready: its method in evaluation mode, its data set up, its resolved config.
+
+    ``rebuild(overrides)`` makes the method once more from the changed config, untrained; ``trainer(arguments,
+    callbacks)`` makes a Trainer like the run's, with some arguments changed, that keeps everything in memory.
+    ``open_other(folder)`` opens another run in the same way, for questions that compare two.
+    """
 
     method: Method
     data: DataModule
     config: dict[str, Any]
     folder: str
+    rebuild: Callable[[Sequence[str]], Method]
+    trainer: Callable[[dict[str, Any], list[Any]], L.Trainer]
+    open_other: Callable[[str], Any]
 
 
 class Analysis(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from snnlab.layers.network import Network
+from snnlab.layers.standardised import stored_weight
 
 
 class Kaiming:
@@ -25,7 +26,8 @@ class Kaiming:
     def __call__(self, network: Network, frames: Tensor) -> None:
         for layer in network.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-                layer.weight.data.mul_(self.gain)
+                weight = stored_weight(layer)
+                nn.init.kaiming_uniform_(weight, nonlinearity="relu")
+                weight.data.mul_(self.gain)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)

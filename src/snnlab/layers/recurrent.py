@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab.neurons.neuron import Neuron
+from snnlab.neurons.neuron import Neuron, Temporal
 
 
 class RecurrentState(NamedTuple):
-    """v: the first field of the neuron's state; spikes [B, N] of the step before; neuron: the state itself."""
+    """v: the first field of the neuron's state; spikes [B, N] of the step before; neuron, weight: their states."""
 
     v: Tensor
     spikes: Tensor
     neuron: Any
+    weight: Any = None  # of a weight that is Temporal, such as Traced
 
 
 class Recurrent(Neuron):
@@ -32,13 +33,17 @@ class Recurrent(Neuron):
         self.neuron, self.weight = neuron, weight
 
     def initial_state(self, current: Tensor) -> RecurrentState:
-        state = self.neuron.initial_state(current)
-        return RecurrentState(state[0], torch.zeros_like(current), state)
+        state, silence = self.neuron.initial_state(current), torch.zeros_like(current)
+        weight = self.weight.initial_state(silence) if isinstance(self.weight, Temporal) else None
+        return RecurrentState(state[0], silence, state, weight)
 
     def step(self, current: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        current = current + self.weight(state.spikes)  # (1)
-        spikes, inner = self.neuron.step(current, state.neuron)
-        return spikes, RecurrentState(inner[0], spikes, inner)
+        if isinstance(self.weight, Temporal):
+            returned, weight = self.weight.step(state.spikes, state.weight)
+        else:
+            returned, weight = self.weight(state.spikes), None
+        spikes, inner = self.neuron.step(current + returned, state.neuron)  # (1)
+        return spikes, RecurrentState(inner[0], spikes, inner, weight)
 
     def unroll(self, currents: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         state = self.initial_state(currents[0]) if state is None else state

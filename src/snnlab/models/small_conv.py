@@ -58,6 +58,7 @@ class SmallConv:
         layers += [
             ("flatten", nn.Flatten()),
             ("weight_hidden", blocks.linear(inputs * height * width, self.hidden)),
+            ("norm_hidden", blocks.norm(self.hidden)),
             ("hidden", blocks.neuron(self.hidden)),
         ]
         if self.dropout:

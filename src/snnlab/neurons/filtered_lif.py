@@ -19,17 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.neurons.neuron import Neuron, check_state
-from snnlab.neurons.surrogate import Surrogate
-
-
-class Box(Surrogate):
-    """h(x) = 1 on (-a/2, a/2], else 0. Peak 1, area a. Skatchkovsky et al. 2021, a = 1."""
-
-    def derivative(self, x: Tensor) -> Tensor:
-        return ((x > -self.width / 2) & (x <= self.width / 2)).to(x.dtype)
-
-    def antiderivative(self, x: Tensor) -> Tensor:
-        return (x + self.width / 2).clamp(0, self.width)
+from snnlab.neurons.surrogate import Box, Surrogate
 
 
 class FilteredLIFState(NamedTuple):

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from snnlab.neurons import kernels
 from snnlab.neurons.neuron import Neuron, check_state
 from snnlab.neurons.surrogate import Rectangle, Surrogate
 
@@ -103,6 +104,14 @@ class LIF(Neuron):
         if self.leak == "scaled":
             return self.decay * v + (1 - self.decay) * current
         return v + current
+
+    def forward(self, currents: Tensor) -> Tensor:
+        kernel = kernels.lif_kernel()
+        if kernel is None or type(self) is not LIF or not kernel.supports(self, currents):
+            return super().forward(currents)
+        kernels.used.add("lif")
+        spikes: Tensor = kernel.unroll(self, currents)
+        return spikes
 
     def extra_repr(self) -> str:
         return f"decay={self.decay}, threshold={self.threshold}, reset={self.reset}, leak={self.leak}"

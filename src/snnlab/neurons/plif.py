@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from snnlab.neurons import kernels
 from snnlab.neurons.lif import LIF, Reset
 from snnlab.neurons.surrogate import Surrogate
 
@@ -53,3 +54,11 @@ class PLIF(LIF):
 
     def integrate(self, current: Tensor, v: Tensor) -> Tensor:
         return v + (current - (v - self.v_reset)) * torch.sigmoid(self.w).to(current.dtype)  # (1)
+
+    def forward(self, currents: Tensor) -> Tensor:
+        kernel = kernels.lif_kernel()
+        if kernel is None or type(self) is not PLIF or not kernel.supports(self, currents):
+            return super().forward(currents)
+        kernels.used.add("plif")
+        spikes: Tensor = kernel.unroll(self, currents, torch.sigmoid(self.w).to(currents.dtype))
+        return spikes

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-Curve = Literal["rectangle", "triangle", "sigmoid", "gaussian", "atan", "fast_sigmoid"]
+Curve = Literal["rectangle", "triangle", "sigmoid", "gaussian", "atan", "fast_sigmoid", "box"]
 
 
 class _Spike(torch.autograd.Function):
@@ -26,30 +26,34 @@ class _Spike(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        return grads[0] * ctx.surrogate.derivative(x), None
+        return grads[0] * (ctx.surrogate.scale * ctx.surrogate.derivative(x)), None
 
 
 class Surrogate(nn.Module):
-    """Spike where x >= 0 (``strict=True``: where x > 0); backward multiplies by ``derivative(x)``.
+    """Spike where x >= 0 (``strict=True``: where x > 0); backward multiplies by ``scale * derivative(x)``.
 
     Args:
         width: the parameter a of the curve, in the unit of v; > 0.
         strict: whether equality stays silent.
+        peak: height of the scaled curve at x = 0, > 0; None leaves scale = 1 and the curve's own peak and area.
 
     Raises:
-        ValueError: when width is not positive.
+        ValueError: when width or peak is not positive.
     """
 
     default_width = 1.0
 
-    def __init__(self, width: float | None = None, strict: bool = False) -> None:
+    def __init__(self, width: float | None = None, strict: bool = False, peak: float | None = None) -> None:
         super().__init__()
         self.width = self.default_width if width is None else width
         if not self.width > 0:
             raise ValueError(
                 f"{type(self).__name__}: width = {width} must be positive; {self.default_width} is the default"
             )
+        if peak is not None and not peak > 0:
+            raise ValueError(f"{type(self).__name__}: peak = {peak} must be positive; null is the curve's own")
         self.strict = strict
+        self.scale = 1.0 if peak is None else peak / float(self.derivative(torch.zeros((), dtype=torch.float64)))
 
     def forward(self, x: Tensor) -> Tensor:
         return _Spike.apply(x, self)
@@ -63,7 +67,8 @@ class Surrogate(nn.Module):
         """Return the integral of h from minus infinity to x."""
 
     def extra_repr(self) -> str:
-        return f"width={self.width}, strict={self.strict}"
+        scale = "" if self.scale == 1 else f", scale={self.scale:g}"
+        return f"width={self.width}, strict={self.strict}{scale}"
 
 
 class Rectangle(Surrogate):
@@ -137,6 +142,16 @@ class FastSigmoid(Surrogate):
         return self.width + x / (1 + x.abs() / self.width)
 
 
+class Box(Surrogate):
+    """h(x) = 1 on (-a/2, a/2], else 0. Peak 1, area a. VDIB (Skatchkovsky et al. 2021), a = 1; OTTT's theory, a = 2."""
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return ((x > -self.width / 2) & (x <= self.width / 2)).to(x.dtype)
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        return (x + self.width / 2).clamp(0, self.width)
+
+
 CURVES: dict[str, type[Surrogate]] = {
     "rectangle": Rectangle,
     "triangle": Triangle,
@@ -144,11 +159,14 @@ CURVES: dict[str, type[Surrogate]] = {
     "gaussian": Gaussian,
     "atan": ATan,
     "fast_sigmoid": FastSigmoid,
+    "box": Box,
 }
 
 
-def make_surrogate(curve: Curve, width: float | None = None, strict: bool = False) -> Surrogate:
-    """Return the spike function named ``curve``; ``width`` None takes the curve's own default."""
+def make_surrogate(
+    curve: Curve, width: float | None = None, strict: bool = False, peak: float | None = None
+) -> Surrogate:
+    """Return the spike function named ``curve``; ``width`` and ``peak`` None take the curve's own."""
     if curve not in CURVES:
         raise ValueError(f"surrogate = {curve!r} is unknown; choose one of {', '.join(CURVES)}")
-    return CURVES[curve](width, strict)
+    return CURVES[curve](width, strict, peak)

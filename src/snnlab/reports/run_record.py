@@ -117,7 +117,7 @@ class RunRecord:
         flags = flags_of(c["provenance"])
         return f"{c['method']} on {c['data']}" + (f" ({', '.join(flags)})" if flags else "") + f", seed {c['seed']}"
 
-    def complete(self, history: Any, trainer: Any, fit_seconds: float, memory: Any, best: Path) -> None:
+    def complete(self, history: Any, trainer: Any, fit_seconds: float, memory: Any, best: Path, kernels: str) -> None:
         """Write status completed with the metrics of the best epoch and of the test."""
         test = {key: value.item() for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
         epoch = int(best.stem.removeprefix("epoch"))
@@ -127,6 +127,7 @@ class RunRecord:
             "samples_per_second": round(history.samples / fit_seconds, 1),
             "epochs": history.epochs,
         }
+        self.content["kernels"] = kernels
         self.content["memory"] = {"peak_bytes": memory.peak_bytes}
         self.content["checkpoint"] = f"checkpoints/{best.name}"
         self.content["status"] = "completed"
