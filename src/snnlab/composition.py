@@ -1,7 +1,8 @@
 """Overrides in, one composed config out; what cannot be composed is explained in one line.
 
 A config is composed twice. The first pass tells which method and which data set were chosen; the method's ``recipes``
-entry for that data set (by its name, else by its kind) then becomes overrides that come before the user's own.
+entry for that data set (by its name, else by its kind) then becomes overrides that come before the user's own. Images
+presented as a sequence take the entry ``sequence``, else ``event``: an entry of the set's name is for still images.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
             raise InputError(f"{override}: {key} needs a choice; choose one of {', '.join(options)}")
     search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir is not None else []
     with _hydra():
-        first = _compose([*search, *[override for override in overrides if _key(override) in GROUPS]])
+        deciding = [o for o in overrides if _key(o) in GROUPS or _key(o).startswith("data.")]
+        first = _compose([*search, *deciding])
         recipe = _recipe(first, _choices(first), overrides, config_dir)
         config = _compose([*search, *recipe, *overrides])
         choices = _choices(config)
@@ -134,7 +136,9 @@ def _recipe(
     values = {_key(override) for override in overrides} - groups
     more_groups, more_values = _experiment_keys(choices.get("experiment"), config_dir)
     groups, values = groups | more_groups, values | more_values
-    chosen = recipes.get(choices["data"]) or recipes.get(_kind(config.data)) or {}
+    kind = _kind(config.data)
+    names = ("sequence", "event") if kind == "sequence" else (choices["data"], kind)
+    chosen: Any = next((recipes[name] for name in names if recipes.get(name)), {})
     recipe = []
     for key, value in chosen.items():
         group = key.split(".")[0]
@@ -149,10 +153,14 @@ def _recipe(
 
 
 def _kind(data: DictConfig) -> str:
-    """image, event or task: data sets know it before they read anything."""
+    """image, sequence, event or task: data sets know it before they read anything."""
     from snnlab.experiment import instantiate_part
 
-    return str(instantiate_part("data", DictConfig(OmegaConf.to_container(data, resolve=True))).spec.kind)
+    try:
+        resolved = OmegaConf.to_container(data, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(f"config: {_first_line(error)}") from error
+    return str(instantiate_part("data", DictConfig(resolved)).spec.kind)
 
 
 def _experiment_keys(experiment: str | None, config_dir: str | Path | None) -> tuple[set[str], set[str]]:

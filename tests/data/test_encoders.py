@@ -38,6 +38,43 @@ def test_signed_poisson() -> None:
     assert spikes[:, 0, 1].abs().sum() == 0
 
 
+def test_normalisation_per_channel() -> None:
+    """CIFAR-10's mean and the deviation of spike-based backpropagation: z = (x - mean) / std, channel by channel."""
+    mean, std = [0.4914, 0.4822, 0.4465], [0.557, 0.549, 0.5534]
+    images = torch.rand(2, 3, 4, 4, dtype=torch.float64)
+    whole = Direct(5, mean, std)(images)
+    assert whole.dtype == torch.float64
+    for channel in range(3):
+        expected = (images[:, channel] - mean[channel]) / std[channel]
+        assert torch.allclose(whole[:, :, channel], expected.expand(5, 2, 4, 4), atol=1e-6)
+    assert torch.equal(Direct(5)(images)[4], images)  # null leaves the image
+    assert torch.allclose(Direct(2, mean=0.5)(images)[0], images - 0.5)
+    assert torch.allclose(Direct(2, std=[1.0, 2.0, 4.0])(images)[0, :, 2], images[:, 2] / 4)
+    assert not Direct(5, mean, std).state_dict()  # constants of the config, not of the checkpoint
+
+
+def test_signed_poisson_per_channel() -> None:
+    torch.manual_seed(0)
+    spikes = SignedPoisson(20_000, mean=[0.5, 0.2, 0.9], std=[0.25, 1.0, 0.5])(torch.full((1, 3, 1, 1), 0.6))
+    assert spikes.mean(0).flatten().tolist() == pytest.approx([0.2, 0.2, -0.3], abs=0.011)  # z / 2, z = .4, .4, -.6
+
+
+def test_channels_are_checked_before_anything_is_read(empty_data) -> None:
+    from snnlab.composition import compose
+    from snnlab.experiment import build
+
+    for encoder in ("direct", "signed_poisson"):
+        options = ["method=stbp", "data=mnist", f"encoder={encoder}", "encoder.mean=[0.5,0.5,0.5]"]
+        with pytest.raises(InputError, match=r"are for 3 channels, the images have 1") as error:
+            build(compose([*options, "encoder.std=[0.2,0.2,0.2]"]).config)
+        assert "\n" not in str(error.value)
+        build(compose(["data=cifar10", *options[:1], *options[2:], "encoder.std=0.2"]).config)
+    with pytest.raises(InputError, match=r"encoder\.Direct: mean = .* must have one number for all channels"):
+        Direct(4, [0.1, 0.2], [0.1, 0.2, 0.3])
+    with pytest.raises(InputError, match=r"encoder\.Direct: std = \[0\.1, 0\.0\] must be positive"):
+        Direct(4, std=[0.1, 0.0])
+
+
 def test_latency_as_in_the_vdib_card() -> None:
     steps = 30
     images = torch.linspace(0, 1, 500).reshape(1, 500)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.data import cifar10
+from snnlab.data.archives import unpack
 from snnlab.data.cifar10 import CIFAR10
 from snnlab.data.datamodule import stratified_order
 from snnlab.data.digits import Digits
@@ -176,20 +176,20 @@ def test_real_fashion_mnist(real_data) -> None:
 
 
 def batch_bytes(count: int, seed: int) -> bytes:
-    records = np.random.default_rng(seed).integers(0, 256, (count, cifar10.RECORD)).astype(np.uint8)
+    records = np.random.default_rng(seed).integers(0, 256, (count, 3073)).astype(np.uint8)
     records[:, 0] = np.arange(count) % 10
     return records.tobytes()
 
 
 def write_cifar(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    for i, name in enumerate(cifar10.FILES):
+    for i, name in enumerate(CIFAR10.files):
         (folder / name).write_bytes(batch_bytes(20, i))
     return folder
 
 
 def test_cifar10_layout(tmp_path: Path) -> None:
-    write_cifar(tmp_path / "cifar10" / cifar10.FOLDER)
+    write_cifar(tmp_path / "cifar10" / CIFAR10.folder)
     with pytest.raises(InputError, match=r"data_batch_1\.bin: the content matches no known hash") as error:
         CIFAR10(tmp_path, tmp_path, val_size=10).setup()
     one_line(error)
@@ -211,7 +211,7 @@ def test_cifar10_layout(tmp_path: Path) -> None:
     ],
 )
 def test_cifar10_broken(tmp_path: Path, change, words: str) -> None:
-    path = write_cifar(tmp_path / cifar10.FOLDER) / "test_batch.bin"
+    path = write_cifar(tmp_path / CIFAR10.folder) / "test_batch.bin"
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(InputError, match=words) as error:
         CIFAR10(tmp_path, tmp_path, unverified=True, val_size=10).setup()
@@ -219,10 +219,10 @@ def test_cifar10_broken(tmp_path: Path, change, words: str) -> None:
 
 
 def test_cifar10_known_altered_test_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = write_cifar(tmp_path / cifar10.FOLDER)
-    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in cifar10.FILES}
-    monkeypatch.setattr(cifar10, "SHA256", {name: hashes[name] for name in cifar10.SHA256})
-    monkeypatch.setattr(cifar10, "ALTERED", {hashes["test_batch.bin"]: "9,000 of 10,000 test images are JPEG-altered"})
+    folder = write_cifar(tmp_path / CIFAR10.folder)
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CIFAR10.files}
+    monkeypatch.setattr(CIFAR10, "sha256", {name: hashes[name] for name in CIFAR10.sha256})
+    monkeypatch.setattr(CIFAR10, "altered", {hashes["test_batch.bin"]: "9,000 of 10,000 test images are JPEG-altered"})
     with pytest.raises(InputError, match=r"9,000 of 10,000 test images are JPEG-altered .*data\.unverified=true"):
         CIFAR10(tmp_path, tmp_path, val_size=10).setup()
     provenance = CIFAR10(tmp_path, tmp_path, val_size=10, unverified=True).provenance
@@ -231,29 +231,27 @@ def test_cifar10_known_altered_test_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_cifar10_archive_is_unpacked_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = write_cifar(tmp_path / "made" / cifar10.FOLDER)
+    folder = write_cifar(tmp_path / "made" / CIFAR10.folder)
     root = tmp_path / "root"
     root.mkdir()
-    with tarfile.open(root / cifar10.ARCHIVE, "w:gz") as tar:
-        tar.add(folder, cifar10.FOLDER)
+    with tarfile.open(root / CIFAR10.archive, "w:gz") as tar:
+        tar.add(folder, CIFAR10.folder)
     with pytest.raises(InputError, match=r"has MD5 .*, published is c32a1d4a"):
         CIFAR10(root, root, val_size=10).setup()
-    monkeypatch.setattr(cifar10, "MD5", hashlib.md5((root / cifar10.ARCHIVE).read_bytes()).hexdigest())
+    monkeypatch.setattr(CIFAR10, "md5", hashlib.md5((root / CIFAR10.archive).read_bytes()).hexdigest())
     provenance = CIFAR10(root, root, val_size=10).provenance
     assert not provenance.altered
     assert "archive checksum at download" in provenance.verified
-    assert sorted(p.name for p in root.iterdir()) == [cifar10.FOLDER, cifar10.ARCHIVE]
-    (root / cifar10.FOLDER / "test_batch.bin").write_bytes(batch_bytes(20, 99))  # the marker no longer vouches
+    assert sorted(p.name for p in root.iterdir()) == [CIFAR10.folder, CIFAR10.archive]
+    (root / CIFAR10.folder / "test_batch.bin").write_bytes(batch_bytes(20, 99))  # the marker no longer vouches
     with pytest.raises(InputError, match=r"test_batch\.bin: the content matches no known hash"):
         CIFAR10(root, root, val_size=10).setup()
 
-    with tarfile.open(root / cifar10.ARCHIVE, "w:gz") as tar:
+    with tarfile.open(root / CIFAR10.archive, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("other"), io.BytesIO())
-    archive = root / cifar10.ARCHIVE
+    archive = root / CIFAR10.archive
     with pytest.raises(InputError, match="is no CIFAR-10 archive"):
-        cifar10.unpack(archive, root / "new", hashlib.md5(archive.read_bytes()).hexdigest())
+        unpack(archive, root / "new", hashlib.md5(archive.read_bytes()).hexdigest(), {"a": "folder/a"}, "CIFAR-10")
     assert not (root / "new").exists()
-    with pytest.raises(
-        InputError, match=r"no cifar-10-batches-bin/test_batch.bin and its five fellows under .*download=true"
-    ):
+    with pytest.raises(InputError, match=r"no cifar-10-batches-bin with data_batch_1\.bin, .* under .*download=true"):
         CIFAR10(tmp_path / "none", tmp_path, download=False).setup()

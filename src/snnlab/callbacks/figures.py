@@ -80,7 +80,8 @@ class Figures:
 
 def first_samples(batch: Batch, count: int) -> Batch:
     """The first samples of a batch, whatever the axis of its batch."""
-    inputs = batch.inputs[:, :count] if batch.labels.dim() == 2 or batch.inputs.dim() == 5 else batch.inputs[:count]
+    still = batch.inputs.dim() == 4  # [B, C, H, W]; all that has a time axis is [T, B, P, H, W] or [T, B, N]
+    inputs = batch.inputs[:count] if still else batch.inputs[:, :count]
     labels = batch.labels[..., :count]
     return Batch(inputs, labels, None if batch.signals is None else batch.signals[:count])
 
@@ -231,7 +232,7 @@ def confusion_figure(method: Method, data: DataModule) -> Any:
     axis.set(
         xlabel="predicted class",
         ylabel=f"true class ({seen} test samples)",
-        xticks=range(classes),
-        yticks=range(classes),
+        xticks=range(0, classes, -(-classes // 20)),
+        yticks=range(0, classes, -(-classes // 20)),
     )
     return figure

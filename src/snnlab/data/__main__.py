@@ -22,26 +22,34 @@ from rich.table import Table
 
 from snnlab.data.cifar10 import CIFAR10
 from snnlab.data.cifar10_dvs import CIFAR10DVS
+from snnlab.data.cifar100 import CIFAR100
 from snnlab.data.datamodule import DataModule
 from snnlab.data.digits import Digits
 from snnlab.data.drifting_blobs import DriftingBlobs
 from snnlab.data.dvs_gesture import DVSGesture
+from snnlab.data.emnist import EMNIST
 from snnlab.data.fashion_mnist import FashionMNIST
 from snnlab.data.films import BLOCK, Films
 from snnlab.data.heidelberg import Heidelberg
-from snnlab.data.idx import IDXImages
+from snnlab.data.images import ImageModule, PublishedImages
 from snnlab.data.mnist import MNIST
 from snnlab.data.mnist_dvs import MNISTDVS, export_aedat
 from snnlab.data.nmnist import NMNIST
 from snnlab.data.shd import SHD
 from snnlab.data.ssc import SSC
+from snnlab.data.svhn import SVHN
+from snnlab.data.tiny_imagenet import TinyImageNet
 from snnlab.errors import InputError, RunFailure, nearest
 
 DATASETS: dict[str, type[DataModule]] = {
     "digits": Digits,
     "mnist": MNIST,
     "fashion_mnist": FashionMNIST,
+    "emnist": EMNIST,
+    "svhn": SVHN,
     "cifar10": CIFAR10,
+    "cifar100": CIFAR100,
+    "tiny_imagenet": TinyImageNet,
     "nmnist": NMNIST,
     "mnist_dvs": MNISTDVS,
     "cifar10_dvs": CIFAR10DVS,
@@ -105,8 +113,8 @@ def parse(key: str, text: str, hint: Any) -> Any:
 
 def availability(data: DataModule) -> str:
     """Tell in a word or two where the samples would come from, without reading them."""
-    if isinstance(data, IDXImages | CIFAR10):
-        return "found" if data.find(data.root) else "downloadable"
+    if isinstance(data, PublishedImages):
+        return "found" if data.found() else "downloadable"
     if isinstance(data, Heidelberg):
         return "found" if data.find(data.root) else "downloadable"
     if isinstance(data, CIFAR10DVS | DVSGesture):
@@ -159,22 +167,26 @@ def describe(data: DataModule) -> str:
 def show(data: DataModule, out: Path) -> Path:
     """Write a picture of some training samples to ``out`` and return its path.
 
-    Images: one column per class. Events: one row per sample, ON red and OFF blue, columns are times.
-    Tasks and lines of sensors: spikes.
+    Images: one column per class (20 at most), augmented as training batches are. Events: one row per sample, ON red and
+    OFF blue, columns are times. Tasks and lines of sensors: spikes.
     """
     from matplotlib.figure import Figure
 
     data.setup()
     assert data.splits is not None
     spec, train = data.spec, data.splits.train
-    if spec.kind == "image":
-        batch = train.batch(range(min(len(train), 500)))
-        rows, columns = 4, spec.classes
-        cells = {
-            (row, label): batch.inputs[index].permute(1, 2, 0).numpy()
+    if isinstance(data, ImageModule):
+        pictures = data.images()
+        assert isinstance(pictures, ImageModule) and pictures.splits is not None
+        rows, columns = 4, min(spec.classes, 20)
+        labels = pictures.splits.train.labels  # type: ignore[attr-defined]
+        places = {
+            (row, label): index
             for label in range(columns)
-            for row, index in enumerate((batch.labels == label).nonzero()[:rows, 0].tolist())
+            for row, index in enumerate((labels == label).nonzero()[:rows, 0].tolist())
         }
+        images = pictures.augmented(pictures.splits.train.batch(list(places.values()))).inputs
+        cells = {place: image.permute(1, 2, 0).numpy() for place, image in zip(places, images, strict=True)}
     elif spec.kind == "event" and spec.input_shape[1] > 1:
         rows, columns = min(6, len(train)), 8
         batch = train.batch(range(rows))

@@ -1,4 +1,4 @@
-"""Augmentation of event recordings: flip, shift, time jitter and dropped events, for training only."""
+"""Augmentation, for training only: events are flipped, shifted, jittered, dropped; images cropped, flipped, cut out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from snnlab.data.datamodule import check_range
 from snnlab.data.events import Events, Recordings
@@ -65,3 +66,67 @@ class EventAugmentation:
         x_type, y_type = recordings.events.x.dtype, recordings.events.y.dtype
         events = Events(x[keep].astype(x_type), y[keep].astype(y_type), t[keep].astype(np.uint32), p[keep])
         return Recordings(events, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+
+@dataclass(frozen=True)
+class ImageAugmentation:
+    """Changes the images of a batch, on their device; each image draws its own crop, flip and square.
+
+        crop     image[y, x] of the image between ``crop_padding`` black pixels on each side, read from an offset
+                 (dy, dx) uniform on 0 to 2 crop_padding
+        flip     image[y, W - 1 - x] with probability ``flip``
+        cutout   0 in a square of ``cutout`` x ``cutout`` pixels; its centre is uniform, its edges may be off
+
+    Args:
+        height, width: of the images, pixels.
+        crop_padding: black pixels on each side before the crop; 0 is no crop.
+        flip: probability that an image is mirrored left to right.
+        cutout: side of the black square; 0 is none.
+
+    Shapes:  images [B, C, H, W] -> the same, a new tensor.
+    The random numbers come from torch's generator of the processor, so that a run that restores it sees the same
+    images on every device; what is off draws none.
+    Raises:  InputError when an argument leaves its range.
+    Source:  Cutout: DeVries, Taylor 2017, arXiv:1708.04552; its square may leave the image too.
+    """
+
+    height: int
+    width: int
+    crop_padding: int = 0
+    flip: float = 0.0
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        side = min(self.height, self.width)
+        check_range("data.crop_padding", self.crop_padding, 0, side // 2, "4 is usual for 32 x 32")
+        check_range("data.flip", self.flip, 0, 1, "0.5 mirrors half of the images")
+        check_range("data.cutout", self.cutout, 0, side, "16 is usual for 32 x 32")
+
+    def __bool__(self) -> bool:
+        return any((self.crop_padding, self.flip, self.cutout))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        count, padding = len(images), self.crop_padding
+        rows = torch.arange(self.height).expand(count, -1)  # [B, H]: row of the source that each row shows
+        columns = torch.arange(self.width).expand(count, -1)
+        keep = torch.ones(count, self.height, self.width, dtype=torch.bool)
+        if padding:
+            offsets = torch.randint(2 * padding + 1, (2, count, 1))
+            rows, columns = rows + offsets[0], columns + offsets[1]
+        if self.flip:
+            columns = torch.where(torch.rand(count, 1) < self.flip, columns.flip(1), columns)
+        if self.cutout:
+            inside = [
+                self._inside(size, torch.randint(size, (count, 1))) for size in (self.height, self.width)
+            ]  # [B, H], [B, W]
+            keep = ~(inside[0][:, :, None] & inside[1][:, None, :])
+        rows, columns, keep = (index.to(images.device) for index in (rows, columns, keep))
+        padded = nn.functional.pad(images, (padding,) * 4)
+        sample = torch.arange(count, device=images.device)
+        shown = padded[sample[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # [B, H, W, C]
+        return (shown * keep[..., None]).permute(0, 3, 1, 2).contiguous()
+
+    def _inside(self, size: int, centre: Tensor) -> Tensor:
+        """Whether each of ``size`` lines lies in the square around ``centre`` [B, 1]; [B, size]."""
+        distance = torch.arange(size) - (centre - self.cutout // 2)
+        return (distance >= 0) & (distance < self.cutout)

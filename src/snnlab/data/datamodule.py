@@ -25,7 +25,8 @@ from snnlab.errors import InputError
 class Batch(NamedTuple):
     """One batch.
 
-    inputs:  images [B, C, H, W] in [0, 1], binned events [T, B, P, H, W], or task spikes [T, B, N].
+    inputs:  images [B, C, H, W] in [0, 1], their rows [T=H, B, C * W] in [0, 1], binned events [T, B, P, H, W], or
+             task spikes [T, B, N].
     labels:  classes [B], or [T, B] where a task names a class at every step.
     signals: the natural signal behind each input [B, C, H, W] in [0, 1], or None where it is unknown.
     """
@@ -40,7 +41,7 @@ class DataSpec:
     """What is known of a data set before anything is read."""
 
     name: str
-    kind: Literal["image", "event", "task"]
+    kind: Literal["image", "sequence", "event", "task"]  # sequence: analog values over time
     input_shape: tuple[int, ...]  # of one sample at one time step: (C, H, W), (P, H, W) or (N,)
     classes: int
     time_steps: int | None = None  # T of a batch; None for images, whose encoder chooses it
@@ -102,7 +103,8 @@ class ArrayDataset(BatchedDataset):
     def __init__(self, images: np.ndarray, labels: np.ndarray, white: int = 255) -> None:
         super().__init__()
         self.white = white
-        self.images = torch.from_numpy(np.array(images))  # a copy of our own, writable
+        # memory of our own, writable; a selection is that already
+        self.images = torch.from_numpy(np.require(images, requirements=["C", "OWNDATA", "WRITEABLE"]))
         self.labels = torch.from_numpy(np.asarray(labels).astype(np.int64))
 
     def __len__(self) -> int:

@@ -9,18 +9,9 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
-from snnlab.data.datamodule import (
-    ArrayDataset,
-    DataModule,
-    DataSpec,
-    Provenance,
-    Splits,
-    check_range,
-    first_of_each_class,
-    stratified_order,
-)
+from snnlab.data.datamodule import ArrayDataset, DataSpec, Provenance, Splits, check_range, stratified_order
+from snnlab.data.images import ImageModule, Order
 from snnlab.errors import InputError
 
 TOTAL, TEST_SIZE, WHITE = 1797, 300, 16
@@ -53,15 +44,19 @@ def split_digits(labels: np.ndarray, val_size: int) -> tuple[np.ndarray, np.ndar
     return np.sort(order[cut:]), np.sort(order[TEST_SIZE:cut]), np.sort(order[:TEST_SIZE])
 
 
-class Digits(DataModule):
+class Digits(ImageModule):
     """The 8 x 8 digits as images.
 
     Args:
         val_size: validation images; 300 are always for testing and the rest for training.
+        crop_padding, flip, cutout, sequence: as in ImageModule.
 
     Batches: images [B, 1, 8, 8] in [0, 1], exact multiples of 1/16; labels [B]; the image is its own natural signal.
     Raises:  InputError: val_size out of range.
     """
+
+    title = "digits"
+    shape = (1, 8, 8)
 
     def __init__(
         self,
@@ -71,34 +66,31 @@ class Digits(DataModule):
         seed: int = 0,
         num_workers: int = 0,
         val_size: int = 200,
+        crop_padding: int = 0,
+        flip: float = 0.0,
+        cutout: int = 0,
+        sequence: Order = "none",
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
+        super().__init__(root, cache, batch_size, seed, num_workers, crop_padding, flip, cutout, sequence)
         check_range("data.digits: val_size", val_size, 1, TOTAL - TEST_SIZE - 10, "200 is usual")
         self.val_size = val_size
-        self._prototypes: Tensor | None = None
 
     @property
-    def spec(self) -> DataSpec:
+    def still(self) -> DataSpec:
         train = TOTAL - TEST_SIZE - self.val_size
         return DataSpec(
             "digits",
             "image",
-            (1, 8, 8),
+            self.shape,
             classes=10,
-            signal_shape=(1, 8, 8),
-            prototype_shape=(1, 8, 8),
+            signal_shape=self.shape,
+            prototype_shape=self.shape,
             sizes={"train": train, "val": self.val_size, "test": TEST_SIZE},
         )
 
-    def load(self) -> tuple[Splits, Provenance]:
+    def read(self) -> tuple[Splits, Provenance]:
         images, labels = read_digits()
         splits = Splits(*(ArrayDataset(images[i], labels[i], WHITE) for i in split_digits(labels, self.val_size)))
         train: ArrayDataset = splits.train  # type: ignore[assignment]
-        self._prototypes = first_of_each_class(train.images, train.labels, 10).float() / WHITE
+        self.keep_first(train.images.numpy(), train.labels.numpy(), WHITE)
         return splits, Provenance("bundled", SHA256, dict(self.spec.sizes), verified="known content hash (SHA-256)")
-
-    def prototypes(self) -> Tensor:
-        """Return [10, 1, 8, 8]: the first training image of each class."""
-        self.setup()
-        assert self._prototypes is not None
-        return self._prototypes

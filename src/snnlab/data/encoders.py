@@ -36,6 +36,9 @@ class Encoder(nn.Module):
             )
         self.time_steps = time_steps
 
+    def check(self, input_shape: tuple[int, ...]) -> None:
+        """Raise InputError where images of shape (C, H, W) cannot be encoded; called before any data is read."""
+
     @abstractmethod
     def frames(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the T frames [B, ...] in order."""
@@ -47,17 +50,80 @@ class Encoder(nn.Module):
         return f"time_steps={self.time_steps}"
 
 
+PerChannel = float | list[float]
+
+
+class Normalise(nn.Module):
+    """z = (image - mean) / std, for all channels or channel by channel; mean None is 0, std None is 1.
+
+    Shapes:  images [B, C, ...] -> the same; lists hold C numbers.
+    Raises:  InputError: a std that is not positive, or lists of different lengths.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, mean: PerChannel | None, std: PerChannel | None, way_out: str) -> None:
+        super().__init__()
+        self.name = name
+        lengths = {key: len(value) for key, value in (("mean", mean), ("std", std)) if isinstance(value, list)}
+        if len(set(lengths.values())) > 1 or 0 in lengths.values():
+            raise InputError(
+                f"{name}: mean = {mean} and std = {std} must have one number for all channels or one for each"
+            )
+        if min(std if isinstance(std, list) else [1.0 if std is None else std]) <= 0:
+            raise InputError(f"{name}: std = {std} must be positive; {way_out}")
+        self.channels = next(iter(lengths.values()), None)
+        self.identity = mean is None and std is None
+        for key, value in (("mean", 0.0 if mean is None else mean), ("std", 1.0 if std is None else std)):
+            self.register_buffer(key, torch.tensor(value, dtype=torch.float32), persistent=False)
+
+    def check(self, input_shape: tuple[int, ...]) -> None:
+        """Raise InputError unless lists hold as many numbers as images (C, H, W) have channels."""
+        if self.channels is not None and self.channels != input_shape[0]:
+            raise InputError(
+                f"{self.name}: mean = {_plain(self.mean)}, std = {_plain(self.std)} are for {self.channels} channels, "
+                f"the images have {input_shape[0]}; give one number, or one for each channel"
+            )
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.identity:
+            return images
+        mean, std = (
+            value.to(images.dtype).reshape(-1, *[1] * (images.dim() - 2)) if value.dim() else value.to(images.dtype)
+            for value in (self.mean, self.std)
+        )
+        return (images - mean) / std
+
+
+def _plain(value: Tensor) -> list[float] | float:
+    return [round(x, 4) for x in value.tolist()] if value.dim() else round(value.item(), 4)
+
+
 class Direct(Encoder):
-    """Direct coding: the same analog image at each step; the first layer of the network makes the spikes."""
+    """Direct coding: the same analog image at each step; the first layer of the network makes the spikes.
+
+    Args:    mean, std: the image becomes (image - mean) / std; one number, or a list with one for each channel.
+             None leaves the image in [0, 1].
+    Raises:  InputError: a std that is not positive, or lists that do not fit the channels.
+    """
 
     spiking = False
 
+    def __init__(self, time_steps: int, mean: PerChannel | None = None, std: PerChannel | None = None) -> None:
+        super().__init__(time_steps)
+        self.normalise = Normalise("encoder.Direct", mean, std, "null divides by nothing")
+
+    def check(self, input_shape: tuple[int, ...]) -> None:
+        self.normalise.check(input_shape)
+
     def frames(self, images: Tensor) -> Iterator[Tensor]:
+        normalised = self.normalise(images)
         for _ in range(self.time_steps):
-            yield images
+            yield normalised
 
     def forward(self, images: Tensor) -> Tensor:
-        return images.expand(self.time_steps, *images.shape)  # one image in memory, seen T times
+        return self.normalise(images).expand(self.time_steps, *images.shape)  # one image in memory, seen T times
 
 
 class Rate(Encoder):
@@ -91,18 +157,21 @@ class SignedPoisson(Encoder):
 
     The rate is min(1, |z| / 2) and the spikes are -1, 0 or 1.
 
-    Args:    mean, std: normalisation of the image; z lies in [-1, 1] by default.
+    Args:    mean, std: normalisation of the image, one number or a list with one for each channel; z lies in [-1, 1] by
+             default.
+    Raises:  InputError: a std that is not positive, or lists that do not fit the channels.
     Source:  Kim, Panda 2021, doi 10.3389/fnins.2021.773954 (BNTT).
     """
 
-    def __init__(self, time_steps: int, mean: float = 0.5, std: float = 0.5) -> None:
+    def __init__(self, time_steps: int, mean: PerChannel = 0.5, std: PerChannel = 0.5) -> None:
         super().__init__(time_steps)
-        if std <= 0:
-            raise InputError(f"encoder.SignedPoisson: std = {std} must be positive; 0.5 maps [0, 1] to [-1, 1]")
-        self.mean, self.std = mean, std
+        self.normalise = Normalise("encoder.SignedPoisson", mean, std, "0.5 maps [0, 1] to [-1, 1]")
+
+    def check(self, input_shape: tuple[int, ...]) -> None:
+        self.normalise.check(input_shape)
 
     def frames(self, images: Tensor) -> Iterator[Tensor]:
-        normalised = (images - self.mean) / self.std
+        normalised = self.normalise(images)
         sign, size = normalised.sign(), normalised.abs() / 2
         for _ in range(self.time_steps):
             yield sign * (torch.rand_like(images) <= size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -17,18 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.data.datamodule import (
-    ArrayDataset,
-    DataModule,
-    DataSpec,
-    Provenance,
-    Splits,
-    check_range,
-    first_of_each_class,
-    stratified_order,
-)
+from snnlab.data.datamodule import first_of_each_class
 from snnlab.data.downloads import download as fetch
 from snnlab.data.downloads import is_html
+from snnlab.data.images import ImageArrays, PublishedImages
 from snnlab.errors import InputError
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -101,67 +94,30 @@ class IDXArrays(NamedTuple):
     altered: bool
 
 
-class IDXImages(DataModule):
+class IDXImages(PublishedImages):
     """Grey images of 28 x 28 in four IDX files: 60,000 for training, 10,000 for testing, 10 classes.
 
-    Used where they lie under ``root`` (gzipped or not), else downloaded there. The validation images are a fixed,
-    stratified choice from the training file; neither it nor ``train_size`` depends on the seed of the run.
+    Used where they lie under ``root`` (gzipped or not), else downloaded there.
 
-    Args:
-        download: fetch missing files; false refuses, naming the path where they were sought.
-        unverified: use files whose content matches no known hash; the results are flagged ``altered``.
-        val_size: validation images, taken from the training file.
-        train_size: use only that many of the remaining training images (flag ``subset``); null uses all.
-
+    Args:    as in PublishedImages.
     Batches: images [B, 1, 28, 28] in [0, 1], labels [B]; the image is its own natural signal.
     Raises:  InputError: an argument out of range, or files that are missing, broken or unknown.
     """
 
-    title: ClassVar[str]  # as in data=...
+    shape = (1, 28, 28)
+    classes = 10
+    counts = (60_000, 10_000)
     folders: ClassVar[tuple[str, ...]]  # under the root, the first one receives downloads
     mirrors: ClassVar[tuple[str, ...]]
     files: ClassVar[tuple[IDXFile, ...]]  # train images, train labels, test images, test labels
 
-    def __init__(
-        self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 100,
-        seed: int = 0,
-        num_workers: int = 0,
-        download: bool = True,
-        unverified: bool = False,
-        val_size: int = 5000,
-        train_size: int | None = None,
-    ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
-        check_range(f"data.{self.title}: val_size", val_size, 1, 59_999, "5000 is usual")
-        if train_size is not None:
-            check_range(f"data.{self.title}: train_size", train_size, 1, 60_000 - val_size, "null uses all")
-        self.download, self.unverified, self.val_size, self.train_size = download, unverified, val_size, train_size
-        self._prototypes: Tensor | None = None
-
-    @property
-    def spec(self) -> DataSpec:
-        train = self.train_size or 60_000 - self.val_size
-        return DataSpec(
-            self.title,
-            "image",
-            (1, 28, 28),
-            classes=10,
-            signal_shape=(1, 28, 28),
-            prototype_shape=(1, 28, 28),
-            sizes={"train": train, "val": self.val_size, "test": 10_000},
-        )
-
     @classmethod
     def find(cls, root: Path) -> list[Path] | None:
         """Return the paths of the four files under ``root``, or None unless one folder holds all of them."""
-        for folder in (root / name for name in cls.folders):
-            paths = [_gz_or_raw(folder / file.name) for file in cls.files]
-            if all(path.is_file() for path in paths):
-                return paths
-        return None
+        return find_files([root / name for name in cls.folders], [file.name for file in cls.files])
+
+    def found(self) -> bool:
+        return self.find(self.root) is not None
 
     def arrays(self) -> IDXArrays:
         """Read, check and return the four files, downloading them first where that is allowed and needed."""
@@ -182,20 +138,19 @@ class IDXImages(DataModule):
                 altered = True
         arrays = [parse_idx(data, path) for data, path in zip(content, paths, strict=True)]
         for i in (0, 2):
-            self._check(arrays[i], arrays[i + 1], paths[i], paths[i + 1])
+            check_pair(arrays[i], arrays[i + 1], paths[i], paths[i + 1], (0, 9))
         return IDXArrays(arrays[0], arrays[1], arrays[2], arrays[3], whole.hexdigest(), altered)
 
-    def _check(self, images: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path) -> None:
-        if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
-            raise InputError(f"{image_path} holds {images.dtype} {list(images.shape)}, needed are uint8 [N, 28, 28]")
-        if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
-            raise InputError(
-                f"{label_path} holds {labels.dtype} {list(labels.shape)}, the images beside it number {len(images)}; "
-                "both files must come from one data set"
-            )
-        if len(labels) == 0 or labels.max() > 9:
-            found = f"label {labels.max()}" if len(labels) else "no label"
-            raise InputError(f"{label_path} holds {found}, labels must lie in 0 to 9; download it again")
+    def arrays_of_parts(self) -> ImageArrays:
+        data = self.arrays()
+        return ImageArrays(
+            data.train_images[:, None],
+            data.train_labels,
+            data.test_images[:, None],
+            data.test_labels,
+            data.hash,
+            verified=None if data.altered else "known content hash (SHA-256 of each of the four files)",
+        )
 
     def _download(self) -> list[Path]:
         existing = [self.root / name for name in self.folders if (self.root / name).is_dir()]
@@ -212,34 +167,32 @@ class IDXImages(DataModule):
             fetch(urls, folder / f"{file.name}.gz", f"md5:{file.md5}")
         return [_gz_or_raw(folder / file.name) for file in self.files]
 
-    def load(self) -> tuple[Splits, Provenance]:
-        data = self.arrays()
-        count = len(data.train_labels)
-        check_range(f"data.{self.title}: val_size", self.val_size, 1, count - 1, f"the training file holds {count}")
-        order = stratified_order(data.train_labels)
-        val, train = np.sort(order[: self.val_size]), order[self.val_size :]
-        train = np.sort(train[: self.train_size])
-        images, test_images = data.train_images[:, None], data.test_images[:, None]
-        splits = Splits(
-            ArrayDataset(images[train], data.train_labels[train]),
-            ArrayDataset(images[val], data.train_labels[val]),
-            ArrayDataset(test_images, data.test_labels),
-        )
-        self._prototypes = idx_prototypes(data)
-        return splits, Provenance(
-            source="original",
-            hash=data.hash,
-            sizes={name: len(split) for name, split in splits._asdict().items()},
-            altered=data.altered,
-            subset=self.train_size is not None and len(train) < count - self.val_size,
-            verified=None if data.altered else "known content hash (SHA-256 of each of the four files)",
-        )
 
-    def prototypes(self) -> Tensor:
-        """Return [10, 1, 28, 28]: the first image of each class in the training file."""
-        self.setup()
-        assert self._prototypes is not None
-        return self._prototypes
+def check_pair(
+    images: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path, limits: tuple[int, int]
+) -> None:
+    """Raise InputError unless the arrays are images [N, 28, 28] and as many labels within ``limits``."""
+    if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
+        raise InputError(f"{image_path} holds {images.dtype} {list(images.shape)}, needed are uint8 [N, 28, 28]")
+    if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
+        raise InputError(
+            f"{label_path} holds {labels.dtype} {list(labels.shape)}, the images beside it number {len(images)}; "
+            "both files must come from one data set"
+        )
+    low, high = limits
+    if len(labels) == 0 or labels.max() > high or labels.min() < low:
+        wrong = labels[(labels > high) | (labels < low)]
+        found = f"label {wrong[0]}" if len(labels) else "no label"
+        raise InputError(f"{label_path} holds {found}, labels must lie in {low} to {high}; download it again")
+
+
+def find_files(folders: Sequence[Path], names: Sequence[str]) -> list[Path] | None:
+    """Return the paths of all files ``names`` (gzipped or not) in the first folder that holds them, or None."""
+    for folder in folders:
+        paths = [_gz_or_raw(folder / name) for name in names]
+        if all(path.is_file() for path in paths):
+            return paths
+    return None
 
 
 def idx_prototypes(data: IDXArrays) -> Tensor:

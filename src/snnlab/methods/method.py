@@ -17,6 +17,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.data.encoders import Encoder
 from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Network
@@ -70,6 +71,8 @@ class Method(L.LightningModule):
                 f"encoder={type(encoder).__name__.lower()} encodes still images, and data={data.name} has a time axis "
                 "of its own; use encoder=none"
             )
+        if isinstance(encoder, Encoder):
+            encoder.check(data.input_shape)
         if data.labels_per_step and not self.scores_every_step:
             raise InputError(
                 f"data={data.name} names a class at every step, and this method scores whole sequences; use method=vdib"
@@ -98,7 +101,9 @@ class Method(L.LightningModule):
     @property
     def spiking_input(self) -> bool:
         """Whether the network's input is spikes or event counts, not analog values."""
-        return self.encoder is None or bool(getattr(self.encoder, "spiking", False))
+        if self.encoder is None:
+            return self.data.kind != "sequence"
+        return bool(getattr(self.encoder, "spiking", False))
 
     def frames(self, batch: Batch) -> Tensor:
         """Return the network's input [T, B, ...]; images are encoded on their device."""
