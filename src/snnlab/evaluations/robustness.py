@@ -62,8 +62,8 @@ def analyse(
         runs["against/"] = against
         if against.data.provenance.hash != run.data.provenance.hash:
             raise InputError(
-                f"{against.folder}: its data is {against.data.spec.name}, and that of {run.folder} is {run.data.spec.name}; "
-                "two runs are compared on the same images"
+                f"{against.folder}: its data is {against.data.spec.name}, and that of {run.folder} is "
+                f"{run.data.spec.name}; two runs are compared on the same images"
             )
     for stored in runs.values():
         check(stored)

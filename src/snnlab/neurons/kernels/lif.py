@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 import torch
+from platformdirs import user_cache_dir
 from torch import Tensor
 
 from snnlab.neurons import surrogate as curves
@@ -40,7 +41,7 @@ CURVES: dict[type, int] = {
     curves.Box: 6,
 }
 
-_cache = os.environ.get("SNNLAB_CACHE") or str(Path.home() / ".cache" / "snnlab")
+_cache = os.environ.get("SNNLAB_CACHE") or user_cache_dir("snnlab")
 settings: Any = numba.config
 settings.CACHE_DIR = str(Path(_cache) / "kernels")
 compiled: Any = numba.njit(parallel=True, cache=True, error_model="numpy")
