@@ -48,7 +48,7 @@ BASE = ["method=stbp", "data=digits", "logger=none", "trainer.max_epochs=1"]
         ),
         (
             ["method=null"],
-            "method=null: method needs a choice; choose one of ann, bntt, conversion, ottt, spike_bp, ssnn_bp, stbp, vdib",
+            "method=null: method needs a choice; choose one of ann, bntt, conversion, ottt, spike_bp, ssnn_bp, stbp",
         ),
         (["encoder=null"], "encoder=null: encoder needs a choice; choose one of direct, latency, none"),
         (["method.optimizer=null"], "method.optimizer = None must be a config with a _target_"),
