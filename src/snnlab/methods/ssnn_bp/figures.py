@@ -28,12 +28,14 @@ def streams_figure(method: SSNNBP, batch: Batch) -> Any:
         (axes[1], f"{signals.hidden.shape[-1]} hidden units", signals.d1_plus, signals.d1_minus),
     )
     winners = signals.winners[:, 0].argmax(-1).cpu()
-    axes[0].plot(winners, ".", color="#a3a3a3", markersize=3, label="winner")
+    axes[0].plot(winners, "o", color="#a3a3a3", markerfacecolor="none", markersize=5, linewidth=0, label="winner")
     for axis, title, plus, minus in rows:
         for stream, colour, name in ((plus, "#c2410c", "positive"), (minus, "#0f766e", "negative")):
             times, units = stream[:, 0].nonzero(as_tuple=True)
             axis.scatter(times.cpu(), units.cpu(), s=12, marker="|", color=colour, linewidths=0.9, label=name)
         axis.set(ylabel="unit", title=title, xlim=(-0.5, len(frames) - 0.5))
-    axes[0].legend(frameon=False, fontsize=7, ncols=3, loc="upper right")
+    axes[0].set(ylim=(-0.7, method.data.classes - 0.3))
+    axes[0].yaxis.get_major_locator().set_params(integer=True)
+    axes[0].legend(frameon=False, fontsize=7, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     axes[1].set_xlabel("time step")
     return figure
