@@ -226,6 +226,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
 
         L.seed_everything(config["seed"], verbose=False)
         kernels.used.clear()
+        kernels.looped.clear()
         parts.method.prepare(parts.data)
         started = time.perf_counter()
         if parts.method.trains:

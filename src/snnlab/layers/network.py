@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnlab.layers.over_time import over_time
+from snnlab.layers.over_time import over_time, watched
+from snnlab.neurons import kernels
+from snnlab.neurons.kernels.bits import saved_as_bits
 from snnlab.neurons.neuron import Neuron, Temporal
 
 States = dict[str, Any]
 Record = dict[str, tuple[Tensor, Any]]
+PASSING = (nn.Linear, nn.Conv2d)  # layers whose output nobody but the next layer needs, their own backward included
 Watcher = Callable[[nn.Module, Tensor, Any, bool], None]  # layer, its output, its state, whether the sequence starts
 
 
@@ -53,8 +56,16 @@ class Network(nn.Module):
         return frame, after
 
     def forward(self, frames: Tensor) -> Tensor:
-        for layer in self.layers.values():
-            frames = layer(frames) if isinstance(layer, Temporal) else over_time(layer, frames)
+        before: nn.Module | None = None
+        with saved_as_bits():
+            for layer in self.layers.values():
+                if isinstance(layer, Temporal):
+                    if isinstance(before, PASSING) and not watched(before) and not watched(layer):
+                        kernels.offer(frames)
+                    frames = layer(frames)
+                else:
+                    frames = over_time(layer, frames)
+                before = layer
         return frames
 
     def unroll(self, frames: Tensor) -> tuple[Tensor, Record]:

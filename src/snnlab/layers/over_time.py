@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from snnlab.layers import spike_linear
+from snnlab.neurons import kernels
+
+SAME = (nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity)  # the same input, the same output
+
 
 def over_time(layer: nn.Module, sequence: Tensor) -> Tensor:
-    """Return ``layer`` applied to [T, B, ...] with time and batch merged: [T*B, ...] in, [T, B, ...] out."""
+    """Return ``layer`` applied to [T, B, ...] with time and batch merged: [T*B, ...] in, [T, B, ...] out.
+
+    A frame that is the same at every step (direct coding: one frame in memory, seen T times) is worked out once by the
+    layers of ``SAME``; with ``kernels: step``, or where somebody watches the layer, T times.
+    """
     steps, batch = sequence.shape[:2]
-    outputs: Tensor = layer(sequence.flatten(0, 1))  # [T*B, ...]
+    if steps > 1 and sequence.stride(0) == 0 and kernels.enabled and isinstance(layer, SAME) and not watched(layer):
+        once: Tensor = layer(sequence[0])
+        return once.expand(steps, *once.shape)
+    merged = sequence.flatten(0, 1)  # [T*B, ...]
+    if spike_linear.takes(layer, merged) and not watched(layer):
+        outputs = spike_linear.spike_linear(layer, merged)  # type: ignore[arg-type]
+    else:
+        outputs = layer(merged)
     return outputs.unflatten(0, (steps, batch))
+
+
+def watched(layer: nn.Module) -> bool:
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)

@@ -13,7 +13,7 @@ The gradient is cut at (3): the reset carries no credit.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,33 +30,6 @@ class FilteredLIFState(NamedTuple):
     p: Tensor
     r: Tensor
     spikes: Tensor
-
-
-class _DoubleFilter(torch.autograd.Function):
-    """Equations (1) and (2) on a whole sequence; backward runs the same two filters from the end to the start."""
-
-    @staticmethod
-    def forward(ctx: Any, currents: Tensor, a: float, b: float) -> Tensor:
-        ctx.decays = (a, b)
-        p = torch.empty_like(currents)
-        q = torch.zeros_like(currents[0])
-        last = torch.zeros_like(currents[0])
-        for t, current in enumerate(currents):
-            last = torch.add(a * last, q, alpha=1 / (1 - a), out=p[t])  # (2)
-            q = torch.add(b * q, current, alpha=1 / (1 - b))  # (1)
-        return p
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        a, b = ctx.decays
-        (grad,) = grads
-        out = torch.empty_like(grad)
-        grad_q, grad_p = torch.zeros_like(grad[0]), torch.zeros_like(grad[0])
-        for t in range(len(grad) - 1, -1, -1):
-            grad_q = torch.add(b * grad_q, grad_p, alpha=1 / (1 - a))  # q[t] reaches q[t+1] and p[t+1]
-            grad_p = grad[t] + a * grad_p
-            torch.mul(grad_q, 1 / (1 - b), out=out[t])
-        return out, None, None
 
 
 class FilteredLIF(Neuron):
@@ -111,21 +84,6 @@ class FilteredLIF(Neuron):
         v = p + self.broadcast_bias(current) + r  # (4)
         spikes = self.spike(v)  # (5)
         return spikes, FilteredLIFState(v, q, p, r, spikes)
-
-    def forward(self, currents: Tensor) -> Tensor:
-        p = _DoubleFilter.apply(currents, self.decay_membrane, self.decay_synapse)  # (1), (2)
-        bias = self.broadcast_bias(currents[0])
-        with torch.no_grad():  # (3), where no credit passes
-            drive = p + bias
-            r = torch.zeros_like(drive)
-            spikes = torch.zeros_like(drive[0])
-            for t in range(len(drive)):
-                torch.sub(self.decay_refractory * r[t - 1], spikes, out=r[t])  # r[-1] is still 0 at t = 0
-                spikes = self.fires(drive[t] + r[t])
-        return self.spike(p + bias + r)  # (4), (5)
-
-    def fires(self, v: Tensor) -> Tensor:
-        return (v > 0 if self.spike.strict else v >= 0).to(v.dtype)
 
     def broadcast_bias(self, current: Tensor) -> Tensor:
         """The bias [features] shaped to add to a current [B, features, ...]."""

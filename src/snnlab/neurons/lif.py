@@ -19,7 +19,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.neurons import kernels
 from snnlab.neurons.neuron import Neuron, check_state
 from snnlab.neurons.surrogate import Rectangle, Surrogate
 
@@ -87,15 +86,20 @@ class LIF(Neuron):
         check_state(type(self).__name__, state.v, current)
         v = state.v.detach() if self.detach_state else state.v
         v = self.integrate(current, v)  # (1)
-        spikes = self.spike(v - self.threshold)  # (2)
+        threshold = self.limit(current)
+        spikes = self.spike(v - threshold)  # (2)
         reset_path = spikes.detach() if self.detach_reset else spikes
         if self.reset == "soft":  # (3)
-            v = v - self.threshold * reset_path
+            v = v - threshold * reset_path
         elif self.reset == "hard":
             v = v * (1 - reset_path) + self.v_reset * reset_path
         if self.leak == "last":
             v = self.decay * v
         return spikes, LIFState(v=v)
+
+    def limit(self, current: Tensor) -> float | Tensor:
+        """The threshold, which a neuron may learn."""
+        return self.threshold
 
     def integrate(self, current: Tensor, v: Tensor) -> Tensor:
         """Equation (1) in the chosen convention."""
@@ -104,14 +108,6 @@ class LIF(Neuron):
         if self.leak == "scaled":
             return self.decay * v + (1 - self.decay) * current
         return v + current
-
-    def forward(self, currents: Tensor) -> Tensor:
-        kernel = kernels.lif_kernel()
-        if kernel is None or type(self) is not LIF or not kernel.supports(self, currents):
-            return super().forward(currents)
-        kernels.used.add("lif")
-        spikes: Tensor = kernel.unroll(self, currents)
-        return spikes
 
     def extra_repr(self) -> str:
         return f"decay={self.decay}, threshold={self.threshold}, reset={self.reset}, leak={self.leak}"

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnlab.neurons import kernels
+
 
 class Temporal(nn.Module):
     """A layer with a state: a NamedTuple of tensors [B, ...], or of the states of layers inside it."""
@@ -36,6 +38,9 @@ class Temporal(nn.Module):
 
     def forward(self, currents: Tensor) -> Tensor:
         """Return the outputs [T, B, ...] of currents [T, B, ...], starting from ``initial_state``."""
+        fused = kernels.fused(self, currents)
+        if fused is not None:
+            return fused
         state = self.initial_state(currents[0])
         outputs = []
         for current in currents:

@@ -4,7 +4,8 @@
     spikes[t] = 1 where v[t] >= threshold                       (2)
     v[t] = v[t] * (1 - spikes[t]) + v_reset * spikes[t]         (3) hard reset; soft and none as in LIF
 
-Source: Fang et al., ICCV 2021, arXiv:2007.05785; tau is in steps, and sigmoid(w) = 1 / tau_0 at the start.
+Source: Fang et al., ICCV 2021, arXiv:2007.05785; tau is in steps, and sigmoid(w) = 1 / tau_0 at the start. A learned
+threshold is our option.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from snnlab.neurons import kernels
 from snnlab.neurons.lif import LIF, Reset
 from snnlab.neurons.surrogate import Surrogate
 
@@ -25,6 +25,7 @@ class PLIF(LIF):
     Args:
         tau: time constant before training, in steps, > 1.
         threshold, reset, detach_reset, detach_state, v_reset, surrogate: as in LIF.
+        learn_threshold: whether the threshold is learned too, one positive number per layer (its logarithm is).
 
     Shapes: currents [T, B, ...] -> spikes [T, B, ...].
 
@@ -41,24 +42,21 @@ class PLIF(LIF):
         detach_state: bool = False,
         v_reset: float = 0.0,
         surrogate: Surrogate | None = None,
+        learn_threshold: bool = False,
     ) -> None:
         if not tau > 1:
             raise ValueError(f"PLIF: tau = {tau} steps must be above 1; 2.0 is the paper's start")
         super().__init__(1 - 1 / tau, threshold, reset, detach_reset, detach_state, "scaled", v_reset, surrogate)
         self.w = nn.Parameter(torch.tensor(-math.log(tau - 1)))
+        self.log_threshold = nn.Parameter(torch.tensor(math.log(threshold))) if learn_threshold else None
 
     @property
     def tau(self) -> Tensor:
         """Time constant in steps."""
         return 1 / torch.sigmoid(self.w)
 
+    def limit(self, current: Tensor) -> float | Tensor:
+        return self.threshold if self.log_threshold is None else self.log_threshold.exp().to(current.dtype)
+
     def integrate(self, current: Tensor, v: Tensor) -> Tensor:
         return v + (current - (v - self.v_reset)) * torch.sigmoid(self.w).to(current.dtype)  # (1)
-
-    def forward(self, currents: Tensor) -> Tensor:
-        kernel = kernels.lif_kernel()
-        if kernel is None or type(self) is not PLIF or not kernel.supports(self, currents):
-            return super().forward(currents)
-        kernels.used.add("plif")
-        spikes: Tensor = kernel.unroll(self, currents, torch.sigmoid(self.w).to(currents.dtype))
-        return spikes

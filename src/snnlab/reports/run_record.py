@@ -65,7 +65,7 @@ class RunRecord:
                 "git": git_state(),
                 "versions": versions(),
                 "machine": machine(),
-                "kernels": "step",
+                "kernels": {},
                 "provenance": data,
                 "metrics": {"train": {}, "val": {}, "test": {}},
                 "timing": {},
@@ -118,7 +118,9 @@ class RunRecord:
         flags = flags_of(c["provenance"])
         return f"{label_of(c)} on {c['data']}" + (f" ({', '.join(flags)})" if flags else "") + f", seed {c['seed']}"
 
-    def complete(self, history: Any, trainer: Any, fit_seconds: float, memory: Any, best: Path, kernels: str) -> None:
+    def complete(
+        self, history: Any, trainer: Any, fit_seconds: float, memory: Any, best: Path, kernels: dict[str, list[str]]
+    ) -> None:
         """Write status completed with the metrics of the best epoch and of the test."""
         test = {key: value.item() for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
         epoch = int(best.stem.removeprefix("epoch"))
