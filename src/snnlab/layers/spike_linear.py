@@ -59,7 +59,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     outputs = a.new_empty(len(a), b.shape[1])
     start = b.new_zeros(b.shape[1]) if bias is None else bias.contiguous()
     given = (a.contiguous(), b.contiguous(), start, outputs)
-    cpu.run(cpu.gather, len(a), *(t.numpy() for t in given), least=16)
+    cpu.share(cpu.gather, len(a), *(t.numpy() for t in given), least=16)
     return outputs
 
 
@@ -70,7 +70,7 @@ def add_outer(sums: Tensor, a: Tensor, b: Tensor, sparse: bool) -> None:
         return
     from snnlab.neurons.kernels import cpu
 
-    cpu.run(cpu.scatter, a.shape[1], *(t.contiguous().numpy() for t in (a, b)), sums.numpy(), least=16)
+    cpu.share(cpu.scatter, a.shape[1], *(t.contiguous().numpy() for t in (a, b)), sums.numpy(), least=16)
 
 
 class _SpikeLinear(torch.autograd.Function):

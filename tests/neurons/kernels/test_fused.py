@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
 import pytest
@@ -256,20 +259,61 @@ def test_a_neuron_that_draws_random_numbers_keeps_its_loop():
 
 
 def test_without_numba_there_is_one_notice_and_the_step_path(monkeypatch):
-    import builtins
-
-    real = builtins.__import__
-
-    def refuse(name, *args, **kwargs):
-        if name == "snnlab.neurons.kernels" and args[2:] and args[2] and "cpu" in args[2]:
-            raise ImportError("No module named 'numba'")
-        return real(name, *args, **kwargs)
+    def refuse(name):
+        raise ImportError("No module named 'numba'")
 
     notices = []
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    monkeypatch.setattr(kernels, "_usable", [])
+    monkeypatch.setattr(kernels, "import_module", refuse)
+    monkeypatch.setattr(kernels, "_backends", {})
     monkeypatch.setattr(kernels.log, "warning", lambda text, *values: notices.append(text % values))
     for _ in range(2):
         assert LIF()(torch.ones(2, 1, 1)).tolist() == [[[1.0]], [[1.0]]]
     assert notices == ["kernels: numba is not usable (No module named 'numba'); neurons run step by step"]
     assert kernels.path() == {"fused": [], "step": ["LIF"]}
+
+
+INTERPRETED = """
+import torch
+from snnlab.neurons import kernels
+from snnlab.neurons.filtered_lif import FilteredLIF
+from snnlab.neurons.kernels import gpu
+from snnlab.neurons.kernels.program import trace
+from snnlab.neurons.kernels.sequence import unroll
+from snnlab.neurons.lif import LIF
+from snnlab.neurons.neuron import Temporal
+from snnlab.neurons.plif import PLIF
+from snnlab.neurons.surrogate import make_surrogate
+
+kernels.enabled = False
+cases = [LIF(0.8, 0.7, reset, detach, leak=leak, v_reset=-0.1, surrogate=make_surrogate(curve, strict=detach))
+         for reset, detach, leak, curve in (("soft", False, "first", "triangle"), ("hard", True, "last", "box"),
+                                            ("none", False, "scaled", "gaussian"), ("hard", False, "first", "sigmoid"))]
+cases += [PLIF(2.5, 0.5, "soft", learn_threshold=True, surrogate=make_surrogate("atan")), FilteredLIF(3)]
+for neuron in cases:
+    for dtype, same in ((torch.float64, False), (torch.float32, False), (torch.float64, True)):
+        neuron.to(dtype)
+        shape = (1, 4, 3, 70) if same else (9, 4, 3, 70)  # 840 neurons: three blocks and a part
+        found = []
+        for fused in (True, False):
+            leaf = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(1)).requires_grad_()
+            currents = leaf.expand(9, *shape[1:])
+            if fused:
+                outputs = unroll(neuron, trace(neuron, (3, 70), dtype), currents, gpu)
+            else:
+                outputs = Temporal.forward(neuron, currents)
+            weights = torch.linspace(-1, 1, outputs.numel(), dtype=dtype).view_as(outputs)
+            found.append((outputs, *torch.autograd.grad((outputs * weights).sum(), [leaf, *neuron.parameters()])))
+        assert torch.equal(found[0][0], found[1][0]) and found[0][0].any(), neuron
+        for grad, expected in zip(*(f[1:] for f in found)):
+            limit = (1e-10 if dtype == torch.float64 else 1e-5) * max(1.0, float(expected.abs().max()))
+            assert (grad - expected).abs().max() <= limit, (neuron, dtype, same, (grad - expected).abs().max())
+print("interpreted", len(cases))
+"""
+
+
+def test_the_kernels_for_a_gpu_equal_step_in_tritons_interpreter():
+    pytest.importorskip("triton", reason="triton is not installed; .ci/run installs it")
+    done = subprocess.run(
+        [sys.executable, "-c", INTERPRETED], capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"}
+    )
+    assert done.stdout == "interpreted 6\n", done.stdout + done.stderr

@@ -1,12 +1,14 @@
 """Fused forms of neurons: the same numbers as ``step``, a whole sequence in one pass.
 
 ``Temporal.forward`` asks here first and loops over ``step`` where there is no kernel. program.py reads a step off,
-cpu.py writes it out for the processor, sequence.py runs it forward and backward.
+cpu.py and gpu.py write it out, sequence.py runs it forward and backward.
 """
 
 from __future__ import annotations
 
 import logging
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,7 +22,7 @@ log = logging.getLogger("snnlab")
 enabled = True  # the config's ``kernels: step`` turns them off
 used: set[str] = set()  # classes that ran fused in this process
 looped: set[str] = set()  # classes that ran step by step
-_usable: list[bool] = []  # whether numba is, once that was asked
+_backends: dict[str, ModuleType | None] = {}  # cpu.py and gpu.py, once they were asked for
 _programs: WeakKeyDictionary[nn.Module, dict[Any, Program | None]] = WeakKeyDictionary()
 
 
@@ -32,15 +34,15 @@ def path() -> dict[str, list[str]]:
 def fused(neuron: nn.Module, currents: Tensor) -> Tensor | None:
     """Outputs [T, B, ...] for currents [T, B, ...], or None where the loop over ``step`` has to do it."""
     name = type(neuron).__name__
-    if enabled and currents.numel() and currents.ndim > 1 and on_cpu(currents):
-        program = _program(neuron, currents)
-        if program is not None:
-            from snnlab.neurons.kernels.sequence import unroll
+    kernel = backend(currents) if enabled and currents.numel() and currents.ndim > 1 else None
+    program = None if kernel is None else _program(neuron, currents)
+    if program is None:
+        looped.add(name)
+        return None
+    from snnlab.neurons.kernels.sequence import unroll
 
-            used.add(name)
-            return unroll(neuron, program, currents)
-    looped.add(name)
-    return None
+    used.add(name)
+    return unroll(neuron, program, currents, kernel)
 
 
 def offer(currents: Tensor) -> None:
@@ -48,19 +50,25 @@ def offer(currents: Tensor) -> None:
     currents.offered = True  # type: ignore[attr-defined]
 
 
-def on_cpu(tensor: Tensor) -> bool:
-    """Whether the kernels of cpu.py hold for a tensor; a missing or broken numba is told once."""
-    if tensor.device.type != "cpu" or tensor.dtype not in (torch.float32, torch.float64):
-        return False
-    if not _usable:
+def backend(tensor: Tensor) -> ModuleType | None:
+    """The kernels for a tensor, or None; a compiler that is missing or broken is told once."""
+    place = {"cpu": "cpu", "cuda": "gpu"}.get(tensor.device.type)
+    if place is None or tensor.dtype not in (torch.float32, torch.float64):
+        return None
+    if place not in _backends:
         try:
-            from snnlab.neurons.kernels import cpu  # noqa: F401
-
-            _usable.append(True)
+            _backends[place] = import_module(f"snnlab.neurons.kernels.{place}")
         except Exception as error:  # an optional speed-up must not stop a run
-            _usable.append(False)
-            log.warning("kernels: numba is not usable (%s); neurons run step by step", str(error).split("\n")[0])
-    return _usable[0]
+            _backends[place] = None
+            compiler = "numba" if place == "cpu" else "triton"
+            reason = str(error).split("\n")[0]
+            log.warning("kernels: %s is not usable (%s); neurons run step by step", compiler, reason)
+    return _backends[place]
+
+
+def on_cpu(tensor: Tensor) -> bool:
+    """Whether the kernels of cpu.py hold for a tensor."""
+    return tensor.device.type == "cpu" and backend(tensor) is not None
 
 
 def _program(neuron: nn.Module, currents: Tensor) -> Program | None:

@@ -60,7 +60,7 @@ def unpack(saved: Tensor | Packed) -> Tensor:
     if kernels.on_cpu(flat):
         from snnlab.neurons.kernels import cpu
 
-        cpu.run(cpu.unpack, len(flat), saved.bits.numpy(), cpu.number(saved.value, flat), 0, flat.numpy())
+        cpu.share(cpu.unpack, len(flat), saved.bits.numpy(), cpu.number(saved.value, flat), 0, flat.numpy())
     else:
         places = torch.arange(8, device=flat.device, dtype=torch.uint8)
         flat.copy_(((saved.bits >> places[:, None]) & 1).view(-1)[: len(flat)]).mul_(saved.value)
@@ -74,7 +74,7 @@ def unpack_rows(saved: Packed, first: int, rows: int) -> Tensor:
     width = saved.shape[1]
     flat = torch.empty(rows * width, dtype=saved.dtype)
     value = cpu.number(saved.value, flat)
-    cpu.run(cpu.unpack, len(flat), saved.bits.numpy(), value, first * width, flat.numpy())
+    cpu.share(cpu.unpack, len(flat), saved.bits.numpy(), value, first * width, flat.numpy())
     return flat.view(rows, width)
 
 
@@ -86,7 +86,7 @@ def _pack(flat: Tensor, value: float) -> Tensor | None:
         bits = torch.empty(-(-len(flat) // 8), dtype=torch.uint8)
         wrong = torch.zeros(1, dtype=torch.uint8)
         given = (flat.numpy(), cpu.number(value, flat), bits.numpy(), wrong.numpy())
-        cpu.run(cpu.pack, len(bits), *given)
+        cpu.share(cpu.pack, len(bits), *given)
         return None if wrong.item() else bits
     fired = flat != 0
     if not torch.equal(flat, fired * flat.new_tensor(value)):

@@ -7,14 +7,8 @@ its numbers.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
-import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
@@ -22,9 +16,9 @@ import numba
 import numpy as np
 import torch
 from numba.extending import intrinsic
-from platformdirs import user_cache_dir
 from torch import Tensor
 
+from snnlab.neurons.kernels.module import folder, load
 from snnlab.neurons.kernels.program import ZERO, Line, Program
 
 BLOCK = 1024  # neurons that share a pass; a few float32 rows of them stay in the first-level cache
@@ -34,7 +28,7 @@ LEAST = 512  # neurons that are worth a thread
 # many arrays in one loop: let LLVM check at run time that they do not overlap, and use the widest instructions
 llvmlite.binding.set_option("snnlab", "-runtime-memory-check-threshold=256")
 settings: Any = numba.config
-settings.CACHE_DIR = str(Path(os.environ.get("SNNLAB_CACHE") or user_cache_dir("snnlab")) / "kernels")
+settings.CACHE_DIR = str(folder())
 compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -172,47 +166,33 @@ class _Writer:
         return "\n".join(text + self.body(loads, program.backward, stores)) + "\n"
 
 
-@cache
-def load(text: str) -> Any:
-    """The module made of this source: written to the cache folder once, so that numba keeps its machine code there."""
-    folder = Path(os.environ.get("SNNLAB_CACHE") or user_cache_dir("snnlab")) / "kernels"
-    name = "kernel_" + hashlib.sha256(text.encode()).hexdigest()[:16]
-    path = folder / f"{name}.py"
-    if not path.is_file() or path.read_text() != text:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle, part = tempfile.mkstemp(suffix=".py", dir=folder)
-        except OSError:  # no cache folder: compile for this process alone
-            folder = Path(tempfile.mkdtemp(prefix="snnlab-kernels-"))
-            path = folder / f"{name}.py"
-            handle, part = tempfile.mkstemp(suffix=".py", dir=folder)
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        os.replace(part, path)
-    settings.CACHE_DIR = str(folder)
-    spec: Any = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where numba looks for what it kept
-    spec.loader.exec_module(module)
-    return module
-
-
 def kernel(program: Program, rows: tuple[bool, ...], same: bool) -> Any:
     """The compiled functions of a program; see ``source``."""
-    if (rows, same) not in program.kernels:
-        program.kernels[rows, same] = load(source(program, rows, same))
-    return program.kernels[rows, same]
+    key = ("cpu", rows, same)
+    if key not in program.kernels:
+        program.kernels[key] = load(source(program, rows, same))
+    return program.kernels[key]
 
 
-def run(function: Any, neurons: int, *arguments: Any, least: int = LEAST) -> None:
-    """Call ``function(begin, end, *arguments)`` on parts of the neurons, one for each thread that torch may use."""
-    threads = min(torch.get_num_threads(), -(-neurons // least))
+def numbers(program: Program, scalars: list[Tensor], like: Tensor) -> Any:
+    """0, 1, the constants and the prologue's single numbers, in the dtype of ``like``."""
+    return tuple(np.array([0.0, 1.0, *program.constants, *(s.item() for s in scalars)], like.numpy().dtype))
+
+
+def run(function: Any, steps: int, neurons: int, numbers: Any, arrays: list[Tensor]) -> None:
+    """Call a function of ``kernel`` on all neurons; ``steps`` is the length of its arrays."""
+    share(function, neurons, numbers, *(a.numpy() for a in arrays))
+
+
+def share(function: Any, count: int, *arguments: Any, least: int = LEAST) -> None:
+    """Call ``function(begin, end, *arguments)`` on parts of 0 to ``count``, one for each thread that torch may use."""
+    threads = min(torch.get_num_threads(), -(-count // least))
     if threads == 1:
-        function(0, neurons, *arguments)
+        function(0, count, *arguments)
         return
-    part = -(-neurons // threads // 16) * 16  # a whole cache line
-    jobs = [_pool(threads).submit(function, b, min(neurons, b + part), *arguments) for b in range(part, neurons, part)]
-    function(0, part, *arguments)
+    part = -(-count // threads // 16) * 16  # a whole cache line
+    jobs = [_pool(threads).submit(function, b, min(count, b + part), *arguments) for b in range(part, count, part)]
+    function(0, min(part, count), *arguments)
     for job in jobs:
         job.result()
 

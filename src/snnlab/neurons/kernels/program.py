@@ -362,7 +362,7 @@ class _Reader:
         return chosen[::-1]
 
     def backward(self, names: list[str], forward: set[str]) -> tuple[list[Line], list[str]]:
-        """The lines of the backward and the values of the forward that they follow from, less those that others give."""
+        """The lines of the backward and the values of the forward that they follow from less those that others give."""
         made = {line.name: line for line in self.lines}
         grads = {"gy"} | {f"gn{i}" for i in range(self.fields)}
         touched: set[str] = set(grads)  # what depends on a gradient

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnlab.neurons.kernels import cpu
 from snnlab.neurons.kernels.program import Program, inputs
 
 
@@ -19,6 +17,7 @@ class Pass(NamedTuple):
     will follow; over: what it needs may be written over the currents.
     """
 
+    backend: Any  # cpu.py or gpu.py
     program: Program
     steps: int
     state: list[Tensor]
@@ -27,7 +26,7 @@ class Pass(NamedTuple):
     over: bool
 
 
-def unroll(neuron: nn.Module, program: Program, currents: Tensor) -> Tensor:
+def unroll(neuron: nn.Module, program: Program, currents: Tensor, backend: Any) -> Tensor:
     """Outputs [T, B, ...] of a neuron whose step is ``program``, for currents [T, B, ...]."""
     held = inputs(neuron)
     keep = torch.is_grad_enabled() and (currents.requires_grad or any(t.requires_grad for t in held))
@@ -35,7 +34,7 @@ def unroll(neuron: nn.Module, program: Program, currents: Tensor) -> Tensor:
         state = [field.reshape(-1) for field in neuron.initial_state(currents[0])]  # type: ignore[operator]
     once = _once(currents)
     over = keep and getattr(currents, "offered", False) and currents.is_contiguous()
-    plan = Pass(program, len(currents), state, once is not None, keep, over)
+    plan = Pass(backend, program, len(currents), state, once is not None, keep, over)
     outputs: Tensor = _Fused.apply(plan, currents if once is None else once, *held)
     return outputs
 
@@ -56,19 +55,19 @@ class _Fused(torch.autograd.Function):
         program, shape = plan.program, (plan.steps, *x.shape[1:])
         flat = x.contiguous().view(len(x), -1)
         values = [value.to(x.dtype) for value in program.prologue(*held)]
-        numbers = [0.0, 1.0, *program.constants, *(value.item() for value in values if value.ndim == 0)]
+        numbers = plan.backend.numbers(program, [value for value in values if value.ndim == 0], flat)
         arrays = [v.expand(shape[1:]).reshape(-1) for v in values if v.ndim]
-        kernel = cpu.kernel(program, tuple(value.ndim > 0 for value in values), plan.same)
+        kernel = plan.backend.kernel(program, tuple(value.ndim > 0 for value in values), plan.same)
         outputs = flat.new_empty(plan.steps, flat.shape[1])
         place = program.place(plan.same) if plan.over else None  # of what is kept in the place of the currents
         own = [torch.empty_like(outputs) for i in range(len(program.kept)) if plan.keep and i != place]
         run = kernel.infer if not plan.keep else kernel.forward if place is None else kernel.forward_over
         given = [flat, outputs, *arrays, *plan.state, *own]
         kept = own if place is None else [*own[:place], flat, *own[place:]]
-        ctx.numbers = tuple(np.array(numbers, flat.numpy().dtype))
-        cpu.run(run, flat.shape[1], ctx.numbers, *(g.numpy() for g in given))
+        plan.backend.run(run, plan.steps, flat.shape[1], numbers, given)
         ctx.save_for_backward(*kept, *held)
-        ctx.plan, ctx.kernel, ctx.arrays, ctx.shape = plan._replace(state=[]), kernel, arrays, shape
+        ctx.plan, ctx.kernel, ctx.numbers = plan._replace(state=[]), kernel, numbers
+        ctx.arrays, ctx.shape = arrays, shape
         return outputs.view(shape)
 
     @staticmethod
@@ -85,7 +84,7 @@ class _Fused(torch.autograd.Function):
             out = kept[place]
         sums = [grad.new_zeros(grad.shape[1], dtype=torch.float64) for _ in program.sums]
         given = [grad, *([out] if place is None else []), *ctx.arrays, *kept, *sums]
-        cpu.run(ctx.kernel.backward, grad.shape[1], ctx.numbers, *(g.numpy() for g in given))
+        ctx.plan.backend.run(ctx.kernel.backward, len(grad), grad.shape[1], ctx.numbers, given)
         learned = program.epilogue(*(s.view(ctx.shape[1:]) for s in sums), *held)
         gradients = [None if g is None else g.to(t.dtype) for g, t in zip(learned, held, strict=False)]
         buffers = [None] * (len(held) - len(gradients))
