@@ -101,7 +101,7 @@ class EventDataset(BatchedDataset):
 
     Args:
         recordings: the events, or any object that answers ``take(indices)`` and ``[index]`` alike.
-        signals: images [M, C, H, W] in [0, 1] and, per recording, the index of its image [N]; or None.
+        signals: images uint8 [M, C, H, W], the value of white and, per recording, the index of its image [N]; or None.
         augmentation: changes the events of each batch before they are binned (training only).
         stored: where the binned frames are kept, for all that is not augmented; None bins every batch anew.
 
@@ -113,7 +113,7 @@ class EventDataset(BatchedDataset):
         recordings: Recordings | StoredRecordings,
         labels: np.ndarray,
         binning: Binning,
-        signals: tuple[Tensor, np.ndarray] | None = None,
+        signals: tuple[Tensor, int, np.ndarray] | None = None,
         augmentation: EventAugmentation | None = None,
         stored: StoredFrames | None = None,
     ) -> None:
@@ -132,8 +132,8 @@ class EventDataset(BatchedDataset):
         index = torch.as_tensor(indices)
         signals = None
         if self.signals is not None:
-            images, which = self.signals
-            signals = images[torch.from_numpy(which[index.numpy()])]
+            images, white, which = self.signals
+            signals = images[torch.from_numpy(which[index.numpy()])].float() / white
         return Batch(self._frames(index.numpy()), self.labels[index], signals)
 
     def _frames(self, indices: np.ndarray) -> Tensor:

@@ -86,6 +86,10 @@ class StoredFrames:
         for number in np.unique(planes[planes > 0]):
             places = np.flatnonzero(planes == number)
             packed = self._map(f"{number}.planes")[indices[places]]
+            if number == 1:  # NumPy's takes 0.3 ms more for a batch of films, and spares a run numba's start of 0.7 s
+                bits = np.unpackbits(packed[:, :, 0], axis=-1, count=self.cells, bitorder="little")
+                flat[:, places] = bits.transpose(1, 0, 2)
+                continue
             scratch = np.empty(self.row * 8, np.uint8 if number <= 8 else np.uint32)
             _kernels()[1](packed, places, scratch, flat)
         return torch.from_numpy(frames)
