@@ -197,7 +197,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     from snnlab.callbacks.reproducible import ReseedEachEpoch
     from snnlab.neurons import kernels
     from snnlab.reports.run_record import RunRecord
-    from snnlab.reports.wandb_run import close_wandb, finish_wandb, make_wandb_logger
+    from snnlab.reports.wandb_run import StartAfterFirstStep, close_wandb, finish_wandb, make_wandb_logger
 
     parts = build(composition.config)
     config = parts.config
@@ -222,6 +222,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         figures = Figures(record, history) if config["callbacks"]["figures"] else None
         if config["callbacks"]["progress"]:
             callbacks += make_progress(config["trainer"]["enable_progress_bar"])
+        if wandb_logger:
+            callbacks.append(StartAfterFirstStep(wandb_logger))
         trainer = make_trainer(config, record.folder, callbacks, [wandb_logger] if wandb_logger else [])
 
         L.seed_everything(config["seed"], verbose=False)
@@ -238,7 +240,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         else:
             trainer.validate(parts.method, datamodule=parts.data, verbose=False)
             best = checkpoints.only(trainer)
-        fit_seconds = time.perf_counter() - started
+        fit_seconds = time.perf_counter() - started - (wandb_logger.seconds if wandb_logger else 0)
         parts.method.to(trainer.strategy.root_device)
         parts.method.finish(parts.data)
         trainer.test(parts.method, datamodule=parts.data, verbose=False)

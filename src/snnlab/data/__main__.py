@@ -30,6 +30,7 @@ from snnlab.data.dvs_gesture import DVSGesture
 from snnlab.data.emnist import EMNIST
 from snnlab.data.fashion_mnist import FashionMNIST
 from snnlab.data.films import BLOCK, Films
+from snnlab.data.frames import disk_use
 from snnlab.data.heidelberg import Heidelberg
 from snnlab.data.images import ImageModule, PublishedImages
 from snnlab.data.mnist import MNIST
@@ -139,6 +140,14 @@ def list_datasets() -> None:
             name, spec.kind, steps + "x".join(map(str, spec.input_shape)), str(spec.classes), *sizes, availability(data)
         )
     Console().print(table)
+    print(cache_line(folders()[1]))
+
+
+def cache_line(cache: Path) -> str:
+    """Tell what the cache takes of the disk, folder by folder; any of it can be deleted."""
+    use = disk_use(cache)
+    parts = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in use.items())
+    return f"cache: {cache}, {sum(use.values()) / 1e6:,.1f} MB" + (f" ({parts})" if parts else "")
 
 
 def prepare(data: DataModule, aedat: Path | None) -> None:
@@ -154,6 +163,7 @@ def prepare(data: DataModule, aedat: Path | None) -> None:
         if isinstance(recordings, Films):
             recordings.take(range(0, len(recordings), BLOCK))
     print(describe(data))
+    print(cache_line(data.cache))
 
 
 def describe(data: DataModule) -> str:

@@ -106,6 +106,17 @@ class Binning:
         return rows // self.downsample, columns // self.downsample
 
     def __call__(self, recordings: Recordings) -> Tensor:
+        return self.finished(self.counts(recordings))
+
+    def finished(self, counts: Tensor) -> Tensor:
+        """Return the frames of ``counts`` [T, B, P, H, W], which may be changed in place."""
+        if self.mode == "mean":
+            rows, columns = self.places
+            counts /= torch.from_numpy(np.outer(np.bincount(rows), np.bincount(columns)).astype(np.float32))
+        return counts
+
+    def counts(self, recordings: Recordings) -> Tensor:
+        """Return the number of events in each place [T, B, P, H, W]; with ``occupancy`` 1 at most."""
         frames = np.empty(
             (self.time_steps, len(recordings), *self.frame_shape), np.float32
         )  # the kernel writes all of it
@@ -123,8 +134,6 @@ class Binning:
             self.mode == "occupancy",
             self.split == "events",
         )
-        if self.mode == "mean":
-            frames /= np.outer(np.bincount(rows), np.bincount(columns)).astype(np.float32)
         return torch.from_numpy(frames)
 
 

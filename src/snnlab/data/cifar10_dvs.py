@@ -25,6 +25,7 @@ from snnlab.data.binning import Binning
 from snnlab.data.cifar10 import CIFAR10
 from snnlab.data.datamodule import DataModule, DataSpec, Provenance, Splits, Subset, check_range, stratified_order
 from snnlab.data.events import EventDataset, Events, StoredRecordings, tidy
+from snnlab.data.frames import StoredFrames
 from snnlab.data.published import Archive, check, install
 from snnlab.errors import InputError
 
@@ -173,8 +174,9 @@ class CIFAR10DVS(DataModule):
             "cifar10_dvs", folder, names, (*ARCHIVES, TONIC), place, read_recording, self.cache, self.unverified
         )
         recordings = StoredRecordings(lambda i: read_recording(folder / names[i]), len(names))
-        plain = EventDataset(recordings, labels, self.binning)
-        augmented = EventDataset(recordings, labels, self.binning, augmentation=self.augmentation or None)
+        stored = StoredFrames(self.cache, ("cifar10_dvs", checked.hash), len(labels), self.binning)
+        plain = EventDataset(recordings, labels, self.binning, stored=stored)
+        augmented = EventDataset(recordings, labels, self.binning, None, self.augmentation or None, stored)
         splits = Splits(
             Subset(augmented, indices["train"]), Subset(plain, indices["val"]), Subset(plain, indices["test"])
         )

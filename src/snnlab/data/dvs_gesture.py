@@ -25,6 +25,7 @@ from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning
 from snnlab.data.datamodule import DataModule, DataSpec, Provenance, Splits, Subset, check_range
 from snnlab.data.events import EventDataset, Events, StoredRecordings, tidy
+from snnlab.data.frames import StoredFrames
 from snnlab.data.published import Archive, check, install
 from snnlab.errors import InputError
 
@@ -166,8 +167,9 @@ class DVSGesture(DataModule):
         ]
         recordings = StoredRecordings(lambda i: readers[i](), len(readers))
         labels = np.array([item.label for item in gestures])
-        plain = EventDataset(recordings, labels, self.binning)
-        augmented = EventDataset(recordings, labels, self.binning, augmentation=self.augmentation or None)
+        stored = StoredFrames(self.cache, ("dvs_gesture", checked.hash), len(labels), self.binning)
+        plain = EventDataset(recordings, labels, self.binning, stored=stored)
+        augmented = EventDataset(recordings, labels, self.binning, None, self.augmentation or None, stored)
         splits = Splits(
             Subset(augmented, indices["train"]), Subset(plain, indices["val"]), Subset(plain, indices["test"])
         )

@@ -15,6 +15,7 @@ from snnlab.data.datamodule import Batch, BatchedDataset
 if TYPE_CHECKING:
     from snnlab.data.augmentation import EventAugmentation
     from snnlab.data.binning import Binning
+    from snnlab.data.frames import StoredFrames
 
 EVENT = np.dtype([("x", np.uint8), ("y", np.uint8), ("t", np.uint32), ("p", np.uint8)])  # tonic's order of fields
 
@@ -64,7 +65,7 @@ class Recordings:
     def __getitem__(self, index: int) -> Events:
         return self.events.select(slice(self.offsets[index], self.offsets[index + 1]))
 
-    def take(self, indices: Sequence[int]) -> Recordings:
+    def take(self, indices: Sequence[int] | np.ndarray) -> Recordings:
         """Return the recordings at ``indices``, in that order, as arrays of their own."""
         return Recordings.pack([self[int(i)] for i in indices])
 
@@ -82,7 +83,7 @@ class StoredRecordings:
     def __getitem__(self, index: int) -> Events:
         return self.read(int(index))
 
-    def take(self, indices: Sequence[int]) -> Recordings:
+    def take(self, indices: Sequence[int] | np.ndarray) -> Recordings:
         return Recordings.pack([self[i] for i in indices])
 
 
@@ -100,8 +101,9 @@ class EventDataset(BatchedDataset):
 
     Args:
         recordings: the events, or any object that answers ``take(indices)`` and ``[index]`` alike.
-        signals: images [M, C, H, W] in [0, 1] and, per recording, the index of its image [N]; or None.
+        signals: images uint8 [M, C, H, W], the value of white and, per recording, the index of its image [N]; or None.
         augmentation: changes the events of each batch before they are binned (training only).
+        stored: where the binned frames are kept, for all that is not augmented; None bins every batch anew.
 
     Batches: inputs [T, B, P, H, W] float32, labels [B], signals [B, C, H, W] or None.
     """
@@ -111,11 +113,13 @@ class EventDataset(BatchedDataset):
         recordings: Recordings | StoredRecordings,
         labels: np.ndarray,
         binning: Binning,
-        signals: tuple[Tensor, np.ndarray] | None = None,
+        signals: tuple[Tensor, int, np.ndarray] | None = None,
         augmentation: EventAugmentation | None = None,
+        stored: StoredFrames | None = None,
     ) -> None:
         super().__init__()
         self.recordings, self.binning, self.signals, self.augmentation = recordings, binning, signals, augmentation
+        self.stored = stored if augmentation is None else None
         self.labels = torch.from_numpy(np.asarray(labels).astype(np.int64))
 
     def __len__(self) -> int:
@@ -125,12 +129,18 @@ class EventDataset(BatchedDataset):
         return self.recordings[index].structured(), int(self.labels[index])
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        recordings = self.recordings.take(indices)
-        if self.augmentation is not None:
-            recordings = self.augmentation(recordings)
         index = torch.as_tensor(indices)
         signals = None
         if self.signals is not None:
-            images, which = self.signals
-            signals = images[torch.from_numpy(which[index.numpy()])]
-        return Batch(self.binning(recordings), self.labels[index], signals)
+            images, white, which = self.signals
+            signals = images[torch.from_numpy(which[index.numpy()])].float() / white
+        return Batch(self._frames(index.numpy()), self.labels[index], signals)
+
+    def _frames(self, indices: np.ndarray) -> Tensor:
+        if self.stored is not None:
+            counts = self.stored.batch(indices, lambda some: self.binning.counts(self.recordings.take(some)))
+            return self.binning.finished(counts)
+        recordings = self.recordings.take(indices)
+        if self.augmentation is not None:
+            recordings = self.augmentation(recordings)
+        return self.binning(recordings)

@@ -54,11 +54,16 @@ class Films:
         parts = [camera_model.VERSION, asdict(self.camera), self.image_side, self.image_hash]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
+    @property
+    def name(self) -> tuple[object, ...]:
+        """What determines every event of the split, in order."""
+        return "films", self.key, self.split, hashlib.sha256(self.which.astype(np.int64).tobytes()).hexdigest()
+
     def __getitem__(self, index: int) -> Events:
         block, place = divmod(int(index), BLOCK)
         return self._block(block)[place]
 
-    def take(self, indices: Sequence[int]) -> Recordings:
+    def take(self, indices: Sequence[int] | np.ndarray) -> Recordings:
         needed = sorted({int(i) // BLOCK for i in indices} - self.blocks.keys())
         if len(needed) > 5:
             from rich.progress import track

@@ -21,6 +21,7 @@ from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning
 from snnlab.data.datamodule import DataModule, DataSpec, Provenance, Splits, Subset
 from snnlab.data.events import EventDataset, Events, StoredRecordings
+from snnlab.data.frames import StoredFrames
 from snnlab.data.published import Archive, check, install
 from snnlab.errors import InputError
 
@@ -198,10 +199,17 @@ class Heidelberg(DataModule):
         )
         indices = self.split(files)
         train, val, test = (
-            EventDataset(StoredRecordings(file.events, len(file.labels)), file.labels, self.binning)
+            EventDataset(
+                StoredRecordings(file.events, len(file.labels)),
+                file.labels,
+                self.binning,
+                stored=StoredFrames(self.cache, (checked.hash, file.path.name), len(file.labels), self.binning),
+            )
             for file in (files[0], files[-2], files[-1])
         )
-        augmented = EventDataset(train.recordings, train.labels.numpy(), self.binning, None, self.augmentation or None)
+        augmented = EventDataset(
+            train.recordings, files[0].labels, self.binning, None, self.augmentation or None, train.stored
+        )
         splits = Splits(Subset(augmented, indices.train), Subset(val, indices.val), Subset(test, indices.test))
         sizes = {name: len(split) for name, split in splits._asdict().items()}
         if min(sizes.values()) == 0:

@@ -110,6 +110,7 @@ class IDXImages(PublishedImages):
     folders: ClassVar[tuple[str, ...]]  # under the root, the first one receives downloads
     mirrors: ClassVar[tuple[str, ...]]
     files: ClassVar[tuple[IDXFile, ...]]  # train images, train labels, test images, test labels
+    at_hand: IDXArrays | None = None  # what ``arrays`` returns, where another data set has read it already
 
     @classmethod
     def find(cls, root: Path) -> list[Path] | None:
@@ -121,6 +122,8 @@ class IDXImages(PublishedImages):
 
     def arrays(self) -> IDXArrays:
         """Read, check and return the four files, downloading them first where that is allowed and needed."""
+        if self.at_hand is not None:
+            return self.at_hand
         paths = self.find(self.root) or self._download()
         content = [read_content(path) for path in paths]
         whole, altered = hashlib.sha256(), False

@@ -37,7 +37,8 @@ from snnlab.data.digits import SHA256, TEST_SIZE, TOTAL, WHITE, read_digits, spl
 from snnlab.data.events import EventDataset, Events, Recordings
 from snnlab.data.files import TERMINAL
 from snnlab.data.films import Films
-from snnlab.data.idx import idx_prototypes
+from snnlab.data.frames import StoredFrames
+from snnlab.data.idx import IDXArrays, idx_prototypes
 from snnlab.data.mnist import MNIST
 from snnlab.errors import InputError
 
@@ -137,6 +138,7 @@ class MNISTDVS(DataModule):
         most = min(self.train_films, images) - 1
         check_range("data.mnist_dvs: val_films", self.val_films, 1, most, "they are taken from train_films")
         self._prototypes: Tensor | None = None
+        self._mnist: IDXArrays | None = None  # what was read of it
 
     @property
     def spec(self) -> DataSpec:
@@ -163,23 +165,28 @@ class MNISTDVS(DataModule):
 
     def images(self) -> DataModule:
         """Return the images that are filmed; for recordings, MNIST under the root, else the bundled digits."""
-        return digit_images(self.root, self.cache, self.unverified)
+        images = digit_images(self.root, self.cache, self.unverified)
+        if isinstance(images, MNIST):
+            images.at_hand = self._mnist
+        return images
 
     # Films -----------------------------------------------------------------------------------------------------------
 
     def _read_images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str, bool, Tensor]:
         """Return training images uint8 [N, 1, h, w] and labels, those for testing, hash, altered, prototypes."""
         if self.image_source == "mnist":
-            data = MNIST(self.root, self.cache, download=False, unverified=self.unverified).arrays()
+            images = self.images()
+            assert isinstance(images, MNIST)
+            self._mnist = data = images.arrays()
             train, test = data.train_images[:, None], data.test_images[:, None]
             return train, data.train_labels, test, data.test_labels, data.hash, data.altered, idx_prototypes(data)
-        images, labels = read_digits()
+        digits, labels = read_digits()
         train, val, test = split_digits(labels, 200)
         first = (
-            first_of_each_class(torch.from_numpy(images[train]), torch.from_numpy(labels[train]), 10).float() / WHITE
+            first_of_each_class(torch.from_numpy(digits[train]), torch.from_numpy(labels[train]), 10).float() / WHITE
         )
         pool = np.sort(np.concatenate([train, val]))
-        return images[pool], labels[pool], images[test], labels[test], SHA256, False, first
+        return digits[pool], labels[pool], digits[test], labels[test], SHA256, False, first
 
     def _load_films(self) -> tuple[Splits, Provenance]:
         train_images, train_labels, test_images, test_labels, image_hash, altered, self._prototypes = (
@@ -199,14 +206,14 @@ class MNISTDVS(DataModule):
         test_which = np.resize(stratified_order(test_labels), self.test_films)
         films = Films(self.camera, train_images, white, which, 0, side, image_hash, folder)
         test_films = Films(self.camera, test_images, white, test_which, 1, side, image_hash, folder)
-        pool = self._datasets(
-            films, train_labels[which], (torch.from_numpy(train_images.copy()).float() / white, which)
-        )
+        signals = torch.from_numpy(train_images.copy()), white, which
+        pool = self._datasets(films, train_labels[which], signals, films.name)
         test = EventDataset(
             test_films,  # type: ignore[arg-type]
             test_labels[test_which],
             self.binning,
-            (torch.from_numpy(test_images.copy()).float() / white, test_which),
+            (torch.from_numpy(test_images.copy()), white, test_which),
+            stored=StoredFrames(self.cache, test_films.name, len(test_films), self.binning),
         )
         name = "MNIST" if self.image_source == "mnist" else "the digits bundled with scikit-learn"
         better = "" if self.image_source == "mnist" else "for films of MNIST: python -m snnlab.data prepare mnist; "
@@ -232,11 +239,16 @@ class MNISTDVS(DataModule):
         )
 
     def _datasets(
-        self, recordings: Recordings | Films, labels: np.ndarray, signals: tuple[Tensor, np.ndarray] | None
+        self,
+        recordings: Recordings | Films,
+        labels: np.ndarray,
+        signals: tuple[Tensor, int, np.ndarray] | None,
+        name: tuple[object, ...],
     ) -> tuple[Subset, Subset]:
         """Return the training and the validation split of ``recordings``, whose first val_films are for validation."""
-        plain = EventDataset(recordings, labels, self.binning, signals)  # type: ignore[arg-type]
-        augmented = EventDataset(recordings, labels, self.binning, signals, self.augmentation or None)  # type: ignore[arg-type]
+        stored = StoredFrames(self.cache, name, len(labels), self.binning)
+        plain = EventDataset(recordings, labels, self.binning, signals, None, stored)  # type: ignore[arg-type]
+        augmented = EventDataset(recordings, labels, self.binning, signals, self.augmentation or None, stored)  # type: ignore[arg-type]
         indices = np.arange(len(labels))
         return Subset(augmented, indices[self.val_films :]), Subset(plain, indices[: self.val_films])
 
@@ -265,8 +277,11 @@ class MNISTDVS(DataModule):
         digest, notes = hashlib.sha256(), list[str]()
         train_events = self._read(train, digest.update, notes)
         test_events = self._read(test, digest.update, notes)
-        pool = self._datasets(train_events, np.array([label for _, label, _ in train]), None)
-        splits = Splits(*pool, EventDataset(test_events, np.array([label for _, label, _ in test]), self.binning))
+        name = "mnist_dvs", digest.hexdigest()
+        pool = self._datasets(train_events, np.array([label for _, label, _ in train]), None, (*name, "train"))
+        stored = StoredFrames(self.cache, (*name, "test"), len(test), self.binning)
+        test_labels = np.array([label for _, label, _ in test])
+        splits = Splits(*pool, EventDataset(test_events, test_labels, self.binning, stored=stored))
         sizes = {name: len(split) for name, split in splits._asdict().items()}
         log.warning("data.mnist_dvs: recordings in %s (train %d, val %d, test %d)", folder, *sizes.values())
         for note in notes[:3]:

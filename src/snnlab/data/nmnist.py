@@ -25,6 +25,7 @@ from snnlab.data.binning import Binning
 from snnlab.data.datamodule import DataModule, DataSpec, Provenance, Splits, Subset, check_range, stratified_order
 from snnlab.data.digit_images import digit_images
 from snnlab.data.events import EVENT, EventDataset, Events, Recordings
+from snnlab.data.frames import StoredFrames
 from snnlab.errors import InputError
 
 FOLDERS = ("nmnist", "NMNIST", "N-MNIST", "nmnist-small")
@@ -147,11 +148,15 @@ class NMNIST(DataModule):
         train_labels, test_labels = np.array(labels[:train]), np.array(labels[train:])
         sizes = self._sizes(train, len(test))
         order = stratified_order(train_labels)
-        augmented = EventDataset(events, train_labels, self.binning, augmentation=self.augmentation or None)
+        stored, stored_test = (
+            StoredFrames(self.cache, ("nmnist", digest.hexdigest(), name), len(part), self.binning)
+            for name, part in (("train", events), ("test", test))
+        )
+        augmented = EventDataset(events, train_labels, self.binning, None, self.augmentation or None, stored)
         splits = Splits(
             Subset(augmented, np.sort(order[sizes["val"] :])),
-            Subset(EventDataset(events, train_labels, self.binning), np.sort(order[: sizes["val"]])),
-            EventDataset(test, test_labels, self.binning),
+            Subset(EventDataset(events, train_labels, self.binning, stored=stored), np.sort(order[: sizes["val"]])),
+            EventDataset(test, test_labels, self.binning, stored=stored_test),
         )
         known = KNOWN.get(digest.hexdigest())
         return splits, Provenance(

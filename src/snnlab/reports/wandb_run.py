@@ -5,18 +5,79 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import lightning as L
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from snnlab.reports.run_record import RunRecord, flags_of, label_of
 
 log = logging.getLogger("snnlab")
 
 
-def make_wandb_logger(config: dict[str, Any], record: RunRecord, sweep: str | None) -> Any:
-    """Return a WandbLogger writing below the run's folder, or None when the logger is off or cannot start."""
+class LateWandb(Logger):
+    """A WandbLogger that starts after the first training step, or when there is something to log before it.
+
+    W&B takes 2 s to import and start, which no step has to wait for. ``seconds`` tells how long it took, so that the
+    time of the fit can do without; it draws no number from the generators of the run.
+    """
+
+    def __init__(self, start: Any) -> None:
+        super().__init__()
+        self._start, self._logger, self._started, self.seconds = start, None, False, 0.0
+
+    def logger(self) -> Any:
+        """Return the WandbLogger, started if it has not been, or None where it cannot start."""
+        if not self._started:
+            self._started, before = True, time.perf_counter()
+            with isolate_rng():
+                self._logger = self._start()
+            self.seconds = time.perf_counter() - before
+        return self._logger
+
+    @property
+    def name(self) -> str | None:
+        return None
+
+    @property
+    def version(self) -> str | None:
+        return None
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The config is there from the start."""
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        if (logger := self.logger()) is not None:
+            logger.log_metrics(metrics, step)
+
+    def finalize(self, status: str) -> None:
+        if self._logger is not None:
+            self._logger.finalize(status)
+
+
+class StartAfterFirstStep(L.Callback):
+    """Start W&B once a training step has been taken."""
+
+    def __init__(self, late: LateWandb) -> None:
+        self.late = late
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.late.logger()
+
+
+def make_wandb_logger(config: dict[str, Any], record: RunRecord, sweep: str | None) -> LateWandb | None:
+    """Return a logger that will write below the run's folder, or None when it is off."""
     if config["logger"]["name"] == "none":
         return None
+    return LateWandb(partial(start_wandb, config, record, sweep))
+
+
+def start_wandb(config: dict[str, Any], record: RunRecord, sweep: str | None) -> Any:
+    """Start W&B and return its WandbLogger, or None when it cannot start."""
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_CONSOLE", "off")
     from lightning.pytorch.loggers import WandbLogger
@@ -56,8 +117,10 @@ def logged_in() -> bool:
         return False
 
 
-def finish_wandb(logger: Any, record: RunRecord, pictures: list[Path]) -> None:
-    """Send the test metrics and the figures, and close the run."""
+def finish_wandb(late: LateWandb, record: RunRecord, pictures: list[Path]) -> None:
+    """Send the test metrics and the figures."""
+    if (logger := late.logger()) is None:
+        return
     import wandb
 
     try:
