@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -38,6 +39,7 @@ workloads and their options
 example: python -m snnlab.bench linear_lif mlp rounds=15 threads=2 peers=spikingjelly,snntorch
 """
 SCHEMA = 1
+ABSOLUTE = re.compile(r"(?<![\w./])~?(?:/[\w.@+-]+){2,}")
 
 
 @dataclass
@@ -113,12 +115,22 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Settings, dict[str, dict
             raise InputError(f"{key}: there is no such key of {', '.join(names)}; nearest: {nearest(key, known)}")
         for name in owners:
             check_arguments(name, {key: value}, measures[name])
+            check_counts(f"{name}.{key}", value, options(measures[name])[key].default)
             chosen_options[name][key] = value
     check_arguments("bench", given, Settings)
     settings = Settings(**given)
     chosen(settings.peers)
     check_output(Path(settings.output).expanduser())
     return names, settings, chosen_options
+
+
+def check_counts(path: str, value: Any, default: Any) -> None:
+    """Raise InputError for a number that is not positive, or an empty list where one is of no use."""
+    numbers = [each for each in (value if isinstance(value, list) else [value]) if type(each) in (int, float)]
+    if any(not each > 0 for each in numbers):
+        raise InputError(f"{path} = {value} must be above 0; {default} is the default")
+    if value == [] and default != [] and not path.endswith(".hidden"):
+        raise InputError(f"{path} = [] leaves nothing to measure; {default} is the default")
 
 
 def check_output(folder: Path) -> None:
@@ -170,6 +182,7 @@ def run(name: str, settings: Settings, chosen_options: dict[str, Any]) -> Path |
         "cases": [case.as_dict() for case in bench.cases],
         "values": report.values,
     }
+    content = without_paths(content)
     folder = write(
         Path(settings.output).expanduser(), f"{started:%Y-%m-%d}_{name}", content, pictures(bench, report, name)
     )
@@ -218,6 +231,15 @@ def pictures(bench: Bench, report: Report, name: str) -> dict[str, Any]:
     from snnlab.workloads.pictures import bars
 
     return {name: bars(bench.cases, f"snnlab bench {name}, {bench.threads} threads"), **report.figures}
+
+
+def without_paths(content: Any) -> Any:
+    """The same content with every absolute path in its texts replaced: a result is for other machines too."""
+    if isinstance(content, dict):
+        return {key: without_paths(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_paths(value) for value in content]
+    return ABSOLUTE.sub("<path>", content) if isinstance(content, str) else content
 
 
 def write(output: Path, name: str, content: dict[str, Any], figures: dict[str, Any]) -> Path:

@@ -7,6 +7,7 @@ method that does not train, or refuses this net, is skipped by name. The note na
 
 from __future__ import annotations
 
+import os
 import statistics
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from snnlab.composition import conf_dir
 from snnlab.errors import InputError, RunFailure, nearest
 from snnlab.experiment import Parts
-from snnlab.workloads.training import StepClock, prepared, quiet_trainer
+from snnlab.workloads.training import StepClock, composed, prepare, quiet_trainer
 from snnlab.workloads.workload import Bench, Report
 
 REFERENCE = "stbp"
@@ -53,6 +54,7 @@ def measure(
             if not parts.method.trains:
                 bench.skip(f"{name}: skipped, it does not train")
                 continue
+            prepare(parts)
             fit(parts, 1)
         except (InputError, RunFailure) as error:
             bench.skip(f"{name}: skipped, {error}")
@@ -67,21 +69,22 @@ def measure(
 def built(name: str, common: list[str], encoder: list[str]) -> tuple[Parts, str]:
     """The method on the common net, with an encoder of its own where it refuses the common one."""
     try:
-        return prepared([f"method={name}", *common, *encoder]), ""
+        return composed([f"method={name}", *common, *encoder]), ""
     except InputError:
-        return prepared([f"method={name}", *common, encoder[1]]), "with an encoder of its own"
+        return composed([f"method={name}", *common, encoder[1]]), "with an encoder of its own"
 
 
 def fit(parts: Parts, steps: int) -> list[float]:
     """Seconds of each of ``steps`` training steps, after one that is not counted."""
     clock = StepClock()
     trainer = quiet_trainer(parts, [clock], limit_train_batches=steps + 1)
-    trainer.fit(parts.method, train_dataloaders=parts.data.train_dataloader())
+    trainer.fit(parts.method, datamodule=parts.data)
     return clock.seconds[1:] or clock.seconds
 
 
 def largest_cost(parts: Parts) -> str:
     """The operation with the most time of its own in two steps, and its share of all operations' time."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would announce itself on stderr
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         fit(parts, 1)
     events: Any = profile.key_averages()

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Network
 from snnlab.neurons.lif import LIF
@@ -136,7 +137,10 @@ def competitors(
 def make_network(
     model: Model, shape: tuple[int, ...], outputs: int, neuron: Callable[[], nn.Module], norm: bool = False
 ) -> Network:
-    return model(BenchBlocks(neuron, norm), shape, outputs)
+    try:
+        return model(BenchBlocks(neuron, norm), shape, outputs)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def own(layer: nn.Module) -> list[nn.Parameter]:

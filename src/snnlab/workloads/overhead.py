@@ -33,6 +33,9 @@ def measure(
     Args:
         batches: of each epoch.
         wandb: whether the trainer also logs to W&B, offline.
+
+    Raises:
+        InputError: when the run cannot be composed, or its method takes its own steps.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         options = [*run.split(), f"seed={bench.seed}", f"paths.output={folder}", "callbacks.figures=false"]
@@ -40,21 +43,18 @@ def measure(
         options += [f"trainer.max_epochs={1 + bench.rounds}", f"trainer.limit_train_batches={batches}"]
         options += ["trainer.limit_val_batches=1", "trainer.enable_progress_bar=false"]
         composition = compose(options)
+        parts, twin = build(composition.config), build(composition.config)
+        if not parts.method.automatic_optimization:
+            raise InputError(f"overhead: run = {run} takes its own steps; choose a method that returns its loss")
         try:
-            parts, twin = build(composition.config), build(composition.config)
             parts.data.setup()
             twin.data.setup()
         except InputError as error:
             bench.skip(f"{run}: skipped, {error}")
             return Report()
-        if not parts.method.automatic_optimization:
-            raise InputError(f"overhead: run = {run} takes its own steps; choose a method that returns its loss")
         turns = Turns(twin, batches, bench.seconds)
         fit_recorded(composition, parts, turns)
     rounds = {"by hand": turns.by_hand[1:], "trainer": turns.trainer[1:]}
-    if not turns.by_hand[1:]:
-        bench.skip(f"{run}: skipped, one epoch each took longer than seconds={bench.seconds:g}")
-        return Report()
     case = Case(f"{run}, {turns.steps} steps of an epoch", "by hand", rounds)
     case.notes["trainer"] = f"{case.ratio('trainer').median - 1:+.1%}"
     bench.add(case)
@@ -85,7 +85,7 @@ class Turns(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.trainer.append(self._ended - self._started)
         self.by_hand.append(self.epoch_by_hand(trainer.current_epoch))
-        if time.perf_counter() - self._began > self.seconds:
+        if len(self.by_hand) > 1 and time.perf_counter() - self._began > self.seconds:
             trainer.should_stop = True
 
     def epoch_by_hand(self, epoch: int) -> float:

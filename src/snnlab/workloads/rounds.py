@@ -34,14 +34,15 @@ def median(values: Sequence[float]) -> float:
 
 
 def pairwise(values: Sequence[float], reference: Sequence[float]) -> Quartiles:
-    """Median and quartiles of ``values[i] / reference[i]``.
+    """Median and quartiles of ``values[i] / reference[i]`` over the rounds that both took part in, the first ones.
 
     Raises:
-        ValueError: when the two differ in length, or there is no round.
+        ValueError: when there is no such round, or a reference is 0.
     """
-    if len(values) != len(reference) or not values:
-        raise ValueError(f"pairwise: {len(values)} and {len(reference)} rounds must be equally many, at least 1")
-    ratios = [value / other if other else math.inf for value, other in zip(values, reference, strict=True)]
+    pairs = list(zip(values, reference, strict=False))
+    if not pairs or not all(other for _, other in pairs):
+        raise ValueError(f"pairwise: {len(values)} and {len(reference)} rounds give no ratio; each must be above 0")
+    ratios = [value / other for value, other in pairs]
     if len(ratios) == 1:
         return Quartiles(ratios[0], ratios[0], ratios[0])
     lower, middle, upper = statistics.quantiles(ratios, n=4, method="inclusive")
@@ -55,43 +56,47 @@ def interleave(
 
     Args:
         jobs: by competitor, in the order of their turns.
-        rounds: at most; fewer, but ``FEWEST`` at least, where ``seconds`` are over before.
-        seconds: time limit. A job that ``FEWEST`` rounds within it leave no room for is left out, unless it is in
-            ``keep``, the slowest first.
+        rounds: at most.
+        seconds: time limit. Where it is short, the slowest job takes part in the first ``FEWEST`` rounds only, or is
+            left out, then the next; those in ``keep`` stay, and all of them get fewer rounds.
         keep: jobs that are never left out.
         tell: takes a line on what was left out or cut short.
     """
-    clock = time.perf_counter
-    started = clock()
+    clock, started = time.perf_counter, time.perf_counter()
     took: dict[str, float] = {}
-    slow = []
     for name, job in jobs.items():
         took[name] = timed(job, 1)[0]
-        if took[name] * FEWEST > seconds and name not in keep:
-            slow.append(name)
-        else:
-            took[name] = timed(job, 1)[0]
-    turns = {name: job for name, job in jobs.items() if name not in slow}
-    while (
-        sum(max(took[name], SLOT) for name in turns) * FEWEST > max(seconds - (clock() - started), 0)
-        and (candidates := [name for name in turns if name not in keep])
-        and (slowest := max(candidates, key=took.__getitem__))
-        and took[slowest] > SLOT
-    ):
-        slow.append(slowest)
-        del turns[slowest]
-    for name in slow:
-        tell(f"{name} is left out: {took[name]:.2g} s a call, too slow for seconds={seconds:g}")
-    calls = {name: max(1, math.ceil(SLOT / max(took[name], 1e-7))) for name in turns}
-    found: dict[str, list[float]] = {name: [] for name in turns}
+        if name in keep or took[name] * FEWEST < seconds:
+            took[name] = timed(job, 1)[0]  # the first call also compiles, allocates and imports
+    turns = planned(took, rounds, seconds - (clock() - started), keep)
+    for name in jobs:
+        if not turns[name]:
+            tell(f"{name} is left out: {took[name]:.2g} s a call, too slow for seconds={seconds:g}")
+        elif turns[name] < rounds:
+            tell(f"{name} takes part in the first {turns[name]} rounds only: {took[name]:.2g} s a call")
+    found: dict[str, list[float]] = {name: [] for name in jobs if turns[name]}
     for done in range(rounds):
         if done >= min(FEWEST, rounds) and clock() - started > seconds:
             tell(f"{done} of {rounds} rounds within seconds={seconds:g}")
             break
         gc.collect()
-        for name, job in turns.items():
-            found[name].append(timed(job, calls[name])[1])
+        for name in found:
+            if done < turns[name]:
+                calls = max(1, math.ceil(SLOT / max(took[name], 1e-7)))
+                found[name].append(timed(jobs[name], calls)[1])
     return found
+
+
+def planned(took: Mapping[str, float], rounds: int, left: float, keep: Collection[str]) -> dict[str, int]:
+    """In how many rounds each job takes part, so that all of them end within ``left`` seconds if that can be."""
+    cost = {name: max(seconds, SLOT) for name, seconds in took.items()}
+    turns = dict.fromkeys(took, rounds)
+    few = min(FEWEST, rounds)
+    for count in (few, 0):
+        for name in sorted((name for name in took if name not in keep), key=lambda name: -cost[name]):
+            if sum(cost[each] * turns[each] for each in turns) > left:
+                turns[name] = count
+    return turns
 
 
 def timed(job: Job, calls: int) -> tuple[float, float]:

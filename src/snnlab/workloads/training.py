@@ -12,16 +12,23 @@ from lightning.pytorch.profilers import Profiler
 from snnlab.experiment import Parts, build, compose, make_trainer
 
 
-def prepared(overrides: Sequence[str]) -> Parts:
-    """Build the parts of a run, read its data and prepare its method.
+def composed(overrides: Sequence[str]) -> Parts:
+    """Build the parts of a run.
 
     Raises:
-        InputError: when the parts do not fit, or the data is not there.
+        InputError: when an override is wrong or the parts do not fit.
     """
-    parts = build(compose([*overrides, "logger=none", "callbacks.figures=false"]).config)
+    return build(compose([*overrides, "logger=none", "callbacks.figures=false"]).config)
+
+
+def prepare(parts: Parts) -> None:
+    """Read the data and prepare the method.
+
+    Raises:
+        InputError: when the data is not there.
+    """
     parts.data.setup()
     parts.method.prepare(parts.data)
-    return parts
 
 
 def quiet_trainer(parts: Parts, callbacks: list[L.Callback], **arguments: Any) -> L.Trainer:

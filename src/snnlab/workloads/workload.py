@@ -168,8 +168,8 @@ def options(measure: Callable[..., Report]) -> dict[str, inspect.Parameter]:
 def table(case: Case) -> list[str]:
     """The lines of a case: one a competitor, its median, its ratio to the reference with quartiles, its note."""
     width = max(12, *map(len, case.rounds))
-    counts = {len(rounds) for rounds in case.rounds.values()}
-    rounds = f", {min(counts)} rounds" if min(counts) > 1 else ""
+    most = max(len(rounds) for rounds in case.rounds.values())
+    rounds = f", {most} rounds" if most > 1 else ""
     lines = ["", f"{case.name}{rounds}", f"  {'':{width}}  {'median':>10}  {'/ ' + case.reference:>10}  quartiles"]
     for name in case.rounds:
         ratio = case.ratio(name)
