@@ -215,12 +215,13 @@ def provenance() -> dict[str, Any]:
     return {"git": git_state(), "versions": {"python": platform.python_version(), **dict(sorted(found.items()))}}
 
 
-def peer_settings(bench: Bench) -> dict[str, str]:
-    """How the neuron of each measured peer was set."""
+def peer_settings(bench: Bench) -> dict[str, dict[str, str]]:
+    """How the neuron of each measured peer was set, and what no setting makes equal."""
     import importlib
 
     measured = {name for case in bench.cases for name in case.rounds} & set(bench.peers)
-    return {name: importlib.import_module(f"snnlab.workloads.peers.{name}").SETTING for name in sorted(measured)}
+    files = {name: importlib.import_module(f"snnlab.workloads.peers.{name}") for name in sorted(measured)}
+    return {name: {"setting": file.SETTING, "differs": file.DIFFERS} for name, file in files.items()}
 
 
 def pictures(bench: Bench, report: Report, name: str) -> dict[str, Any]:

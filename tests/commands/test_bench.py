@@ -21,7 +21,7 @@ TINY = {
     "vgg9": ["width=0.02", "side=8", "batch=2", "time_steps=2"],
     "methods": ["methods=[ann,conversion]", "hidden=[8]", "batch=50", "time_steps=3", "steps=1"],
     "overhead": ["run=method=stbp data=digits model.hidden=[8] encoder.time_steps=2", "batches=3", "wandb=false"],
-    "loader": ["runs=[method=stbp data=digits model.hidden=[8] encoder.time_steps=2]", "batches=3"],
+    "loader": ["runs=['method=stbp data=digits model.hidden=[8] encoder.time_steps=2']", "batches=3"],
 }
 
 

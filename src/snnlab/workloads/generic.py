@@ -95,7 +95,7 @@ def measure(
             currents,
         ):
             forms["inherited"] = lambda x, n=neuron: Temporal.forward(n, x)  # type: ignore[misc]
-        forms["floor"] = torch.relu
+        forms["floor"] = torch.relu if outcome(neuron, neuron, currents)[1] else lambda x: torch.relu(x.detach())
         notes = {key: told(form, forms["loop"], neuron, currents) for key, form in forms.items() if key != "floor"}
         notes["loop"] = "the eager loop over step"
         jobs = {key: training_step(form, neuron, currents) for key, form in forms.items()}

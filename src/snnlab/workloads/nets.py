@@ -130,7 +130,9 @@ def competitors(
         make = partial(peer.neuron, DECAY, THRESHOLD)
         network = build(make)
         network.load_state_dict(ours.state_dict(), strict=False)
-        nets[name] = Competitor(network, peer.BATCH_FIRST, f"{agreement(make(), peer.BATCH_FIRST, currents)}")
+        words = agreement(make(), peer.BATCH_FIRST, currents)
+        note = f"{words}: {peer.DIFFERS}" if peer.DIFFERS and "differ" in words else words
+        nets[name] = Competitor(network, peer.BATCH_FIRST, note)
     return nets
 
 

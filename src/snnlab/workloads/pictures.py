@@ -7,6 +7,8 @@ from typing import Any
 from snnlab.callbacks.figures import ACCENT, INK, STYLE
 from snnlab.workloads.workload import Case, spell
 
+OURS = ("snnlab", "forward", "trainer", "loader")  # drawn in colour
+
 
 def bars(cases: list[Case], heading: str) -> Any:
     """Horizontal bars of the median ratios, the quartiles as whiskers, the medians as text."""
@@ -20,7 +22,7 @@ def bars(cases: list[Case], heading: str) -> Any:
         for case, axis in zip(cases, axes[:, 0], strict=True):
             names = list(case.rounds)
             ratios = [case.ratio(name) for name in names]
-            colours = [ACCENT if name == "snnlab" else "#a8a29e" for name in names]
+            colours = [ACCENT if name in OURS else "#a8a29e" for name in names]
             spread = [[r.median - r.lower for r in ratios], [r.upper - r.median for r in ratios]]
             axis.barh(names, [r.median for r in ratios], xerr=spread, color=colours, ecolor=INK, height=0.7)
             for row, (name, ratio) in enumerate(zip(names, ratios, strict=True)):

@@ -16,6 +16,7 @@ from snnlab.workloads.peers.peer import PeerNeuron
 PACKAGE = "norse.torch"
 BATCH_FIRST = False
 SETTING = "LIFBoxCell(LIFBoxParameters(tau_mem_inv=1-decay, v_th=(1-decay)*threshold), dt=1), superspike"
+DIFFERS = "its gradient passes through the reset, and it has no ATan surrogate"
 
 
 class Neuron(PeerNeuron):

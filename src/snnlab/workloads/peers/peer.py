@@ -1,7 +1,8 @@
 """What a peer's file gives: ``neuron(decay, threshold)`` makes that library's LIF, set to the equations of nets.py.
 
 Beside it: PACKAGE, the package to import; BATCH_FIRST, whether its neuron takes [B, T, ...] in place of [T, B, ...];
-SETTING, how it was set so that its spikes are ours.
+SETTING, how it was set so that its spikes are ours; DIFFERS, what no setting
+makes equal, "" where there is nothing.
 """
 
 from __future__ import annotations

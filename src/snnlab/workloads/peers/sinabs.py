@@ -16,6 +16,7 @@ from snnlab.workloads.peers.peer import PeerNeuron
 PACKAGE = "sinabs.layers"
 BATCH_FIRST = True
 SETTING = "LIF(alpha_mem=decay, SingleSpike, MembraneReset(), norm_input=False), ATan, alpha without gradient"
+DIFFERS = ""
 
 
 def atan(v: Tensor, threshold: Tensor) -> Tensor:

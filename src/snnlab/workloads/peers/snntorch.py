@@ -15,6 +15,7 @@ from snnlab.workloads.peers.peer import PeerNeuron
 PACKAGE = "snntorch"
 BATCH_FIRST = False
 SETTING = "Leaky(beta=decay, reset_mechanism='zero', reset_delay=False, spike_grad=surrogate.atan(2.0))"
+DIFFERS = "its gradient passes through the reset"
 
 
 class Neuron(PeerNeuron):

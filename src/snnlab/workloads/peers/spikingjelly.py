@@ -14,6 +14,7 @@ from snnlab.workloads.peers.peer import PeerNeuron
 PACKAGE = "spikingjelly.activation_based.neuron"
 BATCH_FIRST = False
 SETTING = "LIFNode(tau=1/(1-decay), decay_input=False, v_reset=0.0, ATan(2.0), detach_reset=True, step_mode='m')"
+DIFFERS = ""
 
 logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # it has no use for Triton here
 
