@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+BENCH_VENV ?= .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format clean
+.PHONY: help setup run test bench lint format clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -23,6 +24,17 @@ run: setup ## train the default: the VDIB autoencoder on event data (ARGS="metho
 test: setup ## run the test suite
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)
 
+bench: $(BENCH_VENV)/.ready ## speed and memory beside other libraries, in an environment of its own (ARGS="mlp rounds=15")
+	$(BENCH_VENV)/bin/python -m snnlab.bench $(ARGS)
+
+# the peers come without what they ask for: some of it would bring another torch, or torchvision
+$(BENCH_VENV)/.ready: pyproject.toml constraints.txt benchmarks/peers.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	$(BENCH_VENV)/bin/python -m pip install --quiet -c constraints.txt -e .
+	$(BENCH_VENV)/bin/python -m pip install --quiet --no-deps -r benchmarks/peers.txt
+	@touch $@
+
 lint: setup ## ruff, format check, mypy
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
@@ -33,4 +45,4 @@ format: setup ## let ruff mend what it can
 	$(BIN)/ruff format src tests
 
 clean: ## remove the environment and caches; results and outputs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+	rm -rf $(VENV) $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache build dist

@@ -31,6 +31,10 @@ MAY_IMPORT = {
     "methods": {"layers", "neurons", "data", "metrics"},
     "evaluations": {"layers", "neurons", "data", "methods", "metrics", "callbacks"},
     "callbacks": {"layers", "neurons", "data", "methods", "metrics", "reports"},
+    "workloads": {
+        *("layers", "neurons", "models", "data", "methods", "callbacks", "reports"),
+        *("composition", "experiment"),  # a workload may train a whole run
+    },
 }
 
 
