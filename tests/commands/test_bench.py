@@ -76,7 +76,7 @@ def test_generic_tells_of_neurons_without_a_gradient_and_of_equal_numbers(bench)
     assert "spikes equal, spikes carry no gradient, forward only" in notes["CompositeNeuron"]
 
 
-def test_methods_that_do_not_train_and_data_that_is_missing_are_skipped_by_name(bench, empty_data, monkeypatch):
+def test_stbp_comes_first_and_data_that_is_missing_is_skipped_by_name(bench, empty_data, monkeypatch):
     options = ["hidden=[8]", "batch=50", "time_steps=3", "steps=1", "rounds=1", "threads=1"]
     _, out, _, record = bench("methods", "methods=[ann]", *options)
     assert list(record["cases"][0]["rounds"]) == ["stbp", "ann"]
