@@ -22,7 +22,7 @@ from snnlab.neurons.neuron import Neuron, Temporal
 
 States = dict[str, Any]
 Record = dict[str, tuple[Tensor, Any]]
-PASSING = (nn.Linear, nn.Conv2d)  # layers whose output nobody but the next layer needs, their own backward included
+PASSING = (nn.Linear, nn.Conv2d, nn.BatchNorm2d)  # layers whose output nobody but the next layer needs, their own backward included
 Watcher = Callable[[nn.Module, Tensor, Any, bool], None]  # layer, its output, its state, whether the sequence starts
 
 
@@ -65,7 +65,8 @@ class Network(nn.Module):
                     frames = layer(frames)
                 else:
                     frames = over_time(layer, frames)
-                before = layer
+                if not isinstance(layer, nn.Identity):
+                    before = layer
         return frames
 
     def unroll(self, frames: Tensor) -> tuple[Tensor, Record]:
