@@ -47,9 +47,7 @@ def test_the_run_folder_holds_what_the_design_promises(quick_run):
     assert set(content["metrics"]["test"]["firing_rate"]) == {"hidden1", "readout"}
     assert content["timing"]["fit_seconds"] > 0 and content["memory"]["peak_bytes"] > 10_000
     assert content["parameters"] == 64 * 64 + 64 + 64 * 10 + 10
-    assert content["kernels"] == {"fused": ["LIF"], "step": []} and content["versions"][
-        "torch"
-    ].startswith("2.")
+    assert content["kernels"] == {"fused": ["LIF"], "step": []} and content["versions"]["torch"].startswith("2.")
     checkpoint = torch.load(folder / content["checkpoint"], weights_only=True)
     assert "layers.weight1.weight" in "".join(checkpoint["state_dict"])
 

@@ -17,12 +17,11 @@ from torch import Tensor, nn
 
 from snnlab.layers.over_time import over_time, watched
 from snnlab.neurons import kernels
-from snnlab.neurons.kernels.bits import saved_as_bits
 from snnlab.neurons.neuron import Neuron, Temporal
 
 States = dict[str, Any]
 Record = dict[str, tuple[Tensor, Any]]
-PASSING = (nn.Linear, nn.Conv2d, nn.BatchNorm2d)  # layers whose output nobody but the next layer needs, their own backward included
+PASSING = (nn.Linear, nn.Conv2d, nn.BatchNorm2d)  # their output only the next layer needs, not their own backward
 Watcher = Callable[[nn.Module, Tensor, Any, bool], None]  # layer, its output, its state, whether the sequence starts
 
 
@@ -57,16 +56,15 @@ class Network(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         before: nn.Module | None = None
-        with saved_as_bits():
-            for layer in self.layers.values():
-                if isinstance(layer, Temporal):
-                    if isinstance(before, PASSING) and not watched(before) and not watched(layer):
-                        kernels.offer(frames)
-                    frames = layer(frames)
-                else:
-                    frames = over_time(layer, frames)
-                if not isinstance(layer, nn.Identity):
-                    before = layer
+        for layer in self.layers.values():
+            if isinstance(layer, Temporal):
+                if isinstance(before, PASSING) and not watched(before) and not watched(layer):
+                    kernels.offer(frames)
+                frames = layer(frames)
+            else:
+                frames = over_time(layer, frames)
+            if not isinstance(layer, nn.Identity):
+                before = layer
         return frames
 
     def unroll(self, frames: Tensor) -> tuple[Tensor, Record]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from torch import Tensor, nn
 
-from snnlab.layers import spike_linear
+from snnlab.layers import spike_linear, spike_pool
 from snnlab.neurons import kernels
+from snnlab.neurons.kernels.bits import saved_as_bits
 
 SAME = (nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity)  # the same input, the same output
 
@@ -23,8 +26,11 @@ def over_time(layer: nn.Module, sequence: Tensor) -> Tensor:
     merged = sequence.flatten(0, 1)  # [T*B, ...]
     if spike_linear.takes(layer, merged) and not watched(layer):
         outputs = spike_linear.spike_linear(layer, merged)  # type: ignore[arg-type]
+    elif kernels.enabled and spike_pool.takes(layer) and not watched(layer):
+        outputs = spike_pool.pool(layer, merged)  # type: ignore[arg-type]
     else:
-        outputs = layer(merged)
+        with saved_as_bits() if isinstance(layer, nn.Conv2d) else nullcontext():
+            outputs = layer(merged)
     return outputs.unflatten(0, (steps, batch))
 
 
