@@ -159,11 +159,13 @@ class Method(L.LightningModule):
                 f"{split}/loss is {loss.item()} at step {self.global_step}: training diverged; "
                 "lower method.optimizer.lr or set trainer.gradient_clip_val=1"
             )
-        self.mean_loss[f"{split}_split"].update(loss.detach(), size)
-        self.accuracy[f"{split}_split"].update(scores.detach(), labels)
-        every: Any = {"on_step": False, "on_epoch": True, "batch_size": size}
-        self.log(f"{split}/loss", self.mean_loss[f"{split}_split"], **every)
-        self.log(f"{split}/accuracy", self.accuracy[f"{split}_split"], prog_bar=True, **every)
+        mean_loss, accuracy = self.mean_loss[f"{split}_split"], self.accuracy[f"{split}_split"]
+        mean_loss.update(loss.detach(), size)
+        accuracy.update(scores.detach(), labels)
+        if mean_loss.update_count == 1:  # once an epoch: Lightning holds the metrics, and computes them at its end
+            every: Any = {"on_step": False, "on_epoch": True, "batch_size": size}
+            self.log(f"{split}/loss", mean_loss, **every)
+            self.log(f"{split}/accuracy", accuracy, prog_bar=True, **every)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameters())
