@@ -73,7 +73,9 @@ def choices(group: str) -> list[str]:
 EVENTS = ("cifar10_dvs", "drifting_blobs", "dvs_gesture", "mnist_dvs", "nmnist", "shd", "ssc")
 # Pairs that make no sense, and the words with which they are refused.
 REFUSED = {
-    **{(method, "drifting_blobs"): "names a class at every step" for method in choices("method") if method != "vdib"},
+    **{
+        (method, "drifting_blobs"): "asks for a class at every step" for method in choices("method") if method != "vdib"
+    },
     **{("vdib", data): "needs one natural image per class" for data in ("dvs_gesture", "shd", "ssc")},
     **{("conversion", data): "has no still images" for data in EVENTS},
 }

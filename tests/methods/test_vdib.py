@@ -295,7 +295,7 @@ def test_predictive_coding_learns(tmp_path: Path, options: dict[str, Any]) -> No
 
 # refusals -------------------------------------------------------------------------------------------------------------
 EVENTS = DataSpec("films", "event", (2, 4, 4), classes=10, time_steps=20, prototype_shape=(1, 28, 28))
-TASK = DataSpec("blobs", "task", (20,), classes=210, time_steps=100, labels_per_step=True)
+TASK = DataSpec("blobs", "task", (20,), classes=210, time_steps=100, asks="class_per_step")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class Figures:
                 "membranes": lambda: membranes_figure(states),
                 "learning_curves": lambda: curves_figure(self.history.rows),
             }
-            if data.spec.kind != "task" and data.spec.classes > 1:
+            if data.spec.asks in ("class", "class_at_end") and data.spec.classes > 1:
                 makers["confusion_matrix"] = lambda: confusion_figure(method, data)
             for name, make in makers.items():
                 try:

@@ -27,13 +27,17 @@ class Batch(NamedTuple):
 
     inputs:  images [B, C, H, W] in [0, 1], their rows [T=H, B, C * W] in [0, 1], binned events [T, B, P, H, W], or
              task spikes [T, B, N].
-    labels:  classes [B], or [T, B] where a task names a class at every step.
+    labels:  classes [B]; [T, B] where a task asks for one at every step; real values [B, K] where it asks for those.
     signals: the natural signal behind each input [B, C, H, W] in [0, 1], or None where it is unknown.
     """
 
     inputs: Tensor
     labels: Tensor
     signals: Tensor | None = None
+
+
+# What is asked about a sequence: its class; a class at every step; a class, or real values, to be read at its end.
+Asks = Literal["class", "class_per_step", "class_at_end", "value_at_end"]
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,12 @@ class DataSpec:
     name: str
     kind: Literal["image", "sequence", "event", "task"]  # sequence: analog values over time
     input_shape: tuple[int, ...]  # of one sample at one time step: (C, H, W), (P, H, W) or (N,)
-    classes: int
+    classes: int  # or how many real values are asked for
     time_steps: int | None = None  # T of a batch; None for images, whose encoder chooses it
     signal_shape: tuple[int, ...] | None = None  # of the natural signal of each sample, None where unknown
     prototype_shape: tuple[int, ...] | None = None  # of the class prototypes, None where there are none
-    labels_per_step: bool = False  # whether labels are [T, B] instead of [B]
+    asks: Asks = "class"
+    answer_steps: int | None = None  # the last steps, on which an answer "at end" is read; None reads all
     sizes: dict[str, int] = field(default_factory=dict)  # train, val, test, as far as known
 
 

@@ -128,7 +128,7 @@ class DriftingBlobs(DataModule):
             (BINS,),
             classes=PAIRS,
             time_steps=self.steps_train,
-            labels_per_step=True,
+            asks="class_per_step",
             sizes=sizes,
         )
 

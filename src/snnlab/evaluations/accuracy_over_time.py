@@ -38,7 +38,7 @@ def curve(method: Method, data: DataModule, split: Literal["val", "test"] = "tes
     Raises:
         InputError: when the method scores no classes.
     """
-    if method.scores_every_step:
+    if not method.scores_sequences:
         raise InputError(f"{type(method).__name__} gives no class scores that could stop early")
     if not method.network.neurons():
         raise InputError(f"{type(method).__name__} has no spiking layer, and takes one step")

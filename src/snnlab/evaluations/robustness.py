@@ -78,7 +78,7 @@ def analyse(
 
 def check(run: Stored) -> None:
     """Raise InputError where the run has no images that could be disturbed, or no scores of whole samples."""
-    if run.method.scores_every_step:
+    if not run.method.scores_sequences:
         raise InputError(
             f"{run.folder}: {type(run.method).__name__} gives no class scores whose loss could be attacked"
         )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.data.datamodule import Asks, Batch, DataModule, DataSpec
 from snnlab.data.encoders import Encoder
 from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
@@ -28,6 +28,13 @@ Model = Callable[[Blocks, tuple[int, ...], int], Network]
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Scheduler = Callable[[torch.optim.Optimizer], Any]
 Split = Literal["train", "val", "test"]
+
+QUESTIONS: dict[Asks, str] = {
+    "class": "a class of the whole sequence",
+    "class_per_step": "a class at every step",
+    "class_at_end": "a class at the end",
+    "value_at_end": "real values at the end",
+}
 
 
 class Method(L.LightningModule):
@@ -50,7 +57,8 @@ class Method(L.LightningModule):
     # shown to people in place of the config's name, e.g. to say that the method is a reconstruction; "" shows the name
     label: str = ""
 
-    scores_every_step = False  # whether labels [T, B] have a meaning for the method
+    answers: tuple[Asks, ...] = ("class",)  # what a data set may ask of the method
+    scores_sequences = True  # whether there are class scores [B, K] of whole sequences
     trains = True  # False where the weights come with the method: they are validated and tested as they are
 
     def __init__(
@@ -73,14 +81,19 @@ class Method(L.LightningModule):
             )
         if isinstance(encoder, Encoder):
             encoder.check(data.input_shape)
-        if data.labels_per_step and not self.scores_every_step:
+        if data.asks not in self.answers:
+            theirs = " or ".join(QUESTIONS[asked] for asked in self.answers)
             raise InputError(
-                f"data={data.name} names a class at every step, and this method scores whole sequences; use method=vdib"
+                f"data={data.name} asks for {QUESTIONS[data.asks]}, and this method answers with {theirs}; "
+                "docs/methods says which method takes which data"
             )
+        if data.asks == "value_at_end":
+            self.monitor = ("val/loss", "min")
         self.data, self.encoder = data, encoder
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.network = model(self.blocks(), data.input_shape, self.outputs())
-        self.mean_loss, self.accuracy = per_split(MeanMetric), per_split(lambda: make_accuracy(data.classes))
+        self.mean_loss = per_split(MeanMetric)
+        self.accuracy: Any = per_split(lambda: make_accuracy(data.classes)) if data.asks != "value_at_end" else None
         self.firing_rate = FiringRate()
         self.synaptic_operations = SynapticOperations()
 
@@ -110,14 +123,17 @@ class Method(L.LightningModule):
         return batch.inputs if self.encoder is None else self.encoder(batch.inputs)
 
     def scores(self, frames: Tensor) -> Tensor:
-        """Return class scores [B, K] of frames [T, B, ...]."""
-        return self.network(frames).mean(0)
+        """Return scores [B, K] of frames [T, B, ...]: the mean readout of the steps on which an answer is read."""
+        return self.network(frames)[-(self.data.answer_steps or 0) :].mean(0)
 
     def scores_over_time(self, frames: Tensor) -> Tensor:
         """Return the class scores [T, B, K] that each step would give, were it the last."""
         outputs = self.network(frames)
-        steps = torch.arange(1, len(outputs) + 1, device=outputs.device, dtype=outputs.dtype)
-        return outputs.cumsum(0) / steps.view(-1, *[1] * (outputs.dim() - 1))
+        read = self.data.answer_steps or len(outputs)
+        sums = outputs.cumsum(0)
+        sums[read:] = sums[read:] - sums[:-read]
+        steps = torch.arange(1, len(outputs) + 1, device=outputs.device, dtype=outputs.dtype).clamp(max=read)
+        return sums / steps.view(-1, *[1] * (outputs.dim() - 1))
 
     @abstractmethod
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
@@ -152,20 +168,24 @@ class Method(L.LightningModule):
         self.synaptic_operations.reset()
 
     def log_scores(self, split: Split, scores: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Log loss and accuracy of one batch as ``<split>/loss`` and ``<split>/accuracy``, averaged over the epoch."""
+        """Log loss and accuracy (of classes) of a batch as ``<split>/loss, accuracy``, averaged over the epoch."""
         size = len(labels)
         if not torch.isfinite(loss):
             raise RunFailure(
                 f"{split}/loss is {loss.item()} at step {self.global_step}: training diverged; "
                 "lower method.optimizer.lr or set trainer.gradient_clip_val=1"
             )
-        mean_loss, accuracy = self.mean_loss[f"{split}_split"], self.accuracy[f"{split}_split"]
+        mean_loss = self.mean_loss[f"{split}_split"]
         mean_loss.update(loss.detach(), size)
-        accuracy.update(scores.detach(), labels)
-        if mean_loss.update_count == 1:  # once an epoch: Lightning holds the metrics, and computes them at its end
-            every: Any = {"on_step": False, "on_epoch": True, "batch_size": size}
-            self.log(f"{split}/loss", mean_loss, **every)
-            self.log(f"{split}/accuracy", accuracy, prog_bar=True, **every)
+        first = mean_loss.update_count == 1  # once an epoch: Lightning holds the metrics, and computes them at its end
+        every: Any = {"on_step": False, "on_epoch": True, "batch_size": size}
+        if first:
+            self.log(f"{split}/loss", mean_loss, prog_bar=self.accuracy is None, **every)
+        if self.accuracy is not None:
+            accuracy = self.accuracy[f"{split}_split"]
+            accuracy.update(scores.detach(), labels)
+            if first:
+                self.log(f"{split}/accuracy", accuracy, prog_bar=True, **every)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameters())

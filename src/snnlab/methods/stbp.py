@@ -15,7 +15,8 @@ Departures: the paper's forget gate is tau * exp(-o / tau), which is the hard ga
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +24,8 @@ from torch import Tensor, nn
 from snnlab.data.datamodule import DataSpec
 from snnlab.layers.blocks import Blocks
 from snnlab.methods.method import Method, Model, Optimizer, Scheduler
-from snnlab.neurons.lif import LIF, Leak, Reset
-from snnlab.neurons.neuron import Neuron
-from snnlab.neurons.plif import PLIF
+from snnlab.neurons.choice import choose_neuron
+from snnlab.neurons.lif import Leak, Reset
 from snnlab.neurons.surrogate import Curve, make_surrogate
 
 
@@ -34,7 +34,9 @@ class STBP(Method):
 
     Args:
         model, data, encoder, optimizer, scheduler: as in Method.
-        neuron: lif (fixed decay) or plif (learned time constant, tau = 1 / (1 - decay) at the start).
+        neuron: of neurons/choice.py, or the dotted path of a class; lif has a fixed decay, plif starts at
+            tau = 1 / (1 - decay).
+        neuron_options: arguments that only this neuron has; of the others below it takes those that it knows.
         threshold, decay, reset, leak: of the neuron; see neurons/lif.py.
         surrogate, width: curve of the surrogate gradient and its parameter a; None takes the paper's.
         strict: whether v == threshold stays silent, as in the author's code.
@@ -53,7 +55,8 @@ class STBP(Method):
         encoder: nn.Module | None,
         optimizer: Optimizer,
         scheduler: Scheduler | None = None,
-        neuron: Literal["lif", "plif"] = "lif",
+        neuron: str = "lif",
+        neuron_options: dict[str, Any] | None = None,
         threshold: float = 0.5,
         decay: float = 0.2,
         reset: Reset = "hard",
@@ -65,20 +68,21 @@ class STBP(Method):
         gradient: Literal["stbp", "sdbp"] = "stbp",
         bias: bool = True,
     ) -> None:
-        self.neuron, self.threshold, self.decay = neuron, threshold, decay
+        self.threshold, self.decay = threshold, decay
         self.reset, self.leak, self.surrogate, self.width = reset, leak, surrogate, width
         self.strict, self.detach_reset, self.gradient, self.bias = strict, detach_reset, gradient, bias
+        shared = {
+            "decay": decay,
+            "tau": max(1 / (1 - decay), 1 + 1e-6) if decay < 1 else math.inf,
+            "threshold": threshold,
+            "reset": reset,
+            "leak": leak,
+            "detach_reset": detach_reset,
+            "detach_state": gradient == "sdbp",
+            "surrogate": make_surrogate(surrogate, width, strict),
+        }
+        self.make_neuron = choose_neuron(neuron, neuron_options, shared)
         super().__init__(model, data, encoder, optimizer, scheduler)
-
-    def make_neuron(self) -> Neuron:
-        spike = make_surrogate(self.surrogate, self.width, self.strict)
-        cuts = {"detach_reset": self.detach_reset, "detach_state": self.gradient == "sdbp"}
-        if self.neuron == "plif":
-            if not self.decay < 1:
-                raise ValueError(f"STBP: decay = {self.decay} must be below 1 for neuron=plif; tau = 1 / (1 - decay)")
-            tau = max(1 / (1 - self.decay), 1 + 1e-6)
-            return PLIF(tau, self.threshold, self.reset, surrogate=spike, **cuts)
-        return LIF(self.decay, self.threshold, self.reset, leak=self.leak, surrogate=spike, **cuts)
 
     def blocks(self) -> Blocks:
         return Blocks(self.make_neuron, self.make_neuron, bias=self.bias)

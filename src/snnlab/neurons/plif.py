@@ -44,8 +44,10 @@ class PLIF(LIF):
         surrogate: Surrogate | None = None,
         learn_threshold: bool = False,
     ) -> None:
-        if not tau > 1:
-            raise ValueError(f"PLIF: tau = {tau} steps must be above 1; 2.0 is the paper's start")
+        if not 1 < tau < math.inf:
+            raise ValueError(
+                f"PLIF: tau = {tau} steps must be above 1 and finite (decay below 1); 2.0 is the paper's start"
+            )
         super().__init__(1 - 1 / tau, threshold, reset, detach_reset, detach_state, "scaled", v_reset, surrogate)
         self.w = nn.Parameter(torch.tensor(-math.log(tau - 1)))
         self.log_threshold = nn.Parameter(torch.tensor(math.log(threshold))) if learn_threshold else None

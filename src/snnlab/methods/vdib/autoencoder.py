@@ -72,7 +72,8 @@ class Autoencoder(Method):
             all before any data is read.
     """
 
-    scores_every_step = True
+    answers = ("class", "class_per_step")
+    scores_sequences = False
 
     def __init__(
         self,
@@ -103,7 +104,7 @@ class Autoencoder(Method):
             check_least("decoder_hidden", decoder_hidden, 1, "null takes the paper's tau_d * n_out / 2")
         if not 0 < prior < 1:
             raise InputError(f"method.prior = {prior} must lie in (0, 1); the paper has 0.2 to 0.3")
-        self.task = data.labels_per_step  # a class to be named at every step, in place of a signal
+        self.task = data.asks == "class_per_step"  # a class to be named at every step, in place of a signal
         if self.task and target is not None:
             raise InputError(
                 f"method.target={target} needs natural signals; data={data.name} is a task: use method.target=null"

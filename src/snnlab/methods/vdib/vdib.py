@@ -125,7 +125,7 @@ class VDIB(Autoencoder):
             )
         if baseline == "ema" and samples != 1:
             raise InputError(f"method.baseline=ema takes one sample per input, not method.samples = {samples}")
-        if baseline == "ema" and data.labels_per_step:
+        if baseline == "ema" and data.asks == "class_per_step":
             raise InputError(
                 "method.baseline=ema has one learning signal per sequence and a task has one per step; "
                 "use method.baseline=none (paper) or leave_one_out"
@@ -134,7 +134,7 @@ class VDIB(Autoencoder):
             raise InputError(
                 "method.score=mean belongs to method.kl=sampled: the exact KL gradient is not scaled with it"
             )
-        if not data.labels_per_step and credit not in (None, "sequence"):
+        if data.asks != "class_per_step" and credit not in (None, "sequence"):
             raise InputError(f"method.credit={credit} belongs to tasks; data={data.name} has one loss per sequence")
         parts = (decoder, tau_d, decoder_hidden, decoder_gigabytes, n_out, filters, memory, centred)
         super().__init__(model, data, encoder, decoder_optimizer, *parts, target, beta, prior, scheduler)

@@ -1,0 +1,56 @@
+"""A neuron by its name, for every method that has ``method.neuron`` and ``method.neuron_options``.
+
+A name of NEURONS is a file of this folder; ``package.module.Class`` is a neuron of anybody's own package.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from snnlab.errors import InputError, nearest
+from snnlab.neurons.neuron import Neuron
+
+NEURONS = {
+    "lif": "snnlab.neurons.lif.LIF",
+    "plif": "snnlab.neurons.plif.PLIF",
+}
+
+
+def choose_neuron(
+    name: str, options: Mapping[str, Any] | None = None, shared: Mapping[str, Any] | None = None
+) -> Callable[[], Neuron]:
+    """Return what makes one layer of the neuron ``name``.
+
+    Args:
+        name: of NEURONS, or the dotted path of a class.
+        options: arguments that only this neuron has; one that its class does not name is refused.
+        shared: arguments that the method has for any neuron (decay, threshold, surrogate, ...); those that the class
+            does not name are left out, and ``options`` come before them.
+
+    Raises:
+        InputError: no such neuron, or no such option.
+    """
+    target = NEURONS.get(name, name)
+    module, _, attribute = target.rpartition(".")
+    if not module:
+        raise InputError(
+            f"method.neuron = {name}: choose one of {nearest(name, NEURONS, len(NEURONS))}, or package.module.Class"
+        )
+    try:
+        neuron = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"method.neuron = {name} cannot be imported: {error}") from error
+    if not (inspect.isclass(neuron) and issubclass(neuron, Neuron)):
+        raise InputError(f"method.neuron = {name} is no subclass of snnlab.neurons.neuron.Neuron")
+    arguments = inspect.signature(neuron).parameters
+    for key in options or {}:
+        if key not in arguments:
+            raise InputError(
+                f"method.neuron_options.{key}: {neuron.__name__} has no such key; nearest: {nearest(key, arguments)}"
+            )
+    given = {key: value for key, value in (shared or {}).items() if key in arguments}
+    return functools.partial(neuron, **{**given, **(options or {})})
