@@ -39,6 +39,8 @@ def takes(layer: nn.Module, x: Tensor) -> bool:
 
 def spike_linear(layer: nn.Linear, x: Tensor) -> Tensor:
     """Return ``layer(x)`` for x [N, in]."""
+    if not torch.is_grad_enabled():
+        return product(x, layer.weight.t(), layer.bias)
     outputs: Tensor = _SpikeLinear.apply(x, layer.weight, layer.bias)
     return outputs
 
@@ -54,6 +56,11 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a [N, k] times b [k, m], plus bias [m]; rows of b are added up where a is sparse."""
     if share(a) > SPARSE:
         return a @ b if bias is None else torch.addmm(bias, a, b)
+    return gather(a, b, bias)
+
+
+def gather(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The same from the rows of b where a is not 0, whatever its share."""
     from snnlab.neurons.kernels import cpu
 
     outputs = a.new_empty(len(a), b.shape[1])

@@ -88,19 +88,23 @@ class LeakCorrectedLIF(Neuron):
         spikes, states = super().unroll(currents, state)
         if self.late_inputs:  # v carries the last step's gradient back to the last spike
             spikes = _Late.apply(spikes, states.v, self.slope)
-        return (_Gated.apply(spikes, self.gate(spikes.detach())) if self.corrected else spikes), states
+        return self.gated(spikes), states
 
     def forward(self, currents: Tensor) -> Tensor:
-        spikes: Tensor = _Sequence.apply(currents, self)
-        return spikes
+        if self.late_inputs:
+            return self.unroll(currents)[0]
+        return self.gated(super().forward(currents))
+
+    def gated(self, spikes: Tensor) -> Tensor:
+        """The same spikes [T, B, ...], whose gradient is multiplied by (6)."""
+        return _Gated.apply(spikes, self.gate(spikes.detach())) if self.corrected else spikes  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def gate(self, spikes: Tensor) -> Tensor:
         """Equation (6): spikes [T, B, ...] -> gate [B, ...]. A factor on the spikes (dropout's) changes nothing."""
-        trace, count = torch.zeros_like(spikes[0]), torch.zeros_like(spikes[0])
-        for spike in spikes:
-            torch.add(spike, trace, alpha=self.decay, out=trace)  # (5), step by step
-            count += spike
+        ages = torch.arange(len(spikes) - 1, -1, -1, dtype=spikes.dtype, device=spikes.device)
+        weights = torch.stack([self.decay**ages, torch.ones_like(ages)])
+        trace, count = torch.tensordot(weights, spikes, 1)  # (5), and how many
         gate = trace * math.log(self.decay) / count.masked_fill_(count == 0, 1)
         return gate.add_(trace > SILENT)
 
@@ -164,34 +168,3 @@ class _Late(torch.autograd.Function):
         membrane = torch.zeros_like(grads[0])
         membrane[-1] = ctx.slope * grads[0][-1]
         return grads[0], membrane, None
-
-
-class _Sequence(torch.autograd.Function):
-    """Equations (1) to (9) over a whole sequence, without a graph per step."""
-
-    @staticmethod
-    def forward(ctx: Any, currents: Tensor, neuron: LeakCorrectedLIF) -> Tensor:
-        spikes = torch.empty_like(currents)
-        v = torch.zeros_like(currents[0])
-        for current, spike in zip(currents, spikes, strict=True):
-            v += current  # (1)
-            torch.sub(v, neuron.threshold, out=spike)  # (2) as the positive part of a sign: faster than comparing
-            spike.sign_().clamp_min_(0)
-            v.addcmul_(v, spike, value=-1)  # (3)
-            v *= neuron.decay  # (4)
-        ctx.save_for_backward(spikes)
-        ctx.neuron = neuron
-        return spikes
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (spikes,) = ctx.saved_tensors
-        neuron: LeakCorrectedLIF = ctx.neuron
-        gain = neuron.gate(spikes) * neuron.slope if neuron.corrected else torch.full_like(spikes[0], neuron.slope)
-        outputs = torch.empty_like(spikes)
-        carried = grads[0][-1] * gain if neuron.late_inputs else torch.zeros_like(spikes[0])
-        for grad, spike, output in reversed(list(zip(grads[0], spikes, outputs, strict=True))):
-            # (7) at a spike, (8) and (9) before it; lerp is exact at the weights 0 and 1, and faster than where
-            torch.lerp(carried, grad * gain, spike, out=output)
-            carried = output
-        return outputs, None

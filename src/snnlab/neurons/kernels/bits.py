@@ -1,8 +1,9 @@
 """What a backward pass saves, one bit a number where it is spikes.
 
-Linear and convolution layers save their input for the gradient of their weights. Where every number of it is 0 or one
-other value (spikes; spikes after dropout or a scale), a bit each and that value say the same, 32 times smaller. The
-content decides, not where a tensor comes from, and unpacking is exact.
+Layers save their input for the gradient of their weights. Where every number of it is 0 or one other value (spikes;
+spikes after dropout or a scale), a bit each and that value say the same, 32 times smaller. The content decides, not
+where a tensor comes from, and unpacking is exact. Linear layers call ``pack`` themselves (layers/spike_linear.py);
+convolutions save through the hooks of ``saved_as_bits``.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def saved_as_bits() -> AbstractContextManager[Any]:
 
 
 def pack(tensor: Tensor) -> Tensor | Packed:
-    """Return ``tensor`` as bits, or itself where it holds two values other than 0, or is small or not contiguous."""
+    """Return ``tensor`` as bits; itself where it is small, not contiguous, or has more than one value beside 0."""
     if tensor.numel() < LEAST or not tensor.is_floating_point() or not tensor.is_contiguous():
         return tensor.detach()
     flat = tensor.detach().view(-1)

@@ -190,6 +190,7 @@ class _Reader:
         self.values: list[fx.Node] = []  # p0, p1 ...
         self.booleans: set[str] = set()
         self.operations = _ops()
+        self.dtype: torch.dtype = next(n for n in graph.nodes if n.op == "placeholder").meta["val"].dtype
 
     def program(self) -> Program:
         places = [n for n in self.graph.nodes if n.op == "placeholder"]
@@ -279,7 +280,10 @@ class _Reader:
         if target in (aten.detach.default, aten.clone.default, aten.alias.default):
             return self.row(arguments[0])
         if target is aten._to_copy.default:
-            source, boolean = self.row(arguments[0]), node.meta["val"].dtype is torch.bool
+            source, dtype = self.row(arguments[0]), node.meta["val"].dtype
+            boolean = dtype is torch.bool
+            if dtype not in (torch.bool, self.dtype):
+                raise Unsupported(f"a number of type {dtype} among {self.dtype}")
             if (source in self.booleans) == boolean:
                 return source
             return self.emit("ne", source, ZERO) if boolean else self.emit("number", source)
@@ -352,11 +356,11 @@ class _Reader:
                 self.booleans.add(self.known[key])
         return self.known[key]
 
-    def needed(self, names: list[str]) -> list[Line]:
-        """The lines behind these names, in order."""
+    def needed(self, names: list[str], given: set[str] | None = None) -> list[Line]:
+        """The lines behind these names, in order, but for those that are given."""
         wanted, chosen = set(names), []
         for line in reversed(self.lines):
-            if line.name in wanted:
+            if line.name in wanted and line.name not in (given or ()):
                 chosen.append(line)
                 wanted.update(line.operands)
         return chosen[::-1]
@@ -387,12 +391,7 @@ class _Reader:
         for name in sorted(kept, key=order.index, reverse=True):
             if ground(name, kept - {name}):
                 kept.discard(name)
-        chosen, wanted = [], set(names)
-        for line in reversed(self.lines):
-            if line.name in wanted and line.name not in kept:
-                chosen.append(line)
-                wanted.update(line.operands)
-        return chosen[::-1], sorted(kept, key=order.index)
+        return self.needed(names, kept), sorted(kept, key=order.index)
 
     def _roots(self, name: str, made: dict[str, Line], forward: set[str]) -> set[str]:
         if name in forward:

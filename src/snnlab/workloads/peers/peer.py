@@ -1,14 +1,14 @@
 """What a peer's file gives: ``neuron(decay, threshold)`` makes that library's LIF, set to the equations of nets.py.
 
 Beside it: PACKAGE, the package to import; BATCH_FIRST, whether its neuron takes [B, T, ...] in place of [T, B, ...];
-SETTING, how it was set so that its spikes are ours; DIFFERS, what no setting
-makes equal, "" where there is nothing.
+SETTING, how it was set so that its spikes are ours; DIFFERS, what no setting makes equal, "" where there is nothing.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from abc import abstractmethod
 from types import ModuleType
 
 from torch import Tensor
@@ -20,9 +20,9 @@ from snnlab.neurons.neuron import Temporal
 class PeerNeuron(Temporal):
     """A peer's neuron layer: it has ``forward`` over a whole sequence, no ``step`` of ours."""
 
+    @abstractmethod
     def forward(self, currents: Tensor) -> Tensor:
         """Spikes of currents, from a state of zeros; both in the peer's order of time and batch."""
-        raise NotImplementedError
 
 
 def names() -> list[str]:
