@@ -18,6 +18,7 @@ TINY = {
     "linear_lif": ["units=[8,16]", "batch=2", "time_steps=5"],
     "memory": ["hidden=[8]", "batch=2", "time_steps=4", "steps=[2,4,8]", "resident=false"],
     "mlp": ["hidden=[8]", "batch=2", "time_steps=3"],
+    "sparse_linear": ["layers=[300x40]", "percent=[5,20]", "rows=50"],
     "vgg9": ["width=0.02", "side=8", "batch=2", "time_steps=2"],
     "methods": ["methods=[ann,conversion]", "hidden=[8]", "batch=50", "time_steps=3", "steps=1"],
     "overhead": ["run=method=stbp data=digits model.hidden=[8] encoder.time_steps=2", "batches=3", "wandb=false"],

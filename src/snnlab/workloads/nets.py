@@ -4,10 +4,10 @@
     snnlab      LIF, decay 0.5, threshold 1, hard reset to 0, v >= threshold fires, ATan surrogate, reset detached
     peers       the LIF of that library, set to the same equations: peers/*.py
 
-Weights, norms and pools are torch's and see all T steps at once, in every net; only what stands in the neuron's place
-differs. That is kinder to libraries whose own examples step through the whole net. The hard reset is chosen because
-every peer can be set to it. Before anything is timed each neuron gets the currents of our net, and its spikes are
-compared with our ``step``.
+All T steps pass a layer at once in every net, which is kinder to libraries whose own examples step through the whole
+net. The floor and the peers have torch's layers as they are; ours has what a run of snnlab has (layers/over_time.py).
+The hard reset is chosen because every peer can be set to it. Before anything is timed each neuron gets the currents of
+our net, and its spikes are compared with our ``step``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Network
+from snnlab.neurons import kernels
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.neuron import Neuron
 from snnlab.neurons.surrogate import ATan
@@ -64,16 +65,25 @@ class Competitor(NamedTuple):
     network: Network
     batch_first: bool
     note: str
+    plain: bool = True  # torch's layers as they are
+
+    def run(self, frames: Tensor) -> Tensor:
+        before, kernels.enabled = kernels.enabled, not self.plain
+        try:
+            outputs: Tensor = self.network(frames)
+        finally:
+            kernels.enabled = before
+        return outputs
 
     def step(self, frames: Tensor) -> Job:
         """One forward and backward pass on frames [T, B, ...]."""
         frames = frames.transpose(0, 1).contiguous() if self.batch_first else frames
         with torch.no_grad():
-            gradient = torch.randn(self.network(frames).shape, generator=torch.Generator().manual_seed(0))
+            gradient = torch.randn(self.run(frames).shape, generator=torch.Generator().manual_seed(0))
 
         def step() -> None:
             self.network.zero_grad(set_to_none=True)
-            self.network(frames).backward(gradient)
+            self.run(frames).backward(gradient)
 
         return step
 
@@ -124,7 +134,9 @@ def competitors(
     floor.load_state_dict(ours.state_dict())
     nets = {
         "floor": Competitor(floor, False, "ReLU in place of the neuron"),
-        "snnlab": Competitor(ours, False, f"{agreement(our_neuron(), False, currents)}; {rate:.3f} spikes/neuron/step"),
+        "snnlab": Competitor(
+            ours, False, f"{agreement(our_neuron(), False, currents)}; {rate:.3f} spikes/neuron/step", plain=False
+        ),
     }
     for name, peer in bench.find_peers().items():
         make = partial(peer.neuron, DECAY, THRESHOLD)

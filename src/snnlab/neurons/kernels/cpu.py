@@ -294,3 +294,46 @@ def scatter(begin: Any, end: Any, numbers: Any, others: Any, sums: Any) -> None:
                 v, w = numbers[place[f], k], others[place[f]]
                 for j in range(units):
                     total[j] += v * w[j]
+
+
+@compiled
+def pool(begin: Any, end: Any, x: Any, down: Any, across: Any, outputs: Any) -> None:
+    """outputs[p] = means of x[p] over windows of ``down`` x ``across`` that do not overlap, each summed row by row."""
+    rows, columns = outputs.shape[1:]
+    size = x.dtype.type(down * across)
+    for p in range(begin, end):
+        if down == 2 and across == 2:
+            for r in range(rows):
+                upper, lower, output = x[p, 2 * r], x[p, 2 * r + 1], outputs[p, r]
+                for c in range(columns):
+                    output[c] = (((upper[2 * c] + upper[2 * c + 1]) + lower[2 * c]) + lower[2 * c + 1]) / size
+        else:
+            for r in range(rows):
+                for c in range(columns):
+                    total = size - size
+                    for i in range(down):
+                        for j in range(across):
+                            total += x[p, r * down + i, c * across + j]
+                    outputs[p, r, c] = total / size
+
+
+@compiled
+def spread(begin: Any, end: Any, grads: Any, down: Any, across: Any, outputs: Any) -> None:
+    """The gradient of ``pool``: an equal part of grads[p] for each number of its window, 0 for what no window holds."""
+    rows, columns = grads.shape[1:]
+    size = grads.dtype.type(down * across)
+    for p in range(begin, end):
+        if rows * down < outputs.shape[1] or columns * across < outputs.shape[2]:
+            outputs[p] = 0
+        for r in range(rows):
+            for i in range(down):
+                row, grad = outputs[p, r * down + i], grads[p, r]
+                if across == 2:
+                    for c in range(columns):
+                        part = grad[c] / size
+                        row[2 * c] = part
+                        row[2 * c + 1] = part
+                else:
+                    for c in range(columns):
+                        for j in range(across):
+                            row[c * across + j] = grad[c] / size
