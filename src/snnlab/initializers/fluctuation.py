@@ -17,8 +17,8 @@ of scales s_E, s_I with n_E s_E = n_I s_I, so that mu_U = 0; the mean of w^2 = 2
     s_E = sigma_w sqrt(n_I / (2 n_E)), s_I = sigma_w sqrt(n_E / (2 n_I))                (6)
 Signs stay while the net learns (layers/constrained.py).
 
-Behind an average pool of K units the mean nu stays in (1), (4), and nu^2 + nu (1 - nu) / K, the mean square, takes its
-place in (2), (5).
+Behind an average pool of K units nu / K takes the place of nu in (2), (5), where it stands for the variance of an input
+(nu for rare spikes). Where the rate is measured that is the variance of what is shown.
 Departures: the authors' Dalian net has an inhibitory population of its own, and an excitatory input. Padding of a
 convolution is not counted. A readout that never fires takes 1 for its threshold.
 Source: Rossbroich, Gygax, Zenke 2022, arXiv:2206.10226, doi 10.1088/2634-4386/ac97bb; the numeric integrals, alpha and
@@ -49,13 +49,13 @@ Weight = nn.Linear | nn.Conv2d
 class Afferents(NamedTuple):
     """Connections of one kind to a neuron.
 
-    number: n, existing ones (n p); mean, square: of what each brings in a step; both nu for spikes.
+    number: n, existing ones (n p); mean, variance: of what each brings in a step; both nu for spikes.
     share: of sigma_U^2.
     """
 
     number: float
     mean: float
-    square: float
+    variance: float
     share: float = 1.0
 
 
@@ -75,7 +75,7 @@ def solve(
     mu_w = mu / (drive * area)  # (4)
     found = []
     for kind in kinds:
-        variance = kind.share * sigma**2 / (kind.number * kind.square * square) - mu_w**2  # (5)
+        variance = kind.share * sigma**2 / (kind.number * kind.variance * square) - mu_w**2  # (5)
         if variance < 0:
             raise InputError(
                 f"{owner}: mu = {mu:g} needs a mean weight of {mu_w:.4g}, which alone makes the membrane fluctuate by "
@@ -161,28 +161,27 @@ class Fluctuation:
         for stage in stages(network):
             if self.rate is None:
                 frames = play(stage.before, frames)
-            mean, square = self.activity(stage, frames)
-            self.set_weights(stage, mean, square, units, frames)
+            self.set_weights(stage, *self.activity(stage, frames), units, frames)
             if self.rate is None:
                 frames = play(stage.layers, frames)
             units = stage.weight.weight.shape[0]
 
     def activity(self, stage: Stage, frames: Tensor) -> tuple[float, float]:
-        """Mean and mean square of what one input brings to a weight in a step."""
+        """Mean and variance of what one input brings to a weight in a step."""
         if self.rate is not None:
-            return self.rate, self.rate**2 + self.rate * (1 - self.rate) / pooled(stage.before)
-        mean, square = float(frames.double().mean()), float(frames.double().square().mean())
-        if not mean > 0:
+            return self.rate, self.rate / pooled(stage.before)
+        variance, mean = (float(value) for value in torch.var_mean(frames.double(), correction=0))
+        if not (mean > 0 and variance > 0):
             raise InputError(
                 f"init.rate = null measures the input of {stage.name}, and the frames shown give it none (the command "
                 "shows none before it reads data); give init.rate in spikes per step"
             )
-        return mean, square
+        return mean, variance
 
-    def set_weights(self, stage: Stage, mean: float, square: float, units: int, frames: Tensor) -> None:
+    def set_weights(self, stage: Stage, mean: float, variance: float, units: int, frames: Tensor) -> None:
         """Set the weight in front of a membrane and, where it is recurrent, the one that returns to it."""
         name, weight, membrane = stage.name, stage.weight, stage.membrane
-        forward = self.afferents(weight, mean, square, 1.0)
+        forward = self.afferents(weight, mean, variance, 1.0)
         if not isinstance(membrane, Recurrent):
             response = membrane.response()
             sigma = self.fluctuations(name, response)
@@ -202,7 +201,7 @@ class Fluctuation:
             nn.init.normal_(weight.weight, *moments)
             for parameter in back.parameters():
                 nn.init.zeros_(parameter)
-            rate = float(play(stage.layers, frames).double().mean())
+            rate = play(stage.layers, frames).double().mean().item()
             if rate == 0:
                 raise InputError(
                     f"init.rate = null: the neurons behind {name} stay silent on these frames; give init.rate"
@@ -225,8 +224,8 @@ class Fluctuation:
             )
         return sigma
 
-    def afferents(self, weight: Weight, mean: float, square: float, share: float) -> Afferents:
-        return Afferents(weight.weight[0].numel() * self.density, mean, square, share)
+    def afferents(self, weight: Weight, mean: float, variance: float, share: float) -> Afferents:
+        return Afferents(weight.weight[0].numel() * self.density, mean, variance, share)
 
     def solve(self, name: str, sigma: float, response: Response, kinds: list[Afferents]) -> list[tuple[float, float]]:
         area, square = self.moments(response)
