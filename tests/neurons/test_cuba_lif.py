@@ -13,8 +13,10 @@ from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.cuba_lif import CubaLIF
 from snnlab.neurons.filtered_lif import FilteredLIF
 from snnlab.neurons.integrator import Integrator
+from snnlab.neurons.leak_corrected_lif import LeakCorrectedLIF
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.plif import PLIF
+from snnlab.neurons.straight_through_integrator import StraightThroughIntegrator
 
 
 def test_a_case_made_by_hand():
@@ -49,8 +51,9 @@ def test_the_kernel_is_what_step_does_and_the_closed_form(tau_syn):
         LIF(0.0, 1e9, "none"),
         PLIF(3.0, 1e9, "none"),
         Integrator(0.8),
+        StraightThroughIntegrator(0.8),
     ],
-    ids=["first", "scaled", "forgetful", "plif", "integrator"],
+    ids=["first", "scaled", "forgetful", "plif", "integrator", "straight_through"],
 )
 def test_every_kernel_is_what_its_step_does(membrane):
     response = membrane.double().response()
@@ -61,9 +64,13 @@ def test_every_kernel_is_what_its_step_does(membrane):
 
 
 def test_a_leak_that_comes_last_has_the_kernel_that_the_threshold_sees():
-    kernel = LIF(0.9, leak="last").response().kernel
-    seen = [current.item() for current in 0.9 ** torch.arange(5, dtype=torch.float64)]  # v before it leaks
-    assert kernel[:5].tolist() == pytest.approx(seen)
+    for neuron in (LIF(0.9, 1e9, "none", leak="last"), LeakCorrectedLIF(0.9, 1e9)):
+        response = neuron.double().response()
+        currents = torch.zeros(len(response.kernel), 1, 1, dtype=torch.float64)
+        currents[0] = 1
+        _, states = neuron.unroll(currents)
+        seen = states.v.flatten() / 0.9  # v before it leaks
+        torch.testing.assert_close(seen, response.kernel, atol=1e-12, rtol=0)
 
 
 def test_what_has_no_response_says_so_in_one_line():
