@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "models": {"layers", "neurons"},
     "metrics": {"layers", "neurons"},
     "initializers": {"layers", "neurons"},
+    "regularizers": set(),
     "hardware": {"layers", "neurons"},
     "data": set(),
     "reports": set(),
@@ -70,13 +71,13 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
-EVENTS = ("cifar10_dvs", "drifting_blobs", "dvs_gesture", "mnist_dvs", "nmnist", "shd", "ssc")
+EVENTS = ("cifar10_dvs", "drifting_blobs", "dvs_gesture", "mnist_dvs", "nmnist", "randman", "shd", "ssc")
 # Pairs that make no sense, and the words with which they are refused.
 REFUSED = {
     **{
         (method, "drifting_blobs"): "asks for a class at every step" for method in choices("method") if method != "vdib"
     },
-    **{("vdib", data): "needs one natural image per class" for data in ("dvs_gesture", "shd", "ssc")},
+    **{("vdib", data): "needs one natural image per class" for data in ("dvs_gesture", "randman", "shd", "ssc")},
     **{("conversion", data): "has no still images" for data in EVENTS},
 }
 RECTIFIED = {"ann", "conversion"}  # no spiking layer: never, or not before the learning is over

@@ -154,3 +154,21 @@ def test_plif_neuron_and_every_reset_compose():
         for reset in ("soft", "hard", "none"):
             method = make([4], neuron=neuron, reset=reset)
             assert method.scores(torch.rand(5, 2, 3, dtype=torch.float64)).shape == (2, 2)
+
+
+def test_a_readout_that_never_fires_and_its_largest_value():
+    spec = DataSpec("one", "event", (1,), 1, time_steps=4)
+    method = make([], spec, bias=False, readout="membrane", readout_decay=0.5, score="max")
+    nn.init.ones_(method.network.layers["readout_weight"].weight)
+    frames = torch.tensor([1.0, 1.0, 0.0, 1.0], dtype=torch.float64).view(4, 1, 1)  # v = 1, 1.5, 0.75, 1.375
+    assert method.scores(frames).item() == pytest.approx(1.5)
+    assert method.scores_over_time(frames).flatten().tolist() == pytest.approx([1, 1.5, 1.5, 1.5])
+    mean = make([], spec, bias=False, readout="membrane", readout_decay=0.5)
+    nn.init.ones_(mean.network.layers["readout_weight"].weight)
+    assert mean.scores(frames).item() == pytest.approx((1 + 1.5 + 0.75 + 1.375) / 4)
+
+
+def test_cross_entropy_of_the_scores():
+    method, scores, labels = make([4], criterion="cross_entropy"), torch.randn(6, 2), torch.tensor([0, 1, 1, 0, 1, 0])
+    expected = -torch.log_softmax(scores, 1)[torch.arange(6), labels].mean()
+    assert method.loss(scores, labels).item() == pytest.approx(expected.item())

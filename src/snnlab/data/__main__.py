@@ -36,6 +36,7 @@ from snnlab.data.images import ImageModule, PublishedImages
 from snnlab.data.mnist import MNIST
 from snnlab.data.mnist_dvs import MNISTDVS, export_aedat
 from snnlab.data.nmnist import NMNIST
+from snnlab.data.randman import Randman
 from snnlab.data.shd import SHD
 from snnlab.data.ssc import SSC
 from snnlab.data.svhn import SVHN
@@ -58,6 +59,7 @@ DATASETS: dict[str, type[DataModule]] = {
     "shd": SHD,
     "ssc": SSC,
     "drifting_blobs": DriftingBlobs,
+    "randman": Randman,
 }
 
 

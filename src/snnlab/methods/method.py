@@ -7,7 +7,7 @@ and sets ``automatic_optimization = False``.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import lightning as L
@@ -27,6 +27,7 @@ from snnlab.metrics.synaptic_operations import SynapticOperations
 Model = Callable[[Blocks, tuple[int, ...], int], Network]
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Scheduler = Callable[[torch.optim.Optimizer], Any]
+Regularizer = Callable[[Mapping[str, Tensor]], Tensor]  # spikes [T, B, ...] by layer -> a term of the training loss
 Split = Literal["train", "val", "test"]
 
 QUESTIONS: dict[Asks, str] = {
@@ -59,6 +60,7 @@ class Method(L.LightningModule):
 
     answers: tuple[Asks, ...] = ("class",)  # what a data set may ask of the method
     scores_sequences = True  # whether there are class scores [B, K] of whole sequences
+    regularizer: Regularizer | None = None  # of the hidden spikes, for methods that train by autograd
     trains = True  # False where the weights come with the method: they are validated and tested as they are
 
     def __init__(
@@ -140,8 +142,16 @@ class Method(L.LightningModule):
         """Return the scalar loss of class scores [B, K]."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        scores = self.scores(self.frames(batch))
-        loss = self.loss(scores, batch.labels)
+        frames = self.frames(batch)
+        if self.regularizer is None:
+            scores = self.scores(frames)
+            loss = self.loss(scores, batch.labels)
+        else:
+            with self.network.observe() as seen:
+                scores = self.scores(frames)
+            last = list(self.network.leaves())[-1]  # the readout is no hidden layer
+            penalty = self.regularizer({name: spikes for name, spikes in seen.items() if name != last})
+            loss = self.loss(scores, batch.labels) + penalty
         self.log_scores("train", scores, batch.labels, loss)
         return loss
 

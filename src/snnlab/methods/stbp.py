@@ -10,11 +10,13 @@ Gradient:   backpropagation through time, reset gate included (``detach_reset`` 
             paper's spatial-only baseline: every term from t+1 is dropped.
 Departures: the paper's forget gate is tau * exp(-o / tau), which is the hard gate decay * (1 - o) for small tau;
             this file follows the author's code. The learning rate falls along a cosine to zero. ``neuron``,
-            ``reset``, ``leak`` and the two extra curves are ours.
+            ``reset``, ``leak``, the two extra curves, the readout that never fires, the maximum over time, the cross
+            entropy and ``regularizer`` are ours: surrogate-gradient work after the paper trains with them.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Literal
 
@@ -23,8 +25,9 @@ from torch import Tensor, nn
 
 from snnlab.data.datamodule import DataSpec
 from snnlab.layers.blocks import Blocks
-from snnlab.methods.method import Method, Model, Optimizer, Scheduler
+from snnlab.methods.method import Method, Model, Optimizer, Regularizer, Scheduler
 from snnlab.neurons.choice import choose_neuron
+from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import Leak, Reset
 from snnlab.neurons.surrogate import Curve, make_surrogate
 
@@ -43,6 +46,12 @@ class STBP(Method):
         detach_reset: cut the gradient through the reset gate.
         gradient: stbp (space and time) or sdbp (space only).
         bias: whether weights carry a bias.
+        readout: spikes (the neuron of the other layers; the score is their rate) or membrane (a leaky integrator that
+            never fires; the score is its v).
+        readout_decay: factor that a membrane keeps per step, in [0, 1]; exp(-time_step / tau).
+        score: mean or max of the readout over time.
+        criterion: mse (y against the one-hot label) or cross_entropy (y as logits).
+        regularizer: penalty of the hidden spikes, added to the training loss; see regularizers/.
 
     Raises:
         ValueError: when an argument leaves its range.
@@ -67,6 +76,11 @@ class STBP(Method):
         detach_reset: bool = False,
         gradient: Literal["stbp", "sdbp"] = "stbp",
         bias: bool = True,
+        readout: Literal["spikes", "membrane"] = "spikes",
+        readout_decay: float = 1.0,
+        score: Literal["mean", "max"] = "mean",
+        criterion: Literal["mse", "cross_entropy"] = "mse",
+        regularizer: Regularizer | None = None,
     ) -> None:
         self.threshold, self.decay = threshold, decay
         self.reset, self.leak, self.surrogate, self.width = reset, leak, surrogate, width
@@ -82,11 +96,22 @@ class STBP(Method):
             "surrogate": make_surrogate(surrogate, width, strict),
         }
         self.make_neuron = choose_neuron(neuron, neuron_options, shared)
+        self.readout, self.readout_decay, self.score, self.criterion = readout, readout_decay, score, criterion
         super().__init__(model, data, encoder, optimizer, scheduler)
+        self.regularizer = regularizer
 
     def blocks(self) -> Blocks:
-        return Blocks(self.make_neuron, self.make_neuron, bias=self.bias)
+        readout = functools.partial(Integrator, self.readout_decay) if self.readout == "membrane" else self.make_neuron
+        return Blocks(self.make_neuron, readout, bias=self.bias)
+
+    def scores(self, frames: Tensor) -> Tensor:
+        return self.network(frames).amax(0) if self.score == "max" else super().scores(frames)
+
+    def scores_over_time(self, frames: Tensor) -> Tensor:
+        return self.network(frames).cummax(0).values if self.score == "max" else super().scores_over_time(frames)
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        if self.criterion == "cross_entropy":
+            return nn.functional.cross_entropy(scores, labels)
         target = nn.functional.one_hot(labels, self.data.classes).to(scores.dtype)
         return torch.mean((target - scores) ** 2)

@@ -17,6 +17,7 @@ from snnlab.neurons.neuron import Neuron
 NEURONS = {
     "lif": "snnlab.neurons.lif.LIF",
     "plif": "snnlab.neurons.plif.PLIF",
+    "cuba_lif": "snnlab.neurons.cuba_lif.CubaLIF",
 }
 
 

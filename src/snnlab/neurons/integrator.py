@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from snnlab.neurons.neuron import Temporal, check_state
+from snnlab.neurons.response import Response, one_exponential
 
 
 class IntegratorState(NamedTuple):
@@ -46,6 +47,9 @@ class Integrator(Temporal):
         check_state("Integrator", state.v, current)
         v = self.decay * state.v + current  # (1)
         return v, IntegratorState(v=v)
+
+    def response(self) -> Response:
+        return one_exponential("Integrator", 1.0, self.decay, None)
 
     def extra_repr(self) -> str:
         return f"decay={self.decay}"

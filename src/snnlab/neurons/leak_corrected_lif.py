@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from snnlab.neurons.neuron import Neuron, check_state
+from snnlab.neurons.response import Response, one_exponential
 
 SILENT = 1e-3  # a leaky count (5) below it is silence: authors' code
 
@@ -107,6 +108,10 @@ class LeakCorrectedLIF(Neuron):
         trace, count = torch.tensordot(weights, spikes, 1)  # (5), and how many
         gate = trace * math.log(self.decay) / count.masked_fill_(count == 0, 1)
         return gate.add_(trace > SILENT)
+
+    def response(self) -> Response:
+        """eps[t] = decay^t, as the threshold sees it: before the leak."""
+        return one_exponential("LeakCorrectedLIF", 1.0, self.decay, self.threshold)
 
     def extra_repr(self) -> str:
         return f"decay={self.decay}, threshold={self.threshold}, slope={self.slope:.4g}, corrected={self.corrected}"

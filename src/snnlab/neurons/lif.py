@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from snnlab.neurons.neuron import Neuron, check_state
+from snnlab.neurons.response import Response, one_exponential
 from snnlab.neurons.surrogate import Rectangle, Surrogate
 
 Reset = Literal["soft", "hard", "none"]
@@ -108,6 +109,11 @@ class LIF(Neuron):
         if self.leak == "scaled":
             return self.decay * v + (1 - self.decay) * current
         return v + current
+
+    def response(self) -> Response:
+        """eps[t] = gain * decay^t; with leak="last" too, where v is compared before it leaks."""
+        gain = 1 - self.decay if self.leak == "scaled" else 1.0
+        return one_exponential(type(self).__name__, gain, self.decay, self.threshold)
 
     def extra_repr(self) -> str:
         return f"decay={self.decay}, threshold={self.threshold}, reset={self.reset}, leak={self.leak}"

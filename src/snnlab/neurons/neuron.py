@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnlab.errors import InputError
 from snnlab.neurons import kernels
+from snnlab.neurons.response import Response
 
 
 class Temporal(nn.Module):
@@ -47,6 +49,17 @@ class Temporal(nn.Module):
             output, state = self.step(current, state)
             outputs.append(output)
         return torch.stack(outputs)
+
+    def response(self) -> Response:
+        """What one spike through a weight of 1 does to the free membrane; initialisers ask for it.
+
+        Raises:
+            InputError: unless the class says it.
+        """
+        raise InputError(
+            f"{type(self).__name__}: its membrane's response to one spike is not known, which init=fluctuation needs; "
+            "give the class a method response, or use init=kaiming"
+        )
 
 
 class Neuron(Temporal):

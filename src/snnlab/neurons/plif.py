@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.neurons.lif import LIF, Reset
+from snnlab.neurons.response import Response, one_exponential
 from snnlab.neurons.surrogate import Surrogate
 
 
@@ -62,3 +63,9 @@ class PLIF(LIF):
 
     def integrate(self, current: Tensor, v: Tensor) -> Tensor:
         return v + (current - (v - self.v_reset)) * torch.sigmoid(self.w).to(current.dtype)  # (1)
+
+    def response(self) -> Response:
+        """eps[t] = (1 - 1/tau)^t / tau with the present tau; the membrane rests at v_reset."""
+        k = float(torch.sigmoid(self.w.detach()))
+        threshold = self.threshold if self.log_threshold is None else float(self.log_threshold.detach().exp())
+        return one_exponential("PLIF", k, 1 - k, threshold - self.v_reset)

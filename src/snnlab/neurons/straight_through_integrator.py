@@ -13,6 +13,7 @@ from torch import Tensor
 from snnlab.neurons.integrator import Integrator, IntegratorState
 from snnlab.neurons.leak_corrected_lif import StraightThrough
 from snnlab.neurons.neuron import check_state
+from snnlab.neurons.response import Response, one_exponential
 
 
 class StraightThroughIntegrator(Integrator):
@@ -22,3 +23,7 @@ class StraightThroughIntegrator(Integrator):
         check_state("StraightThroughIntegrator", state.v, current)
         v = StraightThrough.apply(state.v + current, self.decay)  # (1), (2)
         return v, IntegratorState(v=v)
+
+    def response(self) -> Response:
+        """eps[t] = decay^(t + 1): what comes in leaks at once."""
+        return one_exponential("StraightThroughIntegrator", self.decay, self.decay, None)

@@ -1,0 +1,335 @@
+"""Fluctuation-driven initialisation: weights that make the free membrane fluctuate by a given amount before training.
+
+n afferents of rate nu (spikes per step) and weights of mean mu_w and variance sigma_w^2 give a membrane without
+threshold, with eps_area = sum of eps[t] and eps_square = sum of eps[t]^2 (neurons/response.py), the statistics
+    mu_U      = n nu mu_w eps_area                                  (1)
+    sigma_U^2 = n nu (sigma_w^2 + mu_w^2) eps_square                (2)
+    xi        = (threshold - mu_U) / sigma_U                        (3) how far the threshold is, in fluctuations
+mu_U and xi (or sigma_U) are asked for; (1) to (3) solved for the weights:
+    mu_w      = mu_U / (n nu eps_area)                              (4)
+    sigma_w^2 = sigma_U^2 / (n nu eps_square) - mu_w^2              (5) normal weights
+Recurrent layers: the feed-forward afferents bring the share alpha of sigma_U^2 in (5), the recurrent ones 1 - alpha;
+mu_w is the same for both, over the sum of their n nu.
+Sparse connections: each exists with probability p and n p afferents take the place of n (with mu_U = 0 that is a factor
+1/sqrt(p) on the weights); those that do not exist stay 0 while the net learns.
+Dale's law: of the units of each population, the input's too, the last share is inhibitory. Magnitudes are exponential
+of scales s_E, s_I with n_E s_E = n_I s_I, so that mu_U = 0; the mean of w^2 = 2 s^2 over all afferents is (5) if
+    s_E = sigma_w sqrt(n_I / (2 n_E)), s_I = sigma_w sqrt(n_E / (2 n_I))                (6)
+Signs stay while the net learns (layers/constrained.py).
+
+Behind an average pool of K units nu / K takes the place of nu in (2), (5), where it stands for the variance of an input
+(nu for rare spikes). Where the rate is measured that is the variance of what is shown.
+Departures: the authors' Dalian net has an inhibitory population of its own, and an excitatory input. Padding of a
+convolution is not counted. A readout that never fires takes 1 for its threshold.
+Source: Rossbroich, Gygax, Zenke 2022, arXiv:2206.10226, doi 10.1088/2634-4386/ac97bb; the numeric integrals, alpha and
+the weights of Dale's law as in the authors' code (fmi-basel/stork).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from snnlab.errors import InputError
+from snnlab.layers.constrained import keep_mask, keep_signs
+from snnlab.layers.network import Composite, Network
+from snnlab.layers.over_time import over_time
+from snnlab.layers.recurrent import Recurrent
+from snnlab.neurons.neuron import Neuron, Temporal
+from snnlab.neurons.response import Response
+
+Weight = nn.Linear | nn.Conv2d
+
+
+class Afferents(NamedTuple):
+    """Connections of one kind to a neuron.
+
+    number: n, existing ones (n p); mean, variance: of what each brings in a step; both nu for spikes.
+    share: of sigma_U^2.
+    """
+
+    number: float
+    mean: float
+    variance: float
+    share: float = 1.0
+
+
+def solve(
+    mu: float, sigma: float, area: float, square: float, kinds: Sequence[Afferents], owner: str = "Fluctuation"
+) -> list[tuple[float, float]]:
+    """Return (mu_w, sigma_w) for each kind of afferents: equations (4) and (5).
+
+    Raises:
+        InputError: no weights give these statistics.
+    """
+    drive = sum(kind.number * kind.mean for kind in kinds)
+    if not (area > 0 and square > 0):
+        raise InputError(
+            f"{owner}: the integral of the membrane's response is {min(area, square):g}, and no input moves it"
+        )
+    mu_w = mu / (drive * area)  # (4)
+    found = []
+    for kind in kinds:
+        variance = kind.share * sigma**2 / (kind.number * kind.variance * square) - mu_w**2  # (5)
+        if variance < 0:
+            raise InputError(
+                f"{owner}: mu = {mu:g} needs a mean weight of {mu_w:.4g}, which alone makes the membrane fluctuate by "
+                f"more than sigma = {sigma:.4g}; lower init.mu or init.xi, or raise init.sigma"
+            )
+        found.append((mu_w, math.sqrt(variance)))
+    return found
+
+
+def dale_scales(sigma_w: float, excitatory: float) -> tuple[float, float]:
+    """Return s_E and s_I for a share ``excitatory`` of the afferents, in (0, 1): equation (6)."""
+    ratio = math.sqrt((1 - excitatory) / excitatory)
+    return sigma_w * ratio / math.sqrt(2), sigma_w / ratio / math.sqrt(2)
+
+
+class Stage(NamedTuple):
+    """A weight, the membrane that it leads to, the layers before it, and those from it to the membrane."""
+
+    name: str
+    weight: Weight
+    membrane: Temporal
+    before: list[nn.Module]
+    layers: list[nn.Module]
+
+
+class Fluctuation:
+    """Set the weights in front of every membrane of a network, in order, the readout's too.
+
+    Args:
+        rate: nu, spikes per presynaptic neuron and step (5 Hz at 2 ms is 0.01), in (0, 1]; None measures it on the
+            frames that are shown, layer after layer.
+        xi: distance of the threshold from mu in standard deviations of the membrane.
+        sigma: standard deviation of the membrane in the unit of v, > 0, in place of xi.
+        mu: mean of the membrane, in the unit of v.
+        alpha: share of the variance that feed-forward afferents bring to a recurrent layer, in (0, 1).
+        density: p, probability that a connection exists, in (0, 1].
+        inhibitory: share of inhibitory units under Dale's law, in [0, 1); 0: no such law.
+        bias: biases are uniform within bias / sqrt(fan-in), >= 0; they are no part of (1) and (2).
+        integrals: numeric (sums over steps) or analytic (over continuous time, the formulas of the paper).
+
+    Raises:
+        InputError: an argument out of range; at the call: a network in which a weight does not lead to a membrane of
+            known response, or statistics that no weights give.
+    """
+
+    def __init__(
+        self,
+        rate: float | None = 0.01,
+        xi: float = 1.0,
+        sigma: float | None = None,
+        mu: float = 0.0,
+        alpha: float = 0.9,
+        density: float = 1.0,
+        inhibitory: float = 0.0,
+        bias: float = 0.0,
+        integrals: Literal["numeric", "analytic"] = "numeric",
+    ) -> None:
+        if rate is not None and not 0 < rate <= 1:
+            raise InputError(f"init.rate = {rate} spikes per step must lie in (0, 1]; 5 Hz at 2 ms is 0.01")
+        if xi == 0:
+            raise InputError("init.xi = 0 leaves the fluctuations open: the threshold lies at mu; give init.sigma")
+        if sigma is not None and not sigma > 0:
+            raise InputError(f"init.sigma = {sigma} must be positive; null takes (threshold - mu) / xi")
+        if not 0 < alpha < 1:
+            raise InputError(f"init.alpha = {alpha} must lie in (0, 1); the paper has 0.9")
+        if not 0 < density <= 1:
+            raise InputError(f"init.density = {density} must lie in (0, 1]; 1 keeps every connection")
+        if not 0 <= inhibitory < 1:
+            raise InputError(f"init.inhibitory = {inhibitory} must lie in [0, 1); 0.2 is usual, 0 is no Dale's law")
+        if inhibitory and mu:
+            raise InputError(f"init.mu = {mu}: under Dale's law (init.inhibitory) both signs balance to mu = 0")
+        if not bias >= 0:
+            raise InputError(f"init.bias = {bias} must be 0 or more")
+        if integrals not in ("numeric", "analytic"):
+            raise InputError(f"init.integrals = {integrals!r} must be numeric or analytic")
+        self.rate, self.xi, self.sigma, self.mu, self.alpha = rate, xi, sigma, mu, alpha
+        self.density, self.inhibitory, self.bias, self.integrals = density, inhibitory, bias, integrals
+
+    @torch.no_grad()
+    def __call__(self, network: Network, frames: Tensor) -> None:
+        """Set the weights; frames [T, B, ...] give the number of input units, and the rate where it is None."""
+        units = frames.shape[2]  # neurons or channels that the next weight reads
+        for stage in stages(network):
+            if self.rate is None:
+                frames = play(stage.before, frames)
+            self.set_weights(stage, *self.activity(stage, frames), units, frames)
+            if self.rate is None:
+                frames = play(stage.layers, frames)
+            units = stage.weight.weight.shape[0]
+
+    def activity(self, stage: Stage, frames: Tensor) -> tuple[float, float]:
+        """Mean and variance of what one input brings to a weight in a step."""
+        if self.rate is not None:
+            return self.rate, self.rate / pooled(stage.before)
+        variance, mean = (float(value) for value in torch.var_mean(frames.double(), correction=0))
+        if not (mean > 0 and variance > 0):
+            raise InputError(
+                f"init.rate = null measures the input of {stage.name}, and the frames shown give it none (the command "
+                "shows none before it reads data); give init.rate in spikes per step"
+            )
+        return mean, variance
+
+    def set_weights(self, stage: Stage, mean: float, variance: float, units: int, frames: Tensor) -> None:
+        """Set the weight in front of a membrane and, where it is recurrent, the one that returns to it."""
+        name, weight, membrane = stage.name, stage.weight, stage.membrane
+        forward = self.afferents(weight, mean, variance, 1.0)
+        if not isinstance(membrane, Recurrent):
+            response = membrane.response()
+            sigma = self.fluctuations(name, response)
+            (moments,) = self.solve(name, sigma, response, [forward])
+            self.draw(name, weight, units, moments)
+            return
+        back = weight_of(membrane.weight)
+        if back is None:
+            raise InputError(f"init=fluctuation: what returns behind {name} has no weight; use init=kaiming")
+        check_free(f"the recurrent weight behind {name}", back)
+        response = membrane.neuron.response()
+        sigma = self.fluctuations(name, response)
+        forward = forward._replace(share=self.alpha)
+        rate = self.rate
+        if rate is None:  # what the layer does while only its feed-forward weights speak
+            (moments,) = self.solve(name, sigma, response, [forward])
+            nn.init.normal_(weight.weight, *moments)
+            for parameter in back.parameters():
+                nn.init.zeros_(parameter)
+            rate = play(stage.layers, frames).double().mean().item()
+            if rate == 0:
+                raise InputError(
+                    f"init.rate = null: the neurons behind {name} stay silent on these frames; give init.rate"
+                )
+        returning = self.afferents(back, rate, rate, 1 - self.alpha)
+        moments, moments_back = self.solve(name, sigma, response, [forward, returning])
+        self.draw(name, weight, units, moments)
+        self.draw(f"{name}, recurrent", back, weight.weight.shape[0], moments_back)
+
+    def fluctuations(self, name: str, response: Response) -> float:
+        """sigma_U: what was asked for, or (3)."""
+        if self.sigma is not None:
+            return self.sigma
+        threshold = 1.0 if response.threshold is None else response.threshold
+        sigma = (threshold - self.mu) / self.xi  # (3)
+        if not sigma > 0:
+            raise InputError(
+                f"{name}: (threshold - mu) / xi = ({threshold:g} - {self.mu:g}) / {self.xi:g} is no deviation; "
+                "with mu above the threshold xi is negative"
+            )
+        return sigma
+
+    def afferents(self, weight: Weight, mean: float, variance: float, share: float) -> Afferents:
+        return Afferents(weight.weight[0].numel() * self.density, mean, variance, share)
+
+    def solve(self, name: str, sigma: float, response: Response, kinds: list[Afferents]) -> list[tuple[float, float]]:
+        area, square = self.moments(response)
+        return solve(self.mu, sigma, area, square, kinds, name)
+
+    def moments(self, response: Response) -> tuple[float, float]:
+        """eps_area and eps_square, in steps."""
+        if self.integrals == "analytic":
+            return response.area, response.square
+        return float(response.kernel.sum()), float(response.kernel.square().sum())
+
+    def draw(self, name: str, weight: Weight, units: int, moments: tuple[float, float]) -> None:
+        """Draw one weight of mean mu_w and deviation sigma_w, with its signs, its mask and its bias."""
+        values = weight.weight
+        if weight.bias is not None:
+            reach = self.bias / math.sqrt(values[0].numel())
+            nn.init.uniform_(weight.bias, -reach, reach)
+        if self.inhibitory:
+            excitatory = self.excitatory(name, values.shape[1], units).to(values.device)
+            scale = torch.where(excitatory, *dale_scales(moments[1], float(excitatory.double().mean())))
+            values.exponential_().mul_(scale.to(values).view(1, -1, *[1] * (values.dim() - 2)))
+            keep_signs(weight, excitatory)
+        else:
+            nn.init.normal_(values, *moments)
+        if self.density < 1:
+            keep_mask(weight, torch.rand_like(values) < self.density)
+
+    def excitatory(self, name: str, inputs: int, units: int) -> Tensor:
+        """Which inputs [inputs] of a weight excite; a flattened channel counts as one of the ``units`` before it."""
+        each = inputs // units if inputs % units == 0 else 1
+        population = inputs // each
+        inhibit = round(self.inhibitory * population)
+        if not 0 < inhibit < population:
+            raise InputError(
+                f"init.inhibitory = {self.inhibitory}: of the {population} units before {name} {inhibit} would be "
+                "inhibitory, and Dale's law needs both kinds; use init.inhibitory=0 or a wider layer"
+            )
+        return (torch.arange(population) < population - inhibit).repeat_interleave(each)
+
+
+def stages(network: Network) -> Iterator[Stage]:
+    """Find every weight and the membrane that it leads to, in order.
+
+    Raises:
+        InputError: a network that is no chain of weights and membranes, or something between the two.
+    """
+    before: list[nn.Module] = []
+    pending: tuple[str, Weight] | None = None
+    layers: list[nn.Module] = []
+    for name, layer in network.layers.items():
+        if isinstance(layer, Composite):
+            raise InputError(
+                f"init=fluctuation: {name} ({type(layer).__name__}) joins branches, whose shares of the "
+                "fluctuations are not known; use init=kaiming"
+            )
+        weight = weight_of(layer)
+        if pending is None:
+            if weight is None:
+                before.append(layer)
+            else:
+                check_free(name, weight)
+                pending, layers = (name, weight), [layer]
+        elif isinstance(layer, nn.Identity | nn.Flatten):
+            layers.append(layer)
+        elif isinstance(layer, Temporal) and weight is None:
+            yield Stage(*pending, layer, before, [*layers, layer])
+            pending, before = None, []
+        else:
+            raise InputError(
+                f"init=fluctuation: {name} ({type(layer).__name__}) stands between {pending[0]} and its "
+                "membrane, whose fluctuations it changes; use a net without it, or init=kaiming"
+            )
+    if pending is not None:
+        raise InputError(f"init=fluctuation: no membrane follows {pending[0]}; use init=kaiming")
+
+
+def pooled(layers: list[nn.Module]) -> int:
+    """How many spikes these layers average into one input of the weight behind them."""
+    count = 1
+    for layer in layers:
+        if isinstance(layer, Neuron):
+            count = 1
+        elif isinstance(layer, nn.AvgPool2d):
+            size = layer.kernel_size
+            count *= math.prod(size) if isinstance(size, tuple) else size * size
+    return count
+
+
+def weight_of(layer: nn.Module) -> Weight | None:
+    """The Linear or Conv2d that a layer is, or the one that it wraps; a neuron is no weight."""
+    if isinstance(layer, Neuron):
+        return None
+    found = [part for part in layer.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+    return found[0] if len(found) == 1 else None
+
+
+def check_free(name: str, weight: Weight) -> None:
+    """Raise InputError where a parametrization makes the weight: it, not the initialiser, sets the scale."""
+    if is_parametrized(weight, "weight"):
+        raise InputError(f"init=fluctuation: {name} is parametrized, which sets its scale; use init=default")
+
+
+def play(layers: list[nn.Module], frames: Tensor) -> Tensor:
+    """Return what the layers make of frames [T, B, ...]."""
+    for layer in layers:
+        frames = layer(frames) if isinstance(layer, Temporal) else over_time(layer, frames)
+    return frames

@@ -1,0 +1,1 @@
+"""Penalties on what spiking layers do, for ``method.regularizer``."""
