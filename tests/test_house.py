@@ -21,7 +21,8 @@ SOURCE = ROOT / "src" / "snnlab"
 # A room may import from itself, from snnlab.errors, and from the rooms named here.
 MAY_IMPORT = {
     "neurons": set(),
-    "layers": {"neurons"},
+    "simulators": {"neurons"},  # its compiled kernels
+    "layers": {"neurons", "simulators"},
     "models": {"layers", "neurons"},
     "metrics": {"layers", "neurons"},
     "initializers": {"layers", "neurons"},

@@ -40,6 +40,7 @@ from snnlab.data.shd import SHD
 from snnlab.data.ssc import SSC
 from snnlab.data.svhn import SVHN
 from snnlab.data.tiny_imagenet import TinyImageNet
+from snnlab.data.yin_yang import YinYang
 from snnlab.errors import InputError, RunFailure, nearest
 
 DATASETS: dict[str, type[DataModule]] = {
@@ -58,6 +59,7 @@ DATASETS: dict[str, type[DataModule]] = {
     "shd": SHD,
     "ssc": SSC,
     "drifting_blobs": DriftingBlobs,
+    "yin_yang": YinYang,
 }
 
 

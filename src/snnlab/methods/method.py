@@ -109,6 +109,10 @@ class Method(L.LightningModule):
         """Return the network's input [T, B, ...]; images are encoded on their device."""
         return batch.inputs if self.encoder is None else self.encoder(batch.inputs)
 
+    def shown(self, batch: Batch, frames: Tensor) -> Tensor:
+        """Return what a picture shows of the input [T, B, ...]: its frames, unless these hold no values over time."""
+        return frames
+
     def scores(self, frames: Tensor) -> Tensor:
         """Return class scores [B, K] of frames [T, B, ...]."""
         return self.network(frames).mean(0)
