@@ -12,8 +12,9 @@ Departures: A count has no derivative: n = sum_k H(T - t_k) has -delta(T - t_k),
             the simulated time, dn/dt_k = -1/T, so that dL/dt_k = (target - n) / T at every spike of the neuron. The
             authors attach the error to every spike too; their factor is not known to us, and Adam takes it out.
             A silent readout counts as a spike at T in ``first``. Silent neurons have no gradient: after a step the
-            weights into a neuron that was silent in too large a share of the batch are raised by ``bump``, twice as
-            much each time in a row (Fast & Deep). Slopes du/dt at a spike are taken as 0.001 threshold/tau at least.
+            weights into a neuron that was silent in too large a share of the batch (a readout: of its own class) are
+            raised by ``bump``, twice as much each time in a row that it was silent throughout; Fast & Deep counts all
+            classes and doubles always. Slopes du/dt at a spike are taken as 0.001 threshold/tau at least.
 Input:      images by exact latency (``encoder=latency``, before rounding to steps), events at the start of their bin,
             several in one bin as one.
 """
@@ -123,7 +124,8 @@ class MultispikeFastDeep(Method):
         tau_loss: of the softmax, s, for first.
         weight_range, readout_range: bounds of the uniform initial weights.
         bump: first raise of the weights into a silent neuron, >= 0; 0 never raises.
-        silent_share, readout_silent_share: a neuron silent in more than this share of a batch is raised.
+        silent_share, readout_silent_share: a neuron silent in more than this share of a batch, a readout
+            neuron of the samples of its class, is raised.
 
     Raises:
         ValueError: when an argument leaves its range.
@@ -151,7 +153,7 @@ class MultispikeFastDeep(Method):
         readout_range: tuple[float, float] = (-1.0, 1.0),
         bump: float = 5e-4,
         silent_share: float = 0.99,
-        readout_silent_share: float = 0.99,
+        readout_silent_share: float = 0.0,
     ) -> None:
         if not 0 <= input_window[0] < input_window[1] <= duration:
             raise ValueError(
@@ -248,8 +250,11 @@ class MultispikeFastDeep(Method):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         trains = self.network.trains(self.frames(batch))  # type: ignore[operator]
-        self.silent = {name: trains[name][..., 0].isinf().to(torch.float32).mean(0) for name in self.weights}
         scores = self.read(trains[list(trains)[-1]])
+        self.silent = {name: trains[name][..., 0].isinf().to(scores.dtype) for name in self.weights}
+        own = nn.functional.one_hot(batch.labels, self.data.classes)
+        self.silent["readout"] = (self.silent["readout"] * own).sum(0) / own.sum(0).clamp(min=1)
+        self.silent |= {name: silent.mean(0) for name, silent in self.silent.items() if silent.dim() > 1}
         loss = self.loss(scores, batch.labels)
         self.log_scores("train", scores, batch.labels, loss)
         return loss
@@ -257,13 +262,12 @@ class MultispikeFastDeep(Method):
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Raise the weights into neurons that were silent in too much of the batch: no gradient reaches them."""
-        last = list(self.weights)[-1]
         for name, weight in self.weights.items():
             rows: Tensor = getattr(self, f"silent_{name}")  # batches in a row before this one
-            low = self.silent[name] > (self.readout_silent_share if name == last else self.silent_share)
+            low = self.silent[name] > (self.readout_silent_share if name == "readout" else self.silent_share)
             rise = self.bump * 2.0 ** rows.clamp(max=DOUBLINGS)
             weight.weight += torch.where(low, rise, torch.zeros_like(rise))[:, None]
-            rows.copy_(torch.where(low, rows + 1, torch.zeros_like(rows)))
+            rows.copy_(torch.where(self.silent[name] == 1, rows + 1, torch.zeros_like(rows)))
 
     def observed_scores(self, frames: Tensor) -> Tensor:
         with self.network.observe() as seen:
