@@ -4,6 +4,7 @@
     t_k: u reaches theta from below; closed form where tau = 2 tau_s; max_spikes of them    simulators/event.py
     count:  L = mean over samples of 1/2 sum over classes of (n_j - target_j)^2             n_j spikes of readout j
     first:  L = cross-entropy of softmax(-t_j / tau_loss)                                   t_j first spike of readout j
+              + early (e^(t_label / tau_s) - 1)                                             as Fast & Deep
 
 Symbols:    theta threshold, Delta theta the same, tau_s tau_synapse, T duration. max_spikes = 1 with objective = first
             is Fast & Deep (Goeltz et al. 2021, doi 10.1038/s42256-021-00388-x) for tau_m = 2 tau_s.
@@ -13,8 +14,8 @@ Departures: A count has no derivative: n = sum_k H(T - t_k) has -delta(T - t_k),
             authors attach the error to every spike too; their factor is not known to us, and Adam takes it out.
             A silent readout counts as a spike at T in ``first``. Silent neurons have no gradient: after a step the
             weights into a neuron that was silent in too large a share of the batch (a readout: of its own class) are
-            raised by ``bump``, twice as much each time in a row that it was silent throughout; Fast & Deep counts all
-            classes and doubles always. Slopes du/dt at a spike are taken as 0.001 threshold/tau at least.
+            raised by ``bump``, twice as much each time in a row, as in Fast & Deep, which counts all classes. Slopes
+            du/dt at a spike are taken as 0.001 theta/tau at least.
 Input:      images by exact latency (``encoder=latency``, before rounding to steps), events at the start of their bin,
             several in one bin as one.
 """
@@ -122,6 +123,7 @@ class MultispikeFastDeep(Method):
         input_window: first and last moment of the input, s; the steps of encoder or data set fill it evenly.
         targets: spikes of the label's neuron and of the others, for count.
         tau_loss: of the softmax, s, for first.
+        early: weight of the term that pulls the label's first spike forward, >= 0, for first.
         weight_range, readout_range: bounds of the uniform initial weights.
         bump: first raise of the weights into a silent neuron, >= 0; 0 never raises.
         silent_share, readout_silent_share: a neuron silent in more than this share of a batch, a readout
@@ -149,6 +151,7 @@ class MultispikeFastDeep(Method):
         input_window: tuple[float, float] = (0.0, 0.1),
         targets: tuple[float, float] = (15.0, 3.0),
         tau_loss: float = 0.005,
+        early: float = 0.005,
         weight_range: tuple[float, float] = (-1.0, 1.0),
         readout_range: tuple[float, float] = (-1.0, 1.0),
         bump: float = 5e-4,
@@ -167,6 +170,8 @@ class MultispikeFastDeep(Method):
             raise ValueError(f"MultispikeFastDeep: targets = {list(targets)} must be 0 or more; [15, 3] is usual")
         if not tau_loss > 0:
             raise ValueError(f"MultispikeFastDeep: tau_loss = {tau_loss} must be positive; 0.005 is usual")
+        if early < 0:
+            raise ValueError(f"MultispikeFastDeep: early = {early} must be 0 or more; 0.005 is usual")
         if bump < 0:
             raise ValueError(f"MultispikeFastDeep: bump = {bump} must be 0 (never) or more; 5e-4 is usual")
         for name, share in (("silent_share", silent_share), ("readout_silent_share", readout_silent_share)):
@@ -181,7 +186,7 @@ class MultispikeFastDeep(Method):
                 "data.sequence=rows sends analog values, and multispike_fast_deep needs spikes; use data.sequence=none"
             )
         self.objective, self.duration, self.input_window = objective, duration, input_window
-        self.targets, self.tau_loss, self.tau_synapse = targets, tau_loss, tau_synapse
+        self.targets, self.tau_loss, self.early, self.tau_synapse = targets, tau_loss, early, tau_synapse
         self.threshold = threshold if isinstance(threshold, list) else [threshold]
         self.max_spikes = max_spikes if isinstance(max_spikes, list) else [max_spikes]
         self.readout_threshold, self.readout_max_spikes = readout_threshold, readout_max_spikes
@@ -243,9 +248,13 @@ class MultispikeFastDeep(Method):
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         if self.objective == "first":
-            return nn.functional.cross_entropy(scores, labels)
-        of_label, of_others = self.targets
-        target = of_others + (of_label - of_others) * nn.functional.one_hot(labels, self.data.classes)
+            of_label = -self.tau_loss * scores.gather(1, labels[:, None])  # its time
+            return (
+                nn.functional.cross_entropy(scores, labels)
+                + self.early * torch.expm1(of_label / self.tau_synapse).mean()
+            )
+        high, low = self.targets
+        target = low + (high - low) * nn.functional.one_hot(labels, self.data.classes)
         return ((scores - target) ** 2).sum(-1).mean() / 2
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -267,7 +276,7 @@ class MultispikeFastDeep(Method):
             low = self.silent[name] > (self.readout_silent_share if name == "readout" else self.silent_share)
             rise = self.bump * 2.0 ** rows.clamp(max=DOUBLINGS)
             weight.weight += torch.where(low, rise, torch.zeros_like(rise))[:, None]
-            rows.copy_(torch.where(self.silent[name] == 1, rows + 1, torch.zeros_like(rows)))
+            rows.copy_(torch.where(low, rows + 1, torch.zeros_like(rows)))
 
     def observed_scores(self, frames: Tensor) -> Tensor:
         with self.network.observe() as seen:
