@@ -76,6 +76,7 @@ EVENTS = ("cifar10_dvs", "drifting_blobs", "dvs_gesture", "mnist_dvs", "nmnist",
 REFUSED = {
     **{(method, "drifting_blobs"): "names a class at every step" for method in choices("method") if method != "vdib"},
     **{("vdib", data): "needs one natural image per class" for data in ("dvs_gesture", "shd", "ssc")},
+    ("vdib", "yin_yang"): "needs the natural image behind each sample",
     **{("conversion", data): "has no still images" for data in EVENTS},
 }
 RECTIFIED = {"ann", "conversion"}  # no spiking layer: never, or not before the learning is over

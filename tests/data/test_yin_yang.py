@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from snnlab.data.__main__ import main
 from snnlab.data.encoders import Latency
 from snnlab.data.yin_yang import DOT, YANG, YIN, YinYang, classes_of
 from snnlab.errors import InputError
@@ -65,6 +68,11 @@ def test_one_image_alone_is_that_of_a_batch() -> None:
     batch = data.splits.train.batch([4, 2])
     assert torch.equal(image, batch.inputs[0])
     assert label == batch.labels[0]
+
+
+def test_the_command_shows_a_picture(tmp_path: Path) -> None:
+    assert main(["show", "yin_yang", "--out", str(tmp_path / "points.png")]) == 0
+    assert (tmp_path / "points.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_ranges() -> None:
