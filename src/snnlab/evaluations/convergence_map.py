@@ -6,7 +6,7 @@ w ~ N(mean, std); each cell of the map is the share of ``repeats`` networks that
     many: 30 spikes, dL/dt_k = target - n at every spike, targets 10 and 0             the more spikes wins
     one:  1 spike, cross-entropy of softmax(-t / tau_loss), a silent one counts as T   the first spike wins
 in units of tau_s, threshold 1, T = 5, tau_loss = 0.2. The count's factor, T, tau_loss and that no silent neuron is
-raised are ours; the source gives the task, the targets, the learning rate 0.1 and the grid, 0 to 2.5. Ours do not decide
+raised are ours; the source has the task, the targets, the learning rate 0.1 and the grid, 0 to 2.5. Ours do not decide
 it: with T of 3 to 10 many spikes converge in 38 to 56 % of all networks; with tau_loss of 0.1 to 2 and rates of 0.03 to
 0.3 one spike does in 4 to 9 %. Of the run that is asked nothing is used but that it is one of this method.
 """
