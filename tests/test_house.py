@@ -21,7 +21,8 @@ SOURCE = ROOT / "src" / "snnlab"
 # A room may import from itself, from snnlab.errors, and from the rooms named here.
 MAY_IMPORT = {
     "neurons": set(),
-    "layers": {"neurons"},
+    "simulators": {"neurons"},  # its compiled kernels
+    "layers": {"neurons", "simulators"},
     "models": {"layers", "neurons"},
     "metrics": {"layers", "neurons"},
     "initializers": {"layers", "neurons"},
@@ -78,6 +79,7 @@ REFUSED = {
         (method, "drifting_blobs"): "asks for a class at every step" for method in choices("method") if method != "vdib"
     },
     **{("vdib", data): "needs one natural image per class" for data in ("dvs_gesture", "randman", "shd", "ssc")},
+    ("vdib", "yin_yang"): "needs the natural image behind each sample",
     **{("conversion", data): "has no still images" for data in EVENTS},
 }
 RECTIFIED = {"ann", "conversion"}  # no spiking layer: never, or not before the learning is over

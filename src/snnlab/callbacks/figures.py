@@ -48,7 +48,7 @@ class Figures:
             frames = method.frames(batch)
             _, states = method.network.unroll(frames)
             makers = {
-                "input": lambda: input_figure(frames, batch.labels),
+                "input": lambda: input_figure(method.shown(batch, frames), batch.labels),
                 "spikes": lambda: spikes_figure(states, method),
                 "membranes": lambda: membranes_figure(states),
                 "learning_curves": lambda: curves_figure(self.history.rows),

@@ -41,6 +41,7 @@ from snnlab.data.shd import SHD
 from snnlab.data.ssc import SSC
 from snnlab.data.svhn import SVHN
 from snnlab.data.tiny_imagenet import TinyImageNet
+from snnlab.data.yin_yang import YinYang
 from snnlab.errors import InputError, RunFailure, nearest
 
 DATASETS: dict[str, type[DataModule]] = {
@@ -60,6 +61,7 @@ DATASETS: dict[str, type[DataModule]] = {
     "ssc": SSC,
     "drifting_blobs": DriftingBlobs,
     "randman": Randman,
+    "yin_yang": YinYang,
 }
 
 
@@ -207,6 +209,10 @@ def show(data: DataModule, out: Path) -> Path:
         off, on = frames[:, :, 0], frames[:, :, -1]
         coloured = torch.stack([on, torch.zeros_like(on) if frames.shape[2] == 2 else on, off], -1).numpy()
         cells = {(row, column): coloured[column, row] for row in range(rows) for column in range(columns)}
+    elif spec.kind == "image":
+        rows, columns = min(6, len(train)), 1
+        images = train.batch(range(rows)).inputs
+        cells = {(row, 0): image.permute(1, 2, 0).numpy() for row, image in enumerate(images)}
     else:
         rows, columns = min(4, len(train)), 1
         batch = train.batch(range(rows))

@@ -181,7 +181,8 @@ class Latency(Encoder):
     """Latency coding: one spike per pixel, brighter is earlier, none for a dark pixel.
 
     The spike of a pixel x comes at index T - round(x (T - 1)), in 1 to T - 1; where the rounded term is 0 there is
-    none, and index 0 is never used. With ``reverse`` it comes at round(x (T - 1)): brighter is later.
+    none, and index 0 is never used. With ``reverse`` it comes at round(x (T - 1)): brighter is later. ``times`` gives
+    the same spikes before they are rounded to a step, for methods that have none.
 
     Source: Skatchkovsky, Simeone, Jang 2021, arXiv:2106.01177 (VDIB, time encoding).
     """
@@ -198,3 +199,8 @@ class Latency(Encoder):
         index = torch.where(level > 0, index, -1)
         for t in range(self.time_steps):
             yield (index == t).to(images.dtype)
+
+    def times(self, images: Tensor) -> Tensor:
+        """Return the exact time of each pixel's spike in steps, [B, C, H, W], infinite where there is none."""
+        level = images * (self.time_steps - 1)
+        return torch.where(level.round() > 0, level if self.reverse else self.time_steps - level, torch.inf)

@@ -124,6 +124,10 @@ class Method(L.LightningModule):
         """Return the network's input [T, B, ...]; images are encoded on their device."""
         return batch.inputs if self.encoder is None else self.encoder(batch.inputs)
 
+    def shown(self, batch: Batch, frames: Tensor) -> Tensor:
+        """Return what a picture shows of the input [T, B, ...]: its frames, unless these hold no values over time."""
+        return frames
+
     def scores(self, frames: Tensor) -> Tensor:
         """Return scores [B, K] of frames [T, B, ...]: the mean readout of the steps on which an answer is read."""
         return self.network(frames)[-(self.data.answer_steps or 0) :].mean(0)

@@ -1,0 +1,291 @@
+"""Exact error backpropagation through spike times, many spikes a neuron (Bacho, Chu, arXiv:2212.09500v1, 2022).
+
+    u(t) = tau sum_i w_i [e^(-(t - t_i)/tau) - e^(-(t - t_i)/tau_s)] - theta sum_k e^(-(t - t_k)/tau)
+    t_k: u reaches theta from below; closed form where tau = 2 tau_s; max_spikes of them    simulators/event.py
+    count:  L = mean over samples of 1/2 sum over classes of (n_j - target_j)^2             n_j spikes of readout j
+    first:  L = cross-entropy of softmax(-t_j / tau_loss)                                   t_j first spike of readout j
+              + early (e^(t_label / tau_s) - 1)                                             as Fast & Deep
+
+Symbols:    theta threshold, Delta theta the same, tau_s tau_synapse, T duration. max_spikes = 1 with objective = first
+            is Fast & Deep (Goeltz et al. 2021, doi 10.1038/s42256-021-00388-x) for tau_m = 2 tau_s.
+Gradient:   exact for spike times, weights and inputs, through own earlier spikes too; no surrogate.
+Departures: A count has no derivative: n = sum_k H(T - t_k) has -delta(T - t_k), and we spread this delta evenly over
+            the simulated time, dn/dt_k = -1/T, so that dL/dt_k = (target - n) / T at every spike of the neuron. The
+            authors attach the error to every spike too; their factor is not known to us, and Adam takes it out.
+            A silent readout counts as a spike at T in ``first``. Silent neurons have no gradient: after a step the
+            weights into a neuron that was silent in too large a share of the batch (a readout: of its own class) are
+            raised by ``bump``, twice as much each time in a row, as in Fast & Deep, which counts all classes. Slopes
+            du/dt at a spike are taken as 0.001 theta/tau at least.
+Input:      images by exact latency (``encoder=latency``, before rounding to steps), events at the start of their bin,
+            several in one bin as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.data.encoders import Latency, Rate
+from snnlab.data.yin_yang import YinYang
+from snnlab.errors import InputError
+from snnlab.layers.blocks import Blocks
+from snnlab.layers.spike_time_network import STEPS, ExactNeuron, SpikeTimeNetwork
+from snnlab.methods.decision_regions import decision_regions
+from snnlab.methods.method import Method, Model, Optimizer, Scheduler
+
+DOUBLINGS = 10  # a bump is at most 2^10 times the first
+
+
+class SpikeTimeBlocks(Blocks):
+    """Weights without bias, drawn uniformly, in front of exact neurons; one threshold and buffer for each layer.
+
+    Args:
+        hidden: neurons of the hidden layers, in order; the last one serves all further layers.
+        readout: neuron of the readout.
+        weight_range, readout_range: bounds of the initial weights.
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[ExactNeuron],
+        readout: ExactNeuron,
+        weight_range: tuple[float, float],
+        readout_range: tuple[float, float],
+    ) -> None:
+        self.hidden, self.weight_range, self.readout_range = list(hidden), weight_range, readout_range
+        super().__init__(self.next_hidden, lambda: readout, bias=False)
+
+    def next_hidden(self) -> ExactNeuron:
+        neuron = self.hidden.pop(0)
+        if not self.hidden:
+            self.hidden = [ExactNeuron(neuron.threshold, neuron.tau_synapse, neuron.duration, neuron.most)]
+        return neuron
+
+    def linear(self, inputs: int, outputs: int) -> nn.Module:
+        layer = super().linear(inputs, outputs)
+        nn.init.uniform_(layer.get_parameter("weight"), *self.weight_range)
+        return layer
+
+    def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
+        layers = super().readout(inputs, outputs)
+        nn.init.uniform_(layers[0][1].get_parameter("weight"), *self.readout_range)
+        return layers
+
+    def refuse(self, what: str, way_out: str = "use model=mlp") -> NoReturn:
+        raise InputError(f"method=multispike_fast_deep hands on spike times and knows no {what}; {way_out}")
+
+    def conv(self, inputs: int, outputs: int, kernel: int, padding: int = 0, stride: int = 1) -> NoReturn:
+        self.refuse("convolution")
+
+    def recurrent(self, features: int) -> NoReturn:
+        self.refuse("recurrent layer")
+
+    def pool(self, kernel: int) -> NoReturn:
+        self.refuse("pooling")
+
+    def feedback(self, inputs: int, outputs: int, size: tuple[int, int]) -> NoReturn:
+        self.refuse("feedback")
+
+    def dropout(self, p: float) -> NoReturn:
+        self.refuse("dropout", "use model.dropout=0")
+
+
+class SpikeCount(torch.autograd.Function):
+    """n = number of spikes of [B, N, K]; dn/dt_k = -1/T at each of them."""
+
+    @staticmethod
+    def forward(ctx: Any, times: Tensor, duration: float) -> Tensor:
+        fired = times < duration
+        ctx.save_for_backward(fired)
+        ctx.duration = duration
+        return fired.sum(-1).to(times.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (fired,) = ctx.saved_tensors
+        return -grads[0].unsqueeze(-1) / ctx.duration * fired, None
+
+
+class MultispikeFastDeep(Method):
+    """Exact spike times and their exact gradients, layer by layer.
+
+    Args:
+        model, data, encoder, optimizer, scheduler: as in Method; the model has fully connected layers only.
+        objective: count (spikes of each readout neuron) or first (time to first spike).
+        threshold, readout_threshold: of the neurons; a list has one for each hidden layer.
+        max_spikes, readout_max_spikes: buffer of each neuron; a list as above.
+        tau_synapse: tau_s, s; the membrane's tau is 2 tau_s.
+        duration: simulated time T, s.
+        input_window: first and last moment of the input, s; the steps of encoder or data set fill it evenly.
+        targets: spikes of the label's neuron and of the others, for count.
+        tau_loss: of the softmax, s, for first.
+        early: weight of the term that pulls the label's first spike forward, >= 0, for first.
+        weight_range, readout_range: bounds of the uniform initial weights.
+        bump: first raise of the weights into a silent neuron, >= 0; 0 never raises.
+        silent_share, readout_silent_share: a neuron silent in more than this share of a batch, a readout
+            neuron of the samples of its class, is raised.
+
+    Raises:
+        ValueError: when an argument leaves its range.
+        InputError: for layers that are not fully connected, and for input that is not spikes.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        data: DataSpec,
+        encoder: nn.Module | None,
+        optimizer: Optimizer,
+        scheduler: Scheduler | None = None,
+        objective: Literal["count", "first"] = "count",
+        threshold: float | list[float] = 0.2,
+        readout_threshold: float = 1.3,
+        max_spikes: int | list[int] = 30,
+        readout_max_spikes: int = 30,
+        tau_synapse: float = 0.13,
+        duration: float = 0.2,
+        input_window: tuple[float, float] = (0.0, 0.1),
+        targets: tuple[float, float] = (15.0, 3.0),
+        tau_loss: float = 0.005,
+        early: float = 0.005,
+        weight_range: tuple[float, float] = (-1.0, 1.0),
+        readout_range: tuple[float, float] = (-1.0, 1.0),
+        bump: float = 5e-4,
+        silent_share: float = 0.99,
+        readout_silent_share: float = 0.0,
+    ) -> None:
+        if not 0 <= input_window[0] < input_window[1] <= duration:
+            raise ValueError(
+                f"MultispikeFastDeep: input_window = {list(input_window)} must rise, from 0 or more to at most "
+                f"duration = {duration}"
+            )
+        for name, (low, high) in (("weight_range", weight_range), ("readout_range", readout_range)):
+            if not low < high:
+                raise ValueError(f"MultispikeFastDeep: {name} = {[low, high]} must rise; [-1, 1] is usual")
+        if min(targets) < 0:
+            raise ValueError(f"MultispikeFastDeep: targets = {list(targets)} must be 0 or more; [15, 3] is usual")
+        if not tau_loss > 0:
+            raise ValueError(f"MultispikeFastDeep: tau_loss = {tau_loss} must be positive; 0.005 is usual")
+        if early < 0:
+            raise ValueError(f"MultispikeFastDeep: early = {early} must be 0 or more; 0.005 is usual")
+        if bump < 0:
+            raise ValueError(f"MultispikeFastDeep: bump = {bump} must be 0 (never) or more; 5e-4 is usual")
+        for name, share in (("silent_share", silent_share), ("readout_silent_share", readout_silent_share)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"MultispikeFastDeep: {name} = {share} must lie in 0 to 1; 0.99 is usual")
+        if encoder is not None and not isinstance(encoder, Latency | Rate):
+            raise InputError(
+                f"encoder={type(encoder).__name__.lower()} sends other numbers than 0 and 1; use encoder=latency"
+            )
+        if data.kind == "sequence":
+            raise InputError(
+                "data.sequence=rows sends analog values, and multispike_fast_deep needs spikes; use data.sequence=none"
+            )
+        self.objective, self.duration, self.input_window = objective, duration, input_window
+        self.targets, self.tau_loss, self.early, self.tau_synapse = targets, tau_loss, early, tau_synapse
+        self.threshold = threshold if isinstance(threshold, list) else [threshold]
+        self.max_spikes = max_spikes if isinstance(max_spikes, list) else [max_spikes]
+        self.readout_threshold, self.readout_max_spikes = readout_threshold, readout_max_spikes
+        self.weight_range, self.readout_range = weight_range, readout_range
+        self.bump, self.silent_share, self.readout_silent_share = bump, silent_share, readout_silent_share
+        super().__init__(model, data, encoder, optimizer, scheduler)
+        chain = SpikeTimeNetwork(list(self.network.layers.items()), duration)
+        self.network = chain
+        self.weights: dict[str, nn.Linear] = {neuron: chain.layers[weight] for weight, neuron in chain.stages}  # type: ignore[misc]
+        for name, weight in self.weights.items():
+            self.register_buffer(f"silent_{name}", torch.zeros(weight.out_features))  # batches in a row
+        self.silent: dict[str, Tensor] = {}  # share of the last batch in which each neuron was silent
+
+    def blocks(self) -> Blocks:
+        if 0 in (len(self.threshold), len(self.max_spikes)):
+            raise ValueError("MultispikeFastDeep: threshold and max_spikes need a number for at least one layer")
+        thresholds, buffers = (
+            (values + values[-1:] * 100)[: max(len(self.threshold), len(self.max_spikes))]
+            for values in (self.threshold, self.max_spikes)
+        )
+        hidden = [self.neuron(float(t), int(most)) for t, most in zip(thresholds, buffers, strict=True)]
+        readout = self.neuron(self.readout_threshold, self.readout_max_spikes)
+        return SpikeTimeBlocks(hidden, readout, self.weight_range, self.readout_range)
+
+    def neuron(self, threshold: float, most: int) -> ExactNeuron:
+        return ExactNeuron(threshold, self.tau_synapse, self.duration, most)
+
+    def frames(self, batch: Batch) -> Tensor:
+        """Return the times of the input spikes [K, B, ...], s, infinite = silent."""
+        if isinstance(self.encoder, Latency):
+            steps, count = self.encoder.times(batch.inputs)[None], self.encoder.time_steps
+        else:
+            frames = super().frames(batch)
+            count = len(frames)
+            index = torch.arange(count, device=frames.device, dtype=frames.dtype)
+            steps = torch.where(frames > 0, index.view(-1, *[1] * (frames.dim() - 1)), torch.inf)
+        first, last = self.input_window
+        return first + steps * ((last - first) / count)
+
+    def shown(self, batch: Batch, frames: Tensor) -> Tensor:
+        return super().frames(batch)
+
+    def scores(self, frames: Tensor) -> Tensor:
+        outputs: Tensor = self.network(frames)
+        return self.read(outputs.permute(1, 2, 0))
+
+    def read(self, times: Tensor) -> Tensor:
+        """Return the scores [B, classes] of the readout's spike times [B, classes, K]."""
+        if self.objective == "first":
+            return -times[..., 0].clamp(max=self.duration) / self.tau_loss
+        counts: Tensor = SpikeCount.apply(times, self.duration)  # type: ignore[no-untyped-call]
+        return counts
+
+    def scores_over_time(self, frames: Tensor) -> Tensor:
+        """Return the scores [T, B, classes] of the spikes that have come by the end of each part of the duration."""
+        times = self.network(frames).permute(1, 2, 0)
+        ends = [self.duration * step / STEPS for step in range(1, STEPS + 1)]
+        return torch.stack([self.read(torch.where(times < end, times, torch.inf)) for end in ends])
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        if self.objective == "first":
+            of_label = -self.tau_loss * scores.gather(1, labels[:, None])  # its time
+            return (
+                nn.functional.cross_entropy(scores, labels)
+                + self.early * torch.expm1(of_label / self.tau_synapse).mean()
+            )
+        high, low = self.targets
+        target = low + (high - low) * nn.functional.one_hot(labels, self.data.classes)
+        return ((scores - target) ** 2).sum(-1).mean() / 2
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        trains = self.network.trains(self.frames(batch))  # type: ignore[operator]
+        scores = self.read(trains[list(trains)[-1]])
+        self.silent = {name: trains[name][..., 0].isinf().to(scores.dtype) for name in self.weights}
+        own = nn.functional.one_hot(batch.labels, self.data.classes)
+        self.silent["readout"] = (self.silent["readout"] * own).sum(0) / own.sum(0).clamp(min=1)
+        self.silent |= {name: silent.mean(0) for name, silent in self.silent.items() if silent.dim() > 1}
+        loss = self.loss(scores, batch.labels)
+        self.log_scores("train", scores, batch.labels, loss)
+        return loss
+
+    @torch.no_grad()
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Raise the weights into neurons that were silent in too much of the batch: no gradient reaches them."""
+        for name, weight in self.weights.items():
+            rows: Tensor = getattr(self, f"silent_{name}")  # batches in a row before this one
+            low = self.silent[name] > (self.readout_silent_share if name == "readout" else self.silent_share)
+            rise = self.bump * 2.0 ** rows.clamp(max=DOUBLINGS)
+            weight.weight += torch.where(low, rise, torch.zeros_like(rise))[:, None]
+            rows.copy_(torch.where(low, rows + 1, torch.zeros_like(rows)))
+
+    def observed_scores(self, frames: Tensor) -> Tensor:
+        with self.network.observe() as seen:
+            trains = self.network.trains(frames)  # type: ignore[operator]
+        self.firing_rate.update(seen, samples=frames.shape[1])
+        reached = zip(trains.values(), self.weights.values(), strict=False)  # the readout's spikes reach nothing
+        operations = sum((times < self.duration).sum().double() * weight.out_features for times, weight in reached)
+        self.synaptic_operations.update(operations, frames.shape[1])
+        return self.read(trains[list(trains)[-1]])
+
+    def figures(self, data: DataModule) -> dict[str, Any]:
+        return {"decision_regions": decision_regions(self, data)} if isinstance(data, YinYang) else {}

@@ -1,0 +1,141 @@
+"""Exact spike times of integrate-and-fire neurons with a synaptic current, where tau = 2 tau_s (closed form).
+
+    u(t) = tau sum_i w_i [e^(-(t - t_i)/tau) - e^(-(t - t_i)/tau_s)] - Delta sum_k e^(-(t - t_k)/tau)      (1)
+over the input spikes t_i < t and the neuron's own t_k < t; it fires where u reaches the threshold from below, and each
+spike subtracts Delta = threshold (soft reset). Between two events, with z = e^(-s/tau) after a time s,
+    u / tau = B z - A z^2
+    A = sum w_i e^(-(t - t_i)/tau_s),  B = sum w_i e^(-(t - t_i)/tau) - (Delta/tau) sum e^(-(t - t_k)/tau)
+    s = tau ln(2 A / (B + x)),  x = sqrt(B^2 - 4 A c),  c = threshold / tau                                  (2)
+valid where it comes before the next input spike, and again until there is no such root or the buffer is full.
+
+Gradient, exact, of spikes that stay: with X_k = du/dt at spike k, errors e_k = dL/dt_k, from the last k to the first
+    e_k += (Delta/tau) sum_{m > k} (e_m / X_m) e^(-(t_m - t_k)/tau)                                          (3)
+    g_k = tau e_k / X_k                                                                                     (4)
+    dL/dw_i = sum_{t_k > t_i} g_k [e^(-(t_k - t_i)/tau_s) - e^(-(t_k - t_i)/tau)]                            (5)
+    dL/dt_i = w_i sum_{t_k > t_i} g_k [e^(-(t_k - t_i)/tau_s)/tau_s - e^(-(t_k - t_i)/tau)/tau]              (6)
+summed over neurons in (6). A silent neuron has no g_k, hence a zero gradient.
+
+Shapes:  spike times [B, N, K], infinite = silent; weights [M, N]; in any unit of time.
+Source:  Bacho, Chu 2022, arXiv:2212.09500v1; one spike each: Goeltz et al. 2021, doi 10.1038/s42256-021-00388-x.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+GRAZING = 1e-3  # least slope du/dt that (4) divides by, in units of threshold / tau
+LEAST = 8  # samples that are worth a thread
+
+
+def spike_times(
+    times: Tensor, weight: Tensor, threshold: float, tau_synapse: float, duration: float, most: int
+) -> Tensor:
+    """Return the spike times [B, M, most] of M neurons, in order, infinite where there is none.
+
+    Args:
+        times: of the input spikes [B, N, K], infinite = silent; those from ``duration`` on are not seen.
+        weight: [M, N].
+        threshold: of u, > 0; also what a spike subtracts.
+        tau_synapse: tau_s; the membrane's tau is twice that.
+        duration: of the simulation, from 0.
+        most: spikes of a neuron, after which it is silent; 1 is time to first spike.
+
+    Raises:
+        ValueError: shapes that do not fit, or an argument out of its range.
+    """
+    if times.dim() != 3 or weight.dim() != 2 or times.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"spike_times: times {list(times.shape)} must be [B, N, K] and weight {list(weight.shape)} [M, N]"
+        )
+    check_neuron(threshold, tau_synapse, duration, most)
+    outputs: Tensor = _SpikeTimes.apply(times, weight, threshold, tau_synapse, duration, most)  # type: ignore[no-untyped-call]
+    return outputs
+
+
+def check_neuron(threshold: float, tau_synapse: float, duration: float, most: int) -> None:
+    """Raise ValueError when an argument of ``spike_times`` leaves its range."""
+    for name, value in (("threshold", threshold), ("tau_synapse", tau_synapse), ("duration", duration)):
+        if not 0 < value < float("inf"):
+            raise ValueError(f"spike_times: {name} = {value} must be positive and finite")
+    if most < 1:
+        raise ValueError(f"spike_times: most = {most} must be at least 1; 1 is time to first spike, 30 is usual")
+
+
+def membrane(grid: Tensor, times: Tensor, weight: Tensor, own: Tensor, threshold: float, tau_synapse: float) -> Tensor:
+    """Return u [S, B, M] of (1) at the times ``grid`` [S], for input spikes [B, N, K] and own spikes [B, M, K]."""
+    tau = 2 * tau_synapse
+    potentials = []
+    for t in grid:
+        since = (t - times).clamp(min=0)  # a synapse is silent at 0
+        drive = (torch.exp(-since / tau) - torch.exp(-since / tau_synapse)).sum(-1)
+        reset = torch.where(own < t, torch.exp(-(t - own) / tau), torch.zeros_like(own)).sum(-1)
+        potentials.append(tau * drive @ weight.T - threshold * reset)
+    return torch.stack(potentials)
+
+
+def raster(times: Tensor, duration: float, steps: int) -> Tensor:
+    """Return how many of the spikes [B, N, K] fall in each of ``steps`` equal parts of the duration: [T, B, N]."""
+    counts = times.new_zeros(steps, *times.shape[:2])
+    sample, unit, _ = (index := (times < duration).nonzero(as_tuple=True))
+    step = (times.detach()[index] * (steps / duration)).long().clamp(0, steps - 1)
+    return counts.index_put_((step, sample, unit), counts.new_ones(()), accumulate=True)
+
+
+class _SpikeTimes(torch.autograd.Function):
+    """(1) and (2) forward, (3) to (6) backward; on the CPU, wherever the tensors lie."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, times: Tensor, weight: Tensor, threshold: float, tau_synapse: float, duration: float, most: int
+    ) -> Tensor:
+        from snnlab.neurons.kernels import cpu
+        from snnlab.simulators import kernels
+
+        batch, units, slots = times.shape
+        neurons, tau = len(weight), 2 * tau_synapse
+        spikes = times.detach().to("cpu", weight.dtype).reshape(batch, units * slots).contiguous().numpy()
+        weights = weight.detach().cpu().t().contiguous().numpy()  # [N, M]: a spike adds a row
+        c = threshold / tau
+        numbers = np.array([tau, c, c, duration, GRAZING * c], weights.dtype)
+        stop = numbers[3]
+        offsets = np.zeros(batch + 1, np.int64)
+        np.cumsum((spikes < stop).sum(1), out=offsets[1:])
+        event_times, places = np.empty(offsets[-1], weights.dtype), np.empty(offsets[-1], np.int32)
+        cpu.share(kernels.sort_events, batch, spikes, stop, offsets, event_times, places, least=LEAST)
+        outputs = np.full((batch, neurons, most), np.inf, weights.dtype)
+        slopes = np.empty_like(outputs)
+        behind, fired = (np.empty((batch, neurons * most), np.int32) for _ in range(2))
+        kept = (event_times, places, offsets, slots, weights, outputs, slopes, behind, fired, np.zeros(batch, np.int64))
+        cpu.share(kernels.simulate, batch, numbers, *kept, least=LEAST)
+        ctx.numbers, ctx.kept, ctx.shape = numbers, kept, (batch, units, slots)
+        return torch.from_numpy(outputs.copy()).to(times.device)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        from snnlab.neurons.kernels import cpu
+        from snnlab.simulators import kernels
+
+        event_times, places, offsets, _, weights, *_ = ctx.kept
+        batch, units, slots = ctx.shape
+        errors = grads[0].detach().cpu().contiguous().numpy()
+        parts = -(-batch // kernels.ALIGNED)
+        of_weights, used = np.zeros((parts, *weights.shape), weights.dtype), np.zeros(parts, np.uint8)
+        timed = bool(ctx.needs_input_grad[0])
+        of_events = np.zeros(len(event_times) if timed else 0, weights.dtype)
+        cpu.share(
+            kernels.credit, batch, ctx.numbers, *ctx.kept, errors, of_weights, used, of_events, timed, least=LEAST
+        )
+        mine = np.flatnonzero(used)  # untouched parts are never made real by the system
+        total = of_weights[mine[0]] if len(mine) else np.zeros_like(weights)
+        for part in mine[1:]:
+            total += of_weights[part]
+        of_weight = torch.from_numpy(np.ascontiguousarray(total.T)).to(grads[0].device)
+        if not timed:
+            return None, of_weight, None, None, None, None
+        of_times = np.zeros((batch, units * slots), weights.dtype)
+        of_times[np.repeat(np.arange(batch), np.diff(offsets)), places] = of_events
+        return torch.from_numpy(of_times.reshape(ctx.shape)).to(grads[0].device), of_weight, None, None, None, None

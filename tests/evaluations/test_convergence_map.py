@@ -1,0 +1,39 @@
+"""The toy map: more networks converge with many spikes a neuron than with one."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from snnlab.data.datamodule import DataSpec
+from snnlab.data.encoders import Latency
+from snnlab.errors import InputError
+from snnlab.evaluations.convergence_map import analyse, converged, read
+from snnlab.methods.multispike_fast_deep import MultispikeFastDeep
+from snnlab.models.mlp import MLP
+
+
+def stored(method):
+    return SimpleNamespace(method=method, folder="run")
+
+
+def test_many_spikes_converge_from_more_initial_weights():
+    spec = DataSpec("images", "image", (1, 1, 2), 2)
+    method = MultispikeFastDeep(MLP([2]), spec, Latency(4), torch.optim.Adam)
+    answer = analyse(stored(method), points=4, repeats=20)
+    many, one = answer.values["converged_many"], answer.values["converged_one"]
+    assert many > one + 0.05
+    assert len(answer.values["map_many"]) == len(answer.values["map_many"][0]) == 4
+    with pytest.raises(InputError, match="repeats = 0 must be at least 1"):
+        analyse(stored(method), repeats=0)
+    with pytest.raises(InputError, match="is for runs with method=multispike_fast_deep"):
+        analyse(stored(torch.nn.Identity()))
+
+
+def test_a_solved_network_is_seen_as_such_and_a_silent_one_is_not():
+    solved = torch.tensor([[[1.0, 1.0, 3.0, -1.0], [1.0, 1.0, -1.0, 3.0]]])
+    assert read(solved, True)[1][0, 0, 0] > read(solved, True)[1][0, 0, 1]
+    silent = -torch.ones(1, 2, 4)
+    for many in (True, False):
+        assert converged(torch.cat([solved, silent]), many, 0.1, 0).tolist() == [True, False]
+        assert converged(silent, many, 0.1, 3).tolist() == [False]
