@@ -44,7 +44,8 @@ class VDSP(LocalPlasticity):
         v_prog, vthp, vthn, alpha_p, alpha_n, x_p, x_n: of the device, see rules.py.
         time_step: seconds.
         gain, bias, tau_input: of the input neurons.
-        gain_output, tau_output, tau_synapse, inhibition_time, tau_adaptation, adaptation: of the output neurons.
+        gain_output, tau_output, tau_synapse, inhibition_time, tau_adaptation, adaptation: of the output neurons; the
+            gain is that of the mean of w_ji s_i over all inputs i.
         tau_refractory: of both, seconds.
 
     Raises:
@@ -74,7 +75,7 @@ class VDSP(LocalPlasticity):
         gain: float = 2.0,
         bias: float = 0.0,
         tau_input: float = 0.06,
-        gain_output: float = 2.0,
+        gain_output: float = 147.0,
         tau_output: float = 0.06,
         tau_synapse: float = 0.005,
         inhibition_time: float = 0.01,
@@ -163,6 +164,7 @@ class VDSP(LocalPlasticity):
         present(currents, len(frames), inputs, outputs, layer.weight, self.rule, lr, carry, counts, fired)
         return counts, fired
 
+    @torch.no_grad()
     def step_by_step(self, frames: Tensor, lr: float | None) -> tuple[Tensor, Tensor]:
         """Show one sample [T, 1, ...]: spikes of the output neurons [N] and number of input spikes; the reference."""
         _, layer, outputs = self.parts()
@@ -198,7 +200,7 @@ class VDSPBlocks(Blocks):
         nn.init.uniform_(weight.weight)
         winners = WinnerTakeAllLIF(
             outputs,
-            m.gain_output,
+            m.gain_output / inputs,
             m.tau_output,
             m.tau_refractory,
             m.time_step,
