@@ -1,4 +1,4 @@
-"""VDSP against its card: sign, update count, equivalence with STDP, bounds, winners; and the kernel against the loop."""
+"""VDSP against its card: sign, update count, window of STDP, bounds, winners; and the kernel against the loop."""
 
 import math
 
