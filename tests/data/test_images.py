@@ -110,12 +110,12 @@ def test_missing_files_name_the_path(tmp_path: Path, write_mnist) -> None:
 
 
 def test_ranges() -> None:
-    with pytest.raises(InputError, match=r"^data\.mnist: val_size = 70000 must lie in 1 to 59999"):
+    with pytest.raises(InputError, match=r"^data\.mnist: val_size = 70000 must lie in 0 to 59999"):
         MNIST("x", "x", val_size=70_000)
     with pytest.raises(InputError, match=r"^data\.fashion_mnist: train_size = 0 must lie in 1 to 55000"):
         FashionMNIST("x", "x", train_size=0)
-    with pytest.raises(InputError, match=r"^data\.cifar10: val_size = 0 must lie in 1 to 49999"):
-        CIFAR10("x", "x", val_size=0)
+    with pytest.raises(InputError, match=r"^data\.cifar10: val_size = -2 must lie in 0 to 49999"):
+        CIFAR10("x", "x", val_size=-2)
     with pytest.raises(InputError, match=r"^data\.digits: val_size = -1 must lie in"):
         Digits("x", "x", val_size=-1)
 
