@@ -82,7 +82,7 @@ REFUSED = {
     ("vdib", "yin_yang"): "needs the natural image behind each sample",
     **{("conversion", data): "has no still images" for data in EVENTS},
 }
-RECTIFIED = {"ann", "conversion"}  # no spiking layer: never, or not before the learning is over
+RATES = {"ann", "burstccn", "conversion"}  # no spiking layer: never, or not before the learning is over
 
 
 @pytest.mark.parametrize(("method", "data"), itertools.product(choices("method"), choices("data")))
@@ -94,7 +94,7 @@ def test_every_method_composes_and_builds_with_every_data_set(method, data, empt
         return
     parts = build(compose(options).config)
     assert parts.data.spec.name == data
-    assert len(parts.method.network.neurons()) >= 1 or method in RECTIFIED
+    assert len(parts.method.network.neurons()) >= 1 or method in RATES
 
 
 @pytest.mark.parametrize(

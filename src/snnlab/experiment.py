@@ -104,6 +104,10 @@ def build(config: DictConfig) -> Parts:
     except (ValueError, TypeError) as error:
         names = [f"method.{key}" for key in plain["method"] if str(key).endswith("optimizer")]
         raise InputError(f"{', '.join(names)}: {_one_line(error)}") from error
+    if not method.trains and data.spec.sizes.get("val") == 0:
+        raise InputError(
+            "data.val_size = 0 leaves nothing to choose and check this method on; data.val_size=5000 is usual"
+        )
     if method.trains:
         with torch.no_grad():
             frames = torch.zeros(1, 1, *data.spec.input_shape)
@@ -160,6 +164,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero.*")  # data.val_size=0
     warnings.filterwarnings("ignore", message=".*The number of training batches.*")
     warnings.filterwarnings("ignore", message=".*Found .* module.s. in eval mode.*")
     arguments = dict(config["trainer"])
@@ -210,7 +215,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     log.info("%s", record.announcement())
     try:
         history, memory = History(record.folder), PeakMemory()
-        checkpoints = EpochCheckpoints(record.folder, *parts.method.monitor)
+        validated = parts.data.spec.sizes.get("val") != 0  # 0: an author's protocol
+        checkpoints = EpochCheckpoints(record.folder, *parts.method.monitor, validated)
         wandb_logger = make_wandb_logger(config, record, sweep)
         callbacks: list[L.Callback] = [
             ReseedEachEpoch(config["seed"]),

@@ -187,8 +187,8 @@ def test_sizes_are_known_before_anything_is_read(tmp_path: Path, name: str) -> N
         "tiny_imagenet": (95_000, 10_000, 200),
     }
     assert (spec.sizes["train"], spec.sizes["test"], spec.classes) == published[name]
-    with pytest.raises(InputError, match=rf"^data\.{name}: val_size = 0 must lie in"):
-        CLASSES[name](tmp_path, tmp_path, val_size=0)
+    with pytest.raises(InputError, match=rf"^data\.{name}: val_size = -1 must lie in"):
+        CLASSES[name](tmp_path, tmp_path, val_size=-1)
     with pytest.raises(InputError, match=rf"^data\.{name}: .*{tmp_path}.*data\.download=true fetches it") as error:
         CLASSES[name](tmp_path, tmp_path, download=False).setup()
     one_line(error)

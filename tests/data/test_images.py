@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from snnlab.composition import compose
 from snnlab.data.archives import unpack
 from snnlab.data.cifar10 import CIFAR10
 from snnlab.data.datamodule import stratified_order
@@ -20,6 +22,8 @@ from snnlab.data.fashion_mnist import FashionMNIST
 from snnlab.data.idx import parse_idx, read_content
 from snnlab.data.mnist import MNIST
 from snnlab.errors import InputError
+from snnlab.experiment import build
+from snnlab.reports.tables import row_name
 
 LABELS = "train-labels-idx1-ubyte.gz"
 
@@ -40,6 +44,21 @@ def test_idx_types_and_shapes(code: int, dtype: str) -> None:
     array = np.arange(24).reshape(2, 3, 4).astype(dtype)
     content = bytes([0, 0, code, 3]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
     assert np.array_equal(parse_idx(content, Path("x")), array)
+
+
+def test_an_authors_protocol_trains_on_everything_and_tests_the_last_epoch(tmp_path: Path, write_mnist, run_command):
+    write_mnist(tmp_path, True)
+    options = ["method=ann", "data=mnist", f"paths.data={tmp_path}", "data.unverified=true", "model.hidden=[4]"]
+    options += ["data.val_size=0", "trainer.max_epochs=2", f"paths.output={tmp_path}/out", "logger=none"]
+    code, _, err = run_command(*options, "callbacks.figures=false")
+    assert code == 0, err
+    run = json.loads(next(tmp_path.glob("out/*/run.json")).read_text())
+    assert run["provenance"]["sizes"] == {"train": 40, "val": 0, "test": 20}
+    assert run["checkpoint"] == "checkpoints/epoch001.ckpt" and run["metrics"]["val"] == {}
+    assert row_name(run).endswith("(altered) (author's protocol: no validation)")
+    stored = next(tmp_path.glob("out/*"))
+    with pytest.raises(InputError, match=r"data\.val_size = 0 leaves nothing to choose and check this method on"):
+        build(compose(["method=conversion", f"method.run={stored}", *options[1:6]]).config)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -110,12 +129,12 @@ def test_missing_files_name_the_path(tmp_path: Path, write_mnist) -> None:
 
 
 def test_ranges() -> None:
-    with pytest.raises(InputError, match=r"^data\.mnist: val_size = 70000 must lie in 1 to 59999"):
+    with pytest.raises(InputError, match=r"^data\.mnist: val_size = 70000 must lie in 0 to 59999"):
         MNIST("x", "x", val_size=70_000)
     with pytest.raises(InputError, match=r"^data\.fashion_mnist: train_size = 0 must lie in 1 to 55000"):
         FashionMNIST("x", "x", train_size=0)
-    with pytest.raises(InputError, match=r"^data\.cifar10: val_size = 0 must lie in 1 to 49999"):
-        CIFAR10("x", "x", val_size=0)
+    with pytest.raises(InputError, match=r"^data\.cifar10: val_size = -2 must lie in 0 to 49999"):
+        CIFAR10("x", "x", val_size=-2)
     with pytest.raises(InputError, match=r"^data\.digits: val_size = -1 must lie in"):
         Digits("x", "x", val_size=-1)
 

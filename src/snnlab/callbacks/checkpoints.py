@@ -1,4 +1,4 @@
-"""One checkpoint per epoch; the best on validation is the one that is tested."""
+"""One checkpoint per epoch; the best on validation is the one that is tested, the last where nothing is validated."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from snnlab.errors import RunFailure
 
 
 class EpochCheckpoints(ModelCheckpoint):
-    """Save ``checkpoints/epoch000.ckpt``, ... and know which had the best ``metric`` (the earlier one of equals)."""
+    """Save ``checkpoints/epoch000.ckpt``, ... and know which had the best ``metric`` (the earlier one of equals).
 
-    def __init__(self, folder: Path, metric: str, mode: Literal["min", "max"]) -> None:
+    Without ``validated`` there is no metric, and the last epoch is the one.
+    """
+
+    def __init__(self, folder: Path, metric: str, mode: Literal["min", "max"], validated: bool = True) -> None:
         super().__init__(
             dirpath=folder / "checkpoints",
             filename="epoch{epoch:03d}",
             auto_insert_metric_name=False,
-            monitor=metric,
+            monitor=metric if validated else None,
             mode=mode,
             save_top_k=-1,
-            save_on_train_epoch_end=False,
+            save_on_train_epoch_end=not validated,
             save_weights_only=False,
         )
 

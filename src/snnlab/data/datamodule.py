@@ -70,8 +70,9 @@ class Provenance:
 
     def flags(self) -> list[str]:
         """Words that belong wherever the results appear, e.g. ``["simulated", "subset"]``."""
-        words = [self.source] if self.source in ("simulated", "synthetic") else []
-        return words + [word for word in ("altered", "subset") if getattr(self, word)]
+        words: list[str] = [self.source] if self.source in ("simulated", "synthetic") else []
+        words += [word for word in ("altered", "subset") if getattr(self, word)]
+        return words + (["author's protocol: no validation"] if self.sizes.get("val") == 0 else [])
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -172,7 +172,8 @@ class PublishedImages(ImageModule):
     Args:
         download: fetch missing files; false refuses, naming the path where they were sought.
         unverified: use files whose content nothing vouches for; the results are flagged ``altered``.
-        val_size: validation images, taken from the training part.
+        val_size: validation images, taken from the training part; 0 is an author's protocol: all are trained on and the
+            last epoch is tested, which every row, title and record of such a run says.
         train_size: use only that many of the remaining training images (flag ``subset``); null uses all.
         crop_padding, flip, cutout, sequence: as in ImageModule.
 
@@ -200,7 +201,7 @@ class PublishedImages(ImageModule):
         sequence: Order = "none",
     ) -> None:
         super().__init__(root, cache, batch_size, seed, num_workers, crop_padding, flip, cutout, sequence)
-        check_range(f"data.{self.title}: val_size", val_size, 1, self.counts[0] - 1, "5000 is usual")
+        check_range(f"data.{self.title}: val_size", val_size, 0, self.counts[0] - 1, "5000 is usual")
         self.rest = self.counts[0] + self.extra_count - val_size
         if train_size is not None:
             check_range(f"data.{self.title}: train_size", train_size, 1, self.rest, "null uses all")
@@ -230,7 +231,7 @@ class PublishedImages(ImageModule):
         data = self.arrays_of_parts()
         count = len(data.train_labels)
         core = count - data.extra
-        check_range(f"data.{self.title}: val_size", self.val_size, 1, core - 1, f"the training files hold {core}")
+        check_range(f"data.{self.title}: val_size", self.val_size, 0, core - 1, f"the training files hold {core}")
         order = stratified_order(data.train_labels[:core])
         rest = np.concatenate([order[self.val_size :], np.arange(core, count)])
         val, train = np.sort(order[: self.val_size]), np.sort(rest[: self.train_size])

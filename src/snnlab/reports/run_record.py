@@ -171,7 +171,8 @@ def label_of(content: Mapping[str, Any]) -> str:
 
 def flags_of(provenance: Mapping[str, Any]) -> list[str]:
     words = [provenance["source"]] if provenance["source"] in ("simulated", "synthetic") else []
-    return words + [word for word in ("altered", "subset") if provenance[word]]
+    words += [word for word in ("altered", "subset") if provenance[word]]
+    return words + (["author's protocol: no validation"] if provenance.get("sizes", {}).get("val") == 0 else [])
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

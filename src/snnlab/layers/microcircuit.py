@@ -1,0 +1,121 @@
+"""Pieces of cortical microcircuits: layers of rates, the way from one to the next, and two feedback pathways.
+
+A rate network is a chain of stages; e is the event rate of a stage, [B, N] or [B, C, H, W], x what reaches its weight:
+    x = pass(e_below),  e = sigma(W x + b)                     pass: flatten and average pools, which learn nothing
+Feedback from the stage above travels the same way backwards, through weights of W's shape:
+    down(signal, V) = pass^T(V^T signal)                       with V = W_above it is what backpropagation sends
+and it comes twice, from bursts through a facilitating pathway Y and from events through a depressing pathway Q:
+    v = down(burst_rate, Y) - down(event_rate, Q)              apical potential: 0 where Q's part cancels Y's
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_input, conv2d_weight
+
+from snnlab.errors import InputError
+from snnlab.layers.network import Network
+
+
+class EventRate(nn.Sigmoid):
+    """Event rates e = sigma(v) of somatic potentials v, both [B, ...]; 0 < e < 1."""
+
+    def slope(self, rate: Tensor) -> Tensor:
+        """d sigma/dv, as a function of the rate."""
+        return rate * (1 - rate)
+
+    def gate(self, rate: Tensor) -> Tensor:
+        """h = slope / rate: how strongly apical input moves the burst probability."""
+        return 1 - rate
+
+
+@dataclass
+class Stage:
+    """One layer of rates with what feeds it: layers that pass on what they get, a weight, the rates."""
+
+    name: str  # of the weight
+    passing: list[nn.Module]
+    weight: nn.Linear | nn.Conv2d
+    rate: EventRate
+
+    def gather(self, below: Tensor) -> Tensor:
+        """x: what reaches the weight, of the rates (or the input) below."""
+        for layer in self.passing:
+            below = layer(below)
+        return below
+
+    def down(self, signal: Tensor, weight: Tensor, x: Tensor, below: Tensor) -> Tensor:
+        """Send ``signal`` [B, units] of this stage down through ``weight``, of W's shape, to the shape of ``below``."""
+        if isinstance(self.weight, nn.Conv2d):
+            arrived = conv2d_input(x.shape, weight, signal, self.weight.stride, self.weight.padding)  # type: ignore[arg-type]
+        else:
+            arrived = signal @ weight
+        inputs = [below]
+        for layer in self.passing:
+            inputs.append(layer(inputs[-1]))
+        for layer, source in zip(reversed(self.passing), reversed(inputs[:-1]), strict=True):
+            arrived = transposed(layer, arrived, source)
+        return arrived
+
+    def outer(self, signal: Tensor, x: Tensor) -> Tensor:
+        """Sum over the batch of signal x^T, in the shape of the weight."""
+        if isinstance(self.weight, nn.Conv2d):
+            layer = self.weight
+            return conv2d_weight(x, layer.weight.shape, signal, layer.stride, layer.padding)  # type: ignore[arg-type]
+        return signal.T @ x
+
+    def sum_of(self, signal: Tensor) -> Tensor:
+        """Sum over batch and places, in the shape of the bias."""
+        return signal.sum((0, 2, 3)) if isinstance(self.weight, nn.Conv2d) else signal.sum(0)
+
+
+class Pathways(nn.Module):
+    """Feedback weights from the stage above, each of the shape of its W: Y for bursts, Q for events.
+
+    Args:
+        shape: of both.
+        burst, event: whether Y and Q have a storage of their own; where not, the method ties them to something else.
+    """
+
+    def __init__(self, shape: torch.Size, burst: bool = True, event: bool = True) -> None:
+        super().__init__()
+        self.Y = nn.Parameter(torch.zeros(shape)) if burst else None
+        self.Q = nn.Parameter(torch.zeros(shape)) if event else None
+
+
+def stages(network: Network, method: str) -> list[Stage]:
+    """Return the stages of a network in order.
+
+    Raises:
+        InputError: when a layer is none of flatten, average pool, weight and rates.
+    """
+    found: list[Stage] = []
+    passing: list[nn.Module] = []
+    weight: tuple[str, nn.Linear | nn.Conv2d] | None = None
+    for name, layer in network.layers.items():
+        if isinstance(layer, nn.Linear | nn.Conv2d) and weight is None:
+            weight = name, layer
+        elif isinstance(layer, EventRate) and weight is not None:
+            found.append(Stage(weight[0], passing, weight[1], layer))
+            passing, weight = [], None
+        elif isinstance(layer, nn.Flatten | nn.AvgPool2d) and weight is None:
+            passing.append(layer)
+        elif not isinstance(layer, nn.Identity):
+            raise InputError(
+                f"method={method} trains a chain of weights and rates, and layer {name} of this model is "
+                f"{type(layer).__name__}; use model=mlp or small_conv with model.dropout=0"
+            )
+    return found
+
+
+def transposed(layer: nn.Module, signal: Tensor, source: Tensor) -> Tensor:
+    """Send ``signal`` back through a layer without weights, to the shape of its input ``source``."""
+    if isinstance(layer, nn.AvgPool2d):
+        kernel = int(layer.kernel_size)  # type: ignore[arg-type]
+        spread = signal.repeat_interleave(kernel, -1).repeat_interleave(kernel, -2) / kernel**2
+        rows, columns = (source.shape[axis] - spread.shape[axis] for axis in (-2, -1))
+        return nn.functional.pad(spread, (0, columns, 0, rows))  # what did not fill a window was not pooled
+    return signal.reshape(source.shape)

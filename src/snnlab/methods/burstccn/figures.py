@@ -1,0 +1,56 @@
+"""Pictures of BurstCCN: angles to backpropagation over the epochs, burst probabilities and apical potentials."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from snnlab.data.datamodule import Batch
+
+if TYPE_CHECKING:
+    from snnlab.methods.burstccn.burstccn import BurstCCN
+
+
+def angles_figure(history: list[dict[str, float]]) -> Any:
+    """Mean angle of every layer's updates to those of backpropagation, against the epoch."""
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(4.6, 2.8))
+    epochs = range(1, len(history) + 1)
+    for name in history[-1]:
+        values = [row.get(name, float("nan")) for row in history]
+        axis.plot(epochs, values, marker="o", markersize=2.5, linewidth=1, label=name)
+    axis.axhline(90, color="#a3a3a3", linewidth=0.7, linestyle=":")
+    axis.set(xlabel="epoch", ylabel="angle to backpropagation (degrees)", ylim=(0, None))
+    locator: Any = axis.xaxis.get_major_locator()
+    locator.set_params(integer=True)
+    axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+@torch.no_grad()
+def apical_figure(method: BurstCCN, batch: Batch) -> Any:
+    """Histograms over units and samples of a batch with its teacher: p of every layer, v of the hidden ones."""
+    import matplotlib.pyplot as plt
+
+    inputs = method.frames(batch)[0]
+    activity = method.react(inputs, method.target(batch.labels, inputs))
+    names = [stage.name for stage in method.stages]
+    figure, axes = plt.subplots(2, len(names), figsize=(2.3 * len(names), 3.6), squeeze=False, sharey="row")
+    for column, name in enumerate(names):
+        rows = [(activity.probabilities[column], "burst probability p", "#c2410c")]
+        if column < len(activity.apical):
+            rows.append((activity.apical[column], "apical potential v", "#0f766e"))
+        else:
+            axes[1][column].set_visible(False)
+        for row, (values, label, colour) in enumerate(rows):
+            flat = values.flatten().cpu()
+            axes[row][column].hist(flat.numpy(), bins=60, weights=torch.full_like(flat, 1 / len(flat)), color=colour)
+            axes[row][column].set(xlabel=label)
+            axes[row][column].set_yscale("log")
+        axes[0][column].axvline(method.p0, color="#1b1b1f", linewidth=0.7, linestyle=":")
+        axes[0][column].set_title(name)
+    for row in range(2):
+        axes[row][0].set_ylabel("share of units")
+    return figure

@@ -1,0 +1,316 @@
+"""BurstCCN against its card: the backpropagation limit, cancellation, feedback alignment, and the updates."""
+
+from functools import partial
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from snnlab.composition import compose
+from snnlab.data.datamodule import Batch, DataSpec
+from snnlab.data.encoders import Direct
+from snnlab.errors import InputError
+from snnlab.experiment import build
+from snnlab.methods.burstccn import BurstCCN
+from snnlab.methods.burstccn.burstccn import Activity
+from snnlab.methods.burstccn.continuous import ContinuousBurstCCN, student_and_teacher
+from snnlab.metrics.angle import angle
+from snnlab.models.mlp import MLP
+from snnlab.models.small_conv import SmallConv
+
+SGD = partial(torch.optim.SGD, lr=0.3)
+
+
+def make(hidden=(15, 15), inputs=(20,), classes=5, model=None, seed=1, **options):
+    torch.manual_seed(seed)
+    spec = DataSpec("pixels", "image", inputs, classes)
+    options = {"W_gain": 1.0, **options}
+    return BurstCCN(model or MLP(list(hidden)), spec, Direct(1), SGD, **options).double()
+
+
+def shown(method, size=8):
+    """Inputs of a batch and the output rates that they give."""
+    inputs = torch.rand(size, *method.data.input_shape, dtype=torch.float64)
+    return inputs, method.ascend(inputs)[2][-1]
+
+
+def taught(method, scale, size=8):
+    """Inputs, and targets whose error has the given standard deviation."""
+    inputs, output = shown(method, size)
+    return inputs, output + scale * torch.randn_like(output)
+
+
+def by_autograd(method, inputs, target):
+    """Gradients of the logged loss of any target by autograd."""
+    loss = method.p0 / 2 * (method.scores(inputs[None]) - target).pow(2).sum(-1).mean()
+    return torch.autograd.grad(loss, list(method.network.parameters()))
+
+
+def by_rule(method, inputs, target):
+    activity = method.react(inputs, target)
+    method.set_gradients(activity, activity.errors)
+    return [p.grad.clone() for p in method.network.parameters()]
+
+
+# the invariants of the card -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("scale", "degrees", "gap"), [(0.03, 0.0009, 5e-5), (0.3, 0.05, 6e-4)])
+def test_1_tied_pathways_and_small_errors_give_half_of_backpropagation(scale, degrees, gap):
+    method = make(Y="tied", Q="tied")  # 20-15-15-5
+    inputs, target = taught(method, scale)
+    activity = method.react(inputs, target)
+    exact = [error / method.p0 for error in method.backpropagated(activity, target)]  # of 1/2 |e - y|^2
+    for i, (got, wanted) in enumerate(zip(activity.errors, exact, strict=True)):
+        assert angle(got, wanted).item() < degrees
+        assert abs((got.norm() / wanted.norm()).item() - 0.5) < (gap if i < 2 else 1e-12)
+
+
+def test_1_the_gap_is_the_curvature_of_the_sigmoid_and_falls_with_the_square_of_the_error():
+    method = make(Y="tied", Q="tied")
+    inputs, output = shown(method)
+    direction = torch.randn_like(output)
+    angles = []
+    for scale in (0.3, 0.03):
+        activity = method.react(inputs, output + scale * direction)
+        exact = method.backpropagated(activity, output + scale * direction)
+        angles.append(angle(activity.errors[0], exact[0]).item())
+    assert angles[0] / angles[1] == pytest.approx(100, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("Y", "Q"), [("random", "symmetric"), ("random", "tied"), ("symmetric", "symmetric"), ("tied", "tied")]
+)
+def test_2_without_a_teaching_signal_nothing_bursts_more_and_nothing_moves(Y, Q):
+    method = make(Y=Y, Q=Q)
+    inputs, output = shown(method)
+    for target in (None, output):
+        activity = method.react(inputs, target)
+        assert all((p == 0.5).all() for p in activity.probabilities)
+        assert all((v == 0).all() for v in activity.apical)
+        assert all((g == 0).all() for g in by_rule(method, inputs, target))
+
+
+def test_3_fixed_random_feedback_gives_half_of_feedback_alignment():
+    method = make(Y="random", Q="tied")
+    inputs, output = shown(method)
+    target = output + 0.03 * torch.randn_like(output)
+    activity = method.react(inputs, target)
+    delta = (output - target) * output * (1 - output)
+    for i in (1, 0):
+        e, Y = activity.events[i], method.burst_weight(method.stages[i + 1])
+        delta = delta @ Y * e * (1 - e)
+        assert angle(activity.errors[i], delta).item() < 0.01
+        assert (activity.errors[i].norm() / delta.norm()).item() == pytest.approx(0.5, abs=2e-4)
+        assert angle(method.backpropagated(activity, target, aligned=True)[i], delta).item() < 1e-5
+
+
+@pytest.mark.parametrize("learned", ["Q", "Y"])
+def test_4_feedback_learning_alone_cancels_the_apical_potential(learned):
+    rates = {"lr_Q": 0.05, "lr_Y": 0.0} if learned == "Q" else {"lr_Q": 0.0, "lr_Y": 0.05}
+    method = make(Y="random", Q="random", **rates)
+    optimizer = torch.optim.SGD(method.configure_optimizers().param_groups[1:], lr=0.05)  # feedback alone
+    inputs, output = shown(method)
+    sizes = []
+    for _ in range(200):
+        activity = method.react(inputs, output)
+        sizes.append(sum(v.pow(2).sum() for v in activity.apical).item())
+        method.set_gradients(activity, activity.errors)
+        optimizer.step()
+    assert all(after < before for before, after in pairwise(sizes))
+    assert sizes[-1] < 0.05 * sizes[0]
+
+
+def test_5_burst_probabilities_lie_in_0_to_1_and_bursts_are_fewer_than_events():
+    method = make(Y="random", Q="random", Y_scale=3.0, W_gain=3.6)
+    inputs, _ = shown(method)
+    activity = method.react(inputs, torch.eye(5, dtype=torch.float64)[torch.arange(8) % 5])
+    for p, e in list(zip(activity.probabilities, activity.events, strict=True))[:-1]:
+        assert 0 < p.min() < 0.1 and 0.9 < p.max() < 1  # and they use the range
+        assert (p * e < e).all()
+
+
+# the updates ----------------------------------------------------------------------------------------------------------
+CONV = SmallConv([3], hidden=6)
+
+
+@pytest.mark.parametrize(("inputs", "model"), [((20,), None), ((1, 7, 7), CONV)])
+def test_backpropagated_errors_give_the_gradients_of_autograd(inputs, model):
+    method = make(inputs=inputs, model=model, gradient="backprop")
+    x, target = taught(method, 1.0)
+    activity = Activity(*method.ascend(x), [], [], [])
+    method.set_gradients(activity, method.backpropagated(activity, target))
+    for p, wanted in zip(method.network.parameters(), by_autograd(method, x, target), strict=True):
+        torch.testing.assert_close(p.grad, wanted, atol=1e-14, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("inputs", "model"), [((20,), None), ((1, 7, 7), CONV)])
+def test_tied_rule_equals_autograd_for_small_errors(inputs, model):
+    method = make(inputs=inputs, model=model, Y="tied", Q="tied")
+    x, output = shown(method)
+    target = output + 1e-4 * torch.randn_like(output)
+    for got, wanted in zip(by_rule(method, x, target), by_autograd(method, x, target), strict=True):
+        torch.testing.assert_close(got, wanted, atol=1e-5 * wanted.abs().max().item(), rtol=0)
+        assert angle(got, wanted).item() < 1e-4
+
+
+def test_one_training_step_is_the_update_of_the_card():
+    method = make((3, 4), inputs=(2,), classes=2, Y="random", Q="random", lr_Q=0.01, lr_Y=0.02)
+    optimizer = method.configure_optimizers()
+    method.optimizers = lambda: optimizer
+    method.log = lambda *_, **__: None
+    images, labels = torch.rand(5, 2, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1])
+    W = [s.weight.weight.detach().clone() for s in method.stages]
+    b = [s.weight.bias.detach().clone() for s in method.stages]
+    Y, Q = ([getattr(p, n).detach().clone() for p in method.pathways.values()] for n in "YQ")
+    method.training_step(Batch(images, labels), 0)
+
+    e = [images]
+    for weight, bias in zip(W, b, strict=True):
+        e.append(torch.sigmoid(e[-1] @ weight.T + bias))
+    y = nn.functional.one_hot(labels, 2).double()
+    p = 0.5 * ((y - e[3]) * (1 - e[3]) + 1)
+    beta, delta, v = p * e[3], [None, None, -(p - 0.5) * e[3]], [None, None]
+    for layer in (1, 0):
+        v[layer] = beta @ Y[layer] - e[layer + 2] @ Q[layer]
+        p = torch.sigmoid(4 * v[layer] * (1 - e[layer + 1]))
+        beta, delta[layer] = p * e[layer + 1], -(p - 0.5) * e[layer + 1]
+    close = partial(torch.testing.assert_close, atol=1e-14, rtol=0)
+    for layer, stage in enumerate(method.stages):
+        close(stage.weight.weight.detach(), W[layer] - 0.3 * delta[layer].T @ e[layer] / 5)
+        close(stage.weight.bias.detach(), b[layer] - 0.3 * delta[layer].sum(0) / 5)
+    for layer, pathways in enumerate(method.pathways.values()):
+        close(pathways.Q.detach(), Q[layer] + 0.01 * e[layer + 2].T @ v[layer] / 5)
+        close(pathways.Y.detach(), Y[layer] - 0.02 * e[layer + 2].T @ v[layer] / 5)
+
+
+@pytest.mark.parametrize("gradient", ["burst", "backprop", "alignment"])
+def test_every_gradient_lowers_the_loss_of_its_batch(gradient):
+    method = make(gradient=gradient, Y="symmetric")
+    optimizer = method.configure_optimizers()
+    method.optimizers, logged = lambda: optimizer, []
+    method.log = lambda name, value, **_: logged.append(name)
+    batch = Batch(torch.rand(8, 20, dtype=torch.float64), torch.arange(8) % 5)
+    losses = []
+    for step in range(100):
+        losses.append(method.loss(method.scores(method.frames(batch)), batch.labels).item())
+        method.training_step(batch, step)
+    assert losses[-1] < 0.9 * losses[0]
+    assert "train/angle/weight1" in logged
+    assert bool(method.label) == (gradient != "burst")
+
+
+def test_where_feedback_comes_from():
+    method = make(Y="symmetric", Q="symmetric")
+    with torch.no_grad():
+        for stage in method.stages:
+            stage.weight.weight.mul_(2)  # as an initialiser does
+    method.prepare(None)
+    for stage in method.stages[1:]:
+        pathways = method.pathways[stage.name]
+        torch.testing.assert_close(pathways.Y.detach(), stage.weight.weight.detach())
+        torch.testing.assert_close(pathways.Q.detach(), 0.5 * stage.weight.weight.detach())
+        assert pathways.Q.requires_grad and not pathways.Y.requires_grad
+    before = make(Y="random").pathways["weight2"].Y
+    method = make(Y="random")
+    method.prepare(None)  # no second draw
+    assert torch.equal(before, method.pathways["weight2"].Y) and before.std().item() == pytest.approx(0.5, rel=0.1)
+    assert not list(make(Y="tied", Q="tied").pathways.parameters())
+    assert not list(make(gradient="backprop").pathways.parameters())
+    assert make(W_gain=3.6).stages[0].weight.weight.std().item() == pytest.approx(3.6 * (2 / 35) ** 0.5, rel=0.1)
+
+
+def test_events_are_averaged_over_time():
+    method = BurstCCN(MLP([4]), DataSpec("events", "event", (2, 3, 3), 2, time_steps=7), None, SGD)
+    frames = torch.rand(7, 5, 2, 3, 3)
+    torch.testing.assert_close(method.frames(Batch(frames, torch.zeros(5)))[0], frames.mean(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gradient": "bptt"}, "method.gradient = 'bptt' must be burst, backprop or alignment"),
+        ({"Y": "learned"}, "method.Y = 'learned' must be random, symmetric or tied"),
+        ({"Y_scale": 0}, "method.Y_scale = 0 must be positive"),
+        ({"lr_Q": -1e-3}, "method.lr_Q = -0.001 must be 0 or more"),
+        ({"p0": 1.0}, "method.p0 = 1.0 must lie between 0 and 1"),
+        ({"p0": 0.2}, r"method.p0 = 0.2 must be sigma\(method.beta\) = 0.5, .* it is method.beta=-1.38629"),
+        ({"Y": "tied", "lr_Y": 0.1}, "method.lr_Y = 0.1 has nothing to move where method.Y=tied"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        make(**options)
+
+
+def test_another_baseline_works_with_its_offset():
+    method = make(Y="tied", Q="tied", p0=0.2, beta=-1.3862943611198906, alpha=1 / 0.16)
+    inputs, target = taught(method, 1e-3)
+    activity = method.react(inputs, target)
+    for got, wanted in zip(activity.errors, method.backpropagated(activity, target), strict=True):
+        assert angle(got, wanted).item() < 0.01 and got.norm() / wanted.norm() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("model=recurrent_mlp", "a recurrent layer needs time"),
+        ("model=mlp model.dropout=0.2", "layer dropout1 of this model is HeldDropout"),
+        ("model=resnet9", "method=burstccn trains a chain of weights and rates"),
+    ],
+)
+def test_models_that_are_no_chain_are_refused(model, message):
+    with pytest.raises(InputError, match=message):
+        build(compose(["method=burstccn", "data=mnist", *model.split()]).config)
+
+
+@pytest.mark.parametrize("model", ["small_conv", "lenet"])
+def test_convolutional_chains_build(model):
+    method = build(compose(["method=burstccn", "data=mnist", f"model={model}", "model.dropout=0"]).config).method
+    assert method.scores(torch.rand(1, 2, 1, 28, 28)).shape == (2, 10)
+
+
+# continuous time ------------------------------------------------------------------------------------------------------
+def test_continuous_time_rests_at_the_discrete_model():
+    net = ContinuousBurstCCN([3, 6, 4, 2], torch.Generator().manual_seed(0))
+    inputs, target = torch.tensor([0.2, 0.9, 0.4]).double(), torch.tensor([0.9, 0.1]).double()
+    net.learn = lambda *_: None  # weights at rest
+    for _ in range(20):
+        net.step(inputs, target)
+    method = make((6, 4), inputs=(3,), classes=2, Y="tied", Q="tied")
+    with torch.no_grad():
+        for stage, layer in zip(method.stages, net.layers, strict=True):
+            stage.weight.weight.copy_(layer.weight)
+    activity = method.react(inputs[None], target[None])
+    for layer, p, e in zip(net.layers, activity.probabilities, activity.events, strict=True):
+        torch.testing.assert_close(layer.events, e[0], atol=1e-12, rtol=0)
+        torch.testing.assert_close(layer.probability, p[0], atol=1e-12, rtol=0)
+
+
+def test_continuous_time_a_leaky_soma_follows_its_exponential():
+    net = ContinuousBurstCCN([1, 1], torch.Generator().manual_seed(0), dt=0.01)
+    drive = net.layers[0].weight[0, 0].item()
+    for _ in range(10):
+        net.step(torch.ones(1, dtype=torch.float64))
+    assert net.layers[0].u.item() == pytest.approx(drive * (1 - 0.9**10), abs=1e-12)  # dt/tau = 0.1
+
+
+def test_continuous_time_without_a_teacher_nothing_moves():
+    net = ContinuousBurstCCN([3, 5, 2], torch.Generator().manual_seed(0))
+    before = [layer.weight.clone() for layer in net.layers]
+    for _ in range(50):
+        net.step(torch.rand(3, dtype=torch.float64))
+    assert all(torch.equal(layer.weight, weight) for layer, weight in zip(net.layers, before, strict=True))
+    assert all((layer.probability == 0.5).all() for layer in net.layers)
+    ratio = net.layers[0].mean_bursts / net.layers[0].mean_events
+    torch.testing.assert_close(ratio, torch.full_like(ratio, 0.5), atol=0.02, rtol=0)
+
+
+def test_continuous_time_a_student_learns_a_teachers_signal():
+    run = student_and_teacher(seed=0, steps=4000, quiet=200, tau_W=1.0)  # fast weights for a short test
+    assert run.last < 0.05 * run.first
+    assert run.last < 0.5 * run.targets.var().item()  # better than the mean of the target
+
+
+def test_continuous_time_refuses_an_unstable_step():
+    with pytest.raises(ValueError, match=r"dt = 0\.2 must be positive and at most tau = 0\.1"):
+        ContinuousBurstCCN([3, 1], torch.Generator(), dt=0.2)
