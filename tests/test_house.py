@@ -76,6 +76,7 @@ REFUSED = {
     **{
         (method, "drifting_blobs"): "asks for a class at every step" for method in choices("method") if method != "vdib"
     },
+    **{(method, "adding"): "asks for real values at the end" for method in choices("method") if method != "fptt"},
     **{("vdib", data): "needs one natural image per class" for data in ("dvs_gesture", "shd", "ssc")},
     **{("conversion", data): "has no still images" for data in EVENTS},
 }
