@@ -13,7 +13,7 @@ def test_one_mark_per_half_and_the_sum_of_what_they_mark():
     batch = next(iter(data.train_dataloader()))
     assert batch.inputs.shape == (201, 300, 2) and batch.labels.shape == (300, 1)
     numbers, mask = batch.inputs[..., 0], batch.inputs[..., 1]
-    assert 0 <= numbers.min() and numbers.max() < 1 and numbers.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert numbers.min() >= 0 and numbers.max() < 1 and numbers.mean().item() == pytest.approx(0.5, abs=0.01)
     assert torch.equal(mask[:100].sum(0), torch.ones(300)) and torch.equal(mask[100:].sum(0), torch.ones(300))
     assert set(mask.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close((numbers * mask).sum(0)[:, None], batch.labels)
@@ -47,7 +47,7 @@ def test_the_spec_asks_for_a_value_at_the_last_step():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(InputError, match="data.adding: steps = 1 must lie in 2"):
+    with pytest.raises(InputError, match=r"data\.adding: steps = 1 must lie in 2"):
         Adding("x", "x", steps=1)
-    with pytest.raises(InputError, match="data.adding: train_sequences = 0"):
+    with pytest.raises(InputError, match=r"data\.adding: train_sequences = 0"):
         Adding("x", "x", train_sequences=0)

@@ -75,7 +75,7 @@ def test_without_alpha_it_is_sgd_on_instantaneous_losses(neuron):
             for p, g in zip(parameters, grads, strict=True):
                 p -= 0 if g is None else 0.1 * g
     start = weights(make(VALUES, parts=None, part_steps=1, neuron=neuron, readout="leaky"))
-    for a, b, before in zip(weights(method), weights(other), start, strict=True):
+    for a, b in zip(weights(method), weights(other), strict=True):
         torch.testing.assert_close(a, b, atol=1e-13, rtol=0)
     assert any((a - b).abs().max() > 1e-3 for a, b in zip(weights(method), start, strict=True))
 
