@@ -253,6 +253,16 @@ def test_the_membrane_is_read_after_its_reset():
     torch.testing.assert_close(method.scores(batch.inputs), expected[-1], atol=1e-12, rtol=0)
 
 
+def test_a_spike_of_a_liquid_net_is_as_many_operations_as_it_has_synapses():
+    """8 units return their spikes to 8; the membrane is read by none of them, and gates and inputs are analog."""
+    method, batch = make(VALUES, readout="membrane"), batch_of(VALUES)
+    method.observed_scores(batch.inputs)
+    _, record = method.network.unroll(batch.inputs)
+    spikes, _ = record["hidden1"]
+    expected = 8 * spikes[:-1].sum().item() / 6  # the last ones have nowhere to go
+    assert method.synaptic_operations.compute().item() == pytest.approx(expected) and expected > 0
+
+
 def test_a_window_of_answers_is_their_mean():
     spec = DataSpec("recall", "event", (6,), 3, time_steps=10, asks="class_at_end", answer_steps=4)
     method, batch = make(spec, parts=2), batch_of()
@@ -269,7 +279,7 @@ def test_stbp_takes_the_liquid_neuron_too():
     method = STBP(MLP([8]), EVENTS, None, SGD(0.1), neuron="ltc", neuron_options={"strength": 0.5}).double()
     method.loss(method.scores(batch_of().inputs), batch_of().labels).backward()
     gate = method.network.layers["hidden1"].membrane_gate
-    assert gate.out_features == 8 and gate.weight.grad.abs().max() > 0
+    assert len(gate.bias) == 8 and gate.weight.grad.abs().max() > 0
 
 
 def test_convolutions_take_it():

@@ -136,9 +136,9 @@ def test_liquid_readout_with_a_gate_held_still_is_an_exponential_average():
 
 def test_blocks_tell_a_neuron_its_features_where_it_asks():
     blocks = Blocks(LTC, LiquidIntegrator)
-    assert blocks.neuron(5).membrane_gate.out_features == 5
-    assert blocks.recurrent(7).neuron.membrane_gate.out_features == 7
-    assert dict(blocks.readout(7, 3))["readout"].gate.out_features == 3
+    assert len(blocks.neuron(5).membrane_gate.bias) == 5
+    assert len(blocks.recurrent(7).neuron.membrane_gate.bias) == 7
+    assert len(dict(blocks.readout(7, 3))["readout"].gate.bias) == 3
     assert isinstance(Blocks(LIF, nn.Identity).neuron(5), LIF)
 
 

