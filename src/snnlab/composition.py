@@ -142,7 +142,8 @@ def _recipe(
     more_groups, more_values = _experiment_keys(choices.get("experiment"), config_dir)
     groups, values = groups | more_groups, values | more_values
     kind = _kind(config.data)
-    names = ("sequence", "event") if kind == "sequence" else (choices["data"], kind)
+    in_rows = kind == "sequence" and "sequence" in config.data
+    names = ("sequence", "event") if in_rows else (choices["data"], kind)
     chosen: Any = next((recipes[name] for name in names if recipes.get(name)), {})
     recipe = []
     for key, value in chosen.items():

@@ -47,7 +47,7 @@ def training_bytes(run: Stored, change: list[str], batch: Batch, steps: int) -> 
     if method.encoder is not None:
         method.encoder.time_steps = steps  # type: ignore[assignment]
     else:
-        batch = resized(batch, steps)
+        batch = resized(batch, steps, run.data.spec.asks == "class_per_step")
     memory = PeakMemory()
     arguments = {"max_epochs": 1, "limit_train_batches": None, "limit_val_batches": 0, "enable_progress_bar": False}
     trainer = run.trainer(arguments, [memory])
@@ -57,10 +57,10 @@ def training_bytes(run: Stored, change: list[str], batch: Batch, steps: int) -> 
     return memory.peak_bytes
 
 
-def resized(batch: Batch, steps: int) -> Batch:
+def resized(batch: Batch, steps: int, labels_too: bool) -> Batch:
     """Return a batch [T, B, ...] of ``steps`` time steps: its first ones, repeated where it is too short."""
     at = torch.arange(steps) % len(batch.inputs)
-    labels = batch.labels[at] if batch.labels.dim() == 2 else batch.labels
+    labels = batch.labels[at] if labels_too else batch.labels
     return Batch(batch.inputs[at], labels, batch.signals)
 
 

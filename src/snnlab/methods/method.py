@@ -169,9 +169,11 @@ class Method(L.LightningModule):
 
     def observed_scores(self, frames: Tensor) -> Tensor:
         """Score and count: spikes per layer and synaptic operations of this batch go into the test metrics."""
-        with self.network.observe() as seen, self.synaptic_operations.watch(self.network, self.spiking_input):
+        samples = frames.shape[1]
+        counted = self.synaptic_operations.watch(self.network, self.spiking_input, samples)
+        with self.network.observe() as seen, counted:
             scores = self.scores(frames)
-        self.firing_rate.update(seen, samples=frames.shape[1])
+        self.firing_rate.update(seen, samples=samples)
         return scores
 
     def on_test_epoch_end(self) -> None:

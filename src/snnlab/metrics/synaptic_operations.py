@@ -52,13 +52,14 @@ class SynapticOperations(Metric):
         return self.operations / self.samples.clamp(min=1)
 
     @contextmanager
-    def watch(self, network: Network, spiking_input: bool = True) -> Iterator[None]:
+    def watch(self, network: Network, spiking_input: bool = True, batch: int | None = None) -> Iterator[None]:
         """Count, while the context is open, the operations of every Linear and Conv2d that is fed with spikes.
 
-        ``spiking_input`` tells whether the network's own input is spikes (or event counts) rather than analog.
+        ``spiking_input`` tells whether the network's own input is spikes (or event counts) rather than analog; ``batch``
+        how many samples there are, None reads it off a whole sequence (and a network that is stepped needs it).
         """
         total = [torch.tensor(0.0, dtype=torch.float64)]
-        samples = [0]
+        samples = [batch or 0]
 
         def hook(layer: nn.Module, inputs: Any, _output: Tensor) -> None:
             spikes = inputs[0].detach()

@@ -18,13 +18,15 @@ NEURONS = {
     "lif": "snnlab.neurons.lif.LIF",
     "plif": "snnlab.neurons.plif.PLIF",
     "cuba_lif": "snnlab.neurons.cuba_lif.CubaLIF",
+    "alif": "snnlab.neurons.alif.ALIF",
+    "ltc": "snnlab.neurons.ltc.LTC",
 }
 
 
 def choose_neuron(
     name: str, options: Mapping[str, Any] | None = None, shared: Mapping[str, Any] | None = None
-) -> Callable[[], Neuron]:
-    """Return what makes one layer of the neuron ``name``.
+) -> Callable[..., Neuron]:
+    """Return what makes one layer of the neuron ``name``; a class that names ``features`` is to be told how many.
 
     Args:
         name: of NEURONS, or the dotted path of a class.

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-Curve = Literal["rectangle", "triangle", "sigmoid", "gaussian", "atan", "fast_sigmoid", "box"]
+Curve = Literal["rectangle", "triangle", "sigmoid", "gaussian", "atan", "fast_sigmoid", "box", "multi_gaussian"]
 
 
 class _Spike(torch.autograd.Function):
@@ -152,6 +152,28 @@ class Box(Surrogate):
         return (x + self.width / 2).clamp(0, self.width)
 
 
+class MultiGaussian(Surrogate):
+    """h(x) = 0.5 (1.15 N(x; 0, a) - 0.15 N(x; a, 6a) - 0.15 N(x; -a, 6a)), N of mean and standard deviation.
+
+    Peak 0.2196/a, area 0.425; negative where |x| > 2.3 a or so. Yin, Corradi, Bohte 2021, a = 0.3.
+    """
+
+    default_width = 0.3
+
+    def derivative(self, x: Tensor) -> Tensor:
+        a, sides = self.width, 72 * self.width**2
+        bumps = torch.exp(-((x - a) ** 2) / sides) + torch.exp(-((x + a) ** 2) / sides)
+        return (0.575 * torch.exp(-x * x / (2 * a * a)) - 0.0125 * bumps) / (a * math.sqrt(2 * math.pi))
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        a, root = self.width, math.sqrt(2)
+        middle, sides = (
+            torch.erf(x / (root * a)),
+            torch.erf((x - a) / (6 * root * a)) + torch.erf((x + a) / (6 * root * a)),
+        )
+        return 0.2125 + 0.2875 * middle - 0.0375 * sides
+
+
 CURVES: dict[str, type[Surrogate]] = {
     "rectangle": Rectangle,
     "triangle": Triangle,
@@ -160,6 +182,7 @@ CURVES: dict[str, type[Surrogate]] = {
     "atan": ATan,
     "fast_sigmoid": FastSigmoid,
     "box": Box,
+    "multi_gaussian": MultiGaussian,
 }
 
 
