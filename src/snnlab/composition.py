@@ -114,9 +114,14 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
 
 def _compose(overrides: list[str]) -> DictConfig:
     try:
-        return hydra_compose("config", overrides=overrides, return_hydra_config=True)
+        return hydra_compose("config", overrides=list(map(_opened, overrides)), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(error, overrides) from error
+
+
+def _opened(override: str) -> str:
+    """A mapping called ``something_options`` takes any key; the class that gets it says which it knows."""
+    return f"++{override}" if re.match(r"[a-z]\S*_options\b[^=]*=", override) else override
 
 
 def _choices(config: DictConfig) -> dict[str, str | None]:
@@ -143,7 +148,8 @@ def _recipe(
     for key, value in chosen.items():
         group = key.split(".")[0]
         decided = any(v == key or key.startswith(f"{v}.") or (v.startswith(f"{key}.") and "." in key) for v in values)
-        if key in groups or decided:
+        owner = re.sub(r"_options(\..*)?$", "", key)
+        if key in groups or decided or (owner != key and owner in values):  # another neuron has other options
             continue
         another = group in groups and group in chosen and chosen[group] != choices[group]
         if "." in key and another:  # the recipe's values belong to the model or encoder that it would have taken

@@ -90,7 +90,8 @@ def build(config: DictConfig) -> Parts:
     assert isinstance(plain, dict)
     schema.check_plain(plain)  # type: ignore[arg-type]
     schema.check_arguments("trainer", plain["trainer"], L.Trainer)
-    kernels.enabled = plain.get("kernels", "auto") == "auto"
+    chosen = plain.get("kernels", "auto")
+    kernels.enabled, kernels.half = chosen != "step", chosen == "half"
     L.seed_everything(plain["seed"], verbose=False)
     data = instantiate_part("data", plain["data"])
     encoder = instantiate_part("encoder", plain["encoder"]) if "_target_" in plain["encoder"] else None

@@ -16,7 +16,7 @@ from snnlab.errors import InputError, nearest
 _MISSING: dict[str, Any] = {}
 PLAIN: dict[str, Any] = {
     "seed": int,
-    "kernels": typing.Literal["auto", "step"],
+    "kernels": typing.Literal["auto", "half", "step"],
     "debug": bool,
     "dry_run": bool,
     "resume": str,

@@ -34,6 +34,7 @@ def test_the_run_folder_holds_what_the_design_promises(quick_run):
         assert (folder / f"figures/{picture}.png").stat().st_size > 5000
     content = record(folder)
     assert content["status"] == "completed" and content["schema"] == 1
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in folder.rglob("*") if path.is_file())  # others may read
     assert (content["method"], content["model"], content["data"], content["encoder"]) == (
         "stbp",
         "mlp",

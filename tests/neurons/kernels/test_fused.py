@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from snnlab.callbacks.memory import LiveBytes
 from snnlab.neurons import kernels
 from snnlab.neurons.filtered_lif import FilteredLIF
 from snnlab.neurons.integrator import Integrator
@@ -274,6 +275,7 @@ def test_without_numba_there_is_one_notice_and_the_step_path(monkeypatch):
 
 INTERPRETED = """
 import torch
+from snnlab.callbacks.memory import LiveBytes
 from snnlab.neurons import kernels
 from snnlab.neurons.filtered_lif import FilteredLIF
 from snnlab.neurons.kernels import gpu
@@ -317,3 +319,49 @@ def test_the_kernels_for_a_gpu_equal_step_in_tritons_interpreter():
         [sys.executable, "-c", INTERPRETED], capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"}
     )
     assert done.stdout == "interpreted 6\n", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        *(LIF(0.9, 1.0, reset, surrogate=make_surrogate("atan")) for reset in ("soft", "hard")),
+        PLIF(2.0),
+        FilteredLIF(40),
+    ],
+)
+def test_half_keeps_the_spikes_and_gradients_to_a_thousandth(neuron, monkeypatch):
+    torch.manual_seed(0)
+    currents = torch.randn(50, 8, 40)
+    expected, *gradients = both(neuron, currents, monkeypatch)[1]
+    monkeypatch.setattr(kernels, "half", True)
+    outputs, *found = both(neuron, currents, monkeypatch)[0]
+    assert torch.equal(outputs, expected)
+    for grad, other in zip(found, gradients, strict=True):
+        assert float((grad - other).norm() / other.norm()) < 2e-3
+
+
+def test_half_needs_less_memory_and_can_go_backward_twice(monkeypatch):
+    monkeypatch.setattr(kernels, "half", True)
+    currents = torch.randn(100, 8, 500)
+    alive, twice = {}, []
+    for half in (False, True):
+        monkeypatch.setattr(kernels, "half", half)
+        leaf = currents.clone().requires_grad_()
+        with LiveBytes() as counted:
+            given = leaf * 1
+            kernels.offer(given)
+            outputs = PLIF(2.0)(given)
+            del given
+        alive[half] = counted.live
+        for _ in range(2):
+            twice.append(torch.autograd.grad(outputs.sum(), leaf, retain_graph=True)[0])
+    size = currents.nbytes
+    assert (alive[False] - alive[True]) / size == pytest.approx(1, abs=0.1)  # two numbers of 16 bits less
+    assert torch.equal(twice[0], twice[1]) and torch.equal(twice[2], twice[3])
+
+
+def test_half_saturates_in_place_of_overflowing(monkeypatch):
+    monkeypatch.setattr(kernels, "half", True)
+    leaf = torch.full((5, 2, 8), 1e6).requires_grad_()
+    LIF(0.9, 1.0, "soft")(leaf).sum().backward()
+    assert torch.isfinite(leaf.grad).all()

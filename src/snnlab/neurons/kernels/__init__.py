@@ -20,6 +20,7 @@ from snnlab.neurons.kernels.program import Program, Unsupported, inputs, trace
 log = logging.getLogger("snnlab")
 
 enabled = True  # the config's ``kernels: step`` turns them off
+half = False  # ``kernels: half``: what the backward needs of the forward is kept in half the bits
 used: set[str] = set()  # classes that ran fused in this process
 looped: set[str] = set()  # classes that ran step by step
 _backends: dict[str, ModuleType | None] = {}  # cpu.py and gpu.py, once they were asked for

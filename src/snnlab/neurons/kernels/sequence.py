@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab.neurons import kernels
 from snnlab.neurons.kernels.program import Program, inputs
+
+HALF = {torch.float32: torch.float16, torch.float64: torch.float32}
 
 
 class Pass(NamedTuple):
@@ -65,7 +68,7 @@ class _Fused(torch.autograd.Function):
         given = [flat, outputs, *arrays, *plan.state, *own]
         kept = own if place is None else [*own[:place], flat, *own[place:]]
         plan.backend.run(run, plan.steps, flat.shape[1], numbers, given)
-        ctx.save_for_backward(*kept, *held)
+        ctx.save_for_backward(*(map(halved, kept) if kernels.half else kept), *held)
         ctx.plan, ctx.kernel, ctx.numbers = plan._replace(state=[]), kernel, numbers
         ctx.arrays, ctx.shape = arrays, shape
         return outputs.view(shape)
@@ -79,9 +82,10 @@ class _Fused(torch.autograd.Function):
         if place is None:
             out = grad.new_zeros(1, grad.shape[1]) if same else torch.empty_like(grad)
         else:  # written over what was kept, unless somebody will come back for it
-            if torch._C._autograd._get_current_graph_task_keep_graph():
+            if kept[place].dtype == grad.dtype and torch._C._autograd._get_current_graph_task_keep_graph():
                 kept[place] = kept[place].clone()
-            out = kept[place]
+            out = kept[place] = kept[place].to(grad.dtype)
+        kept = [k.to(grad.dtype) for k in kept]
         sums = [grad.new_zeros(grad.shape[1], dtype=torch.float64) for _ in program.sums]
         given = [grad, *([out] if place is None else []), *ctx.arrays, *kept, *sums]
         ctx.plan.backend.run(ctx.kernel.backward, len(grad), grad.shape[1], ctx.numbers, given)
@@ -89,3 +93,10 @@ class _Fused(torch.autograd.Function):
         gradients = [None if g is None else g.to(t.dtype) for g, t in zip(learned, held, strict=False)]
         buffers = [None] * (len(held) - len(gradients))
         return (None, out.view(-1, *ctx.shape[1:]), *gradients, *buffers)
+
+
+def halved(kept: Tensor) -> Tensor:
+    """In half the bits: off by 2^-11 of itself at most (float32); what 16 bits cannot hold becomes their largest."""
+    small = HALF[kept.dtype]
+    largest = torch.finfo(small).max
+    return kept.clamp_(-largest, largest).to(small)

@@ -1,0 +1,68 @@
+"""Which half of the inputs fires more often? Random spikes, made when a batch is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from snnlab.data.datamodule import Batch, BatchedDataset, DataModule, DataSpec, Provenance, Splits, check_range
+
+
+class Trains(BatchedDataset):
+    """Sample number n of a split is always the same."""
+
+    def __init__(self, size: int, inputs: int, time_steps: int, split: int) -> None:
+        super().__init__()
+        self.size, self.inputs, self.time_steps, self.split = size, inputs, time_steps, split
+
+    def __len__(self) -> int:
+        return self.size
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        samples = []
+        for index in indices:
+            generator = torch.Generator().manual_seed(3 * index + self.split)
+            rate = torch.full((self.inputs,), 0.1)
+            half = self.inputs // 2
+            rate[half if index % 2 else 0 :][:half] = 0.3
+            samples.append(torch.rand(self.time_steps, self.inputs, generator=generator) < rate)
+        return Batch(torch.stack(samples, 1).float(), torch.tensor([index % 2 for index in indices]))
+
+
+class TwoRates(DataModule):
+    """Two classes: the first or the second half of the inputs has the higher rate.
+
+    Args:
+        inputs: spike trains, even.
+        time_steps: T.
+
+    Batches: inputs [T, B, inputs], labels [B].
+    Raises:  InputError: an argument out of range.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        cache: str | Path,
+        batch_size: int = 50,
+        seed: int = 0,
+        num_workers: int = 0,
+        inputs: int = 20,
+        time_steps: int = 10,
+    ) -> None:
+        super().__init__(root, cache, batch_size, seed, num_workers)
+        check_range("data.two_rates: inputs", inputs, 2, 10_000)
+        self.inputs, self.time_steps = inputs, time_steps
+        self.sizes = {"train": 600, "val": 100, "test": 100}
+
+    @property
+    def spec(self) -> DataSpec:
+        return DataSpec(
+            "two_rates", "task", (self.inputs,), classes=2, time_steps=self.time_steps, sizes=dict(self.sizes)
+        )
+
+    def load(self) -> tuple[Splits, Provenance]:
+        parts = [Trains(size, self.inputs, self.time_steps, split) for split, size in enumerate(self.sizes.values())]
+        return Splits(*parts), Provenance("synthetic", "two_rates 1", dict(self.sizes))
