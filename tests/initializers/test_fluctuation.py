@@ -260,9 +260,13 @@ def test_a_wrapped_weight_is_found():
     ],
 )
 def test_what_it_cannot_do_is_refused_in_one_line(layers, words):
+    network = Network([("weight0", nn.Linear(4, 4)), ("hidden0", LIF()), *layers])
+    before = network.layers["weight0"].weight.clone()
     with pytest.raises(InputError, match=words) as error:
-        Fluctuation()(Network(layers), torch.zeros(1, 1, 4))
+        Fluctuation()(network, torch.zeros(1, 1, 4))
     assert "\n" not in str(error.value)
+    if "FilteredLIF" not in words:  # a net of the wrong shape is left as it came
+        assert torch.equal(network.layers["weight0"].weight, before)
 
 
 @pytest.mark.parametrize(
