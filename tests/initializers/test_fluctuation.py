@@ -260,9 +260,13 @@ def test_a_wrapped_weight_is_found():
     ],
 )
 def test_what_it_cannot_do_is_refused_in_one_line(layers, words):
+    network = Network([("weight0", nn.Linear(4, 4)), ("hidden0", LIF()), *layers])
+    before = network.layers["weight0"].weight.clone()
     with pytest.raises(InputError, match=words) as error:
-        Fluctuation()(Network(layers), torch.zeros(1, 1, 4))
+        Fluctuation()(network, torch.zeros(1, 1, 4))
     assert "\n" not in str(error.value)
+    if "FilteredLIF" not in words:  # a net of the wrong shape is left as it came
+        assert torch.equal(network.layers["weight0"].weight, before)
 
 
 @pytest.mark.parametrize(
@@ -296,3 +300,14 @@ def test_the_net_of_the_paper_starts_as_asked(empty_data):
     found = deviation(layers["weight1"], CubaLIF(20.0, 10.0, 2.0, reset="none"), spikes(1500, 60, 20, rate=0.01), 0.01)
     assert found == pytest.approx(1, rel=0.05)  # 128 x 20 numbers drawn once; 3 % is held over many draws above
     assert isinstance(layers["readout"], Integrator) and layers["readout"].decay == 0.99
+
+
+def test_a_constrained_net_is_stored_and_read_back(empty_data):
+    options = ["method=stbp", "data=randman", "model=recurrent_mlp", "model.hidden=[20]"]
+    options += ["init.inhibitory=0.2", "init.density=0.5"]
+    one, other = (build(compose([*options, f"seed={seed}"]).config).method for seed in (0, 1))
+    inputs = spikes(50, 3, 20, rate=0.05)
+    with torch.no_grad():
+        assert not torch.equal(one.scores(inputs), other.scores(inputs))
+        other.load_state_dict(one.state_dict())
+        assert torch.equal(one.scores(inputs), other.scores(inputs))

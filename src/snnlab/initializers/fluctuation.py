@@ -158,7 +158,7 @@ class Fluctuation:
     def __call__(self, network: Network, frames: Tensor) -> None:
         """Set the weights; frames [T, B, ...] give the number of input units, and the rate where it is None."""
         units = frames.shape[2]  # neurons or channels that the next weight reads
-        for stage in stages(network):
+        for stage in list(stages(network)):  # what is no chain is refused before a weight is touched
             if self.rate is None:
                 frames = play(stage.before, frames)
             self.set_weights(stage, *self.activity(stage, frames), units, frames)
