@@ -46,7 +46,7 @@ def test_the_error_is_attached_to_every_spike():
 
 
 def test_time_to_first_spike_is_a_softmax():
-    method = make(objective="first", tau_loss=0.005)
+    method = make(objective="first", tau_loss=0.005, early=0.0)
     times = torch.tensor([[[0.010, 0.1], [0.015, INF], [INF, INF]]], requires_grad=True)
     scores = method.read(times)
     loss = method.loss(scores, torch.tensor([1]))
@@ -57,6 +57,18 @@ def test_time_to_first_spike_is_a_softmax():
     expected = (p - torch.tensor([0.0, 1.0, 0.0])) / -0.005
     torch.testing.assert_close(times.grad[0, :2, 0], expected[:2])
     assert not times.grad[..., 1].any() and not times.grad[0, 2].any()
+
+
+def test_early_pulls_the_label_forward():
+    times = torch.tensor([[[0.010], [0.015], [INF]]], requires_grad=True)
+    losses = []
+    for early in (0.0, 0.5):
+        method = make(objective="first", early=early)
+        losses.append(method.loss(method.read(times), torch.tensor([1])))
+    extra = losses[1] - losses[0]
+    assert extra.item() == pytest.approx(0.5 * math.expm1(0.015 / 0.13), abs=1e-6)
+    (grad,) = torch.autograd.grad(extra, times)
+    torch.testing.assert_close(grad, torch.tensor([[[0.0], [0.5 * math.exp(0.015 / 0.13) / 0.13], [0.0]]]))
 
 
 def test_images_become_exact_times_and_events_the_starts_of_their_bins():
@@ -98,7 +110,10 @@ def test_the_network_is_the_simulator_layer_by_layer():
 
 
 def test_training_lowers_both_losses_and_gradients_are_finite():
-    for options in ({}, {"objective": "first", "max_spikes": 1, "readout_max_spikes": 1, "tau_loss": 0.02}):
+    for options in (
+        {},
+        {"objective": "first", "max_spikes": 1, "readout_max_spikes": 1, "tau_loss": 0.02, "early": 0.0},
+    ):
         method = make(hidden=(20,), duration=0.3, **options)
         optimizer = torch.optim.Adam(method.parameters(), lr=0.05)
         batch, losses = batch_of(6), []
@@ -173,6 +188,7 @@ def test_scores_over_time_end_with_the_scores():
         ({"weight_range": (1.0, -1.0)}, "weight_range"),
         ({"targets": (15.0, -3.0)}, "targets"),
         ({"tau_loss": 0.0}, "tau_loss = 0.0"),
+        ({"early": -1.0}, "early = -1.0"),
         ({"bump": -1.0}, "bump = -1.0"),
         ({"silent_share": 1.5}, "silent_share = 1.5"),
         ({"threshold": 0.0}, "threshold = 0.0"),

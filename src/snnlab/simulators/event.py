@@ -97,13 +97,14 @@ class _SpikeTimes(torch.autograd.Function):
 
         batch, units, slots = times.shape
         neurons, tau = len(weight), 2 * tau_synapse
-        spikes = times.detach().to("cpu", weight.dtype).reshape(batch, units * slots).contiguous().numpy()
+        spikes = times.detach().to("cpu", weight.dtype).numpy()
         weights = weight.detach().cpu().t().contiguous().numpy()  # [N, M]: a spike adds a row
         c = threshold / tau
         numbers = np.array([tau, c, c, duration, GRAZING * c], weights.dtype)
         stop = numbers[3]
-        offsets = np.zeros(batch + 1, np.int64)
-        np.cumsum((spikes < stop).sum(1), out=offsets[1:])
+        counts, offsets = np.zeros(batch, np.int64), np.zeros(batch + 1, np.int64)
+        cpu.share(kernels.count_events, batch, spikes, stop, counts, least=LEAST)
+        np.cumsum(counts, out=offsets[1:])
         event_times, places = np.empty(offsets[-1], weights.dtype), np.empty(offsets[-1], np.int32)
         cpu.share(kernels.sort_events, batch, spikes, stop, offsets, event_times, places, least=LEAST)
         outputs = np.full((batch, neurons, most), np.inf, weights.dtype)

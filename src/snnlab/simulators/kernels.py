@@ -18,18 +18,33 @@ ALIGNED = 16  # ``share`` cuts samples at multiples of it
 
 
 @compiled
-def sort_events(begin: Any, end: Any, spikes: Any, stop: Any, offsets: Any, times: Any, places: Any) -> None:
-    """Write the spikes [B, N * K] that come before ``stop``, in order of time, behind ``offsets`` of their sample."""
+def count_events(begin: Any, end: Any, spikes: Any, stop: Any, counts: Any) -> None:
+    """How many of the spikes [B, N, K] of each sample come before ``stop``."""
     for b in range(begin, end):
-        row, n = spikes[b], offsets[b + 1] - offsets[b]
-        found, where, m = np.empty(n, times.dtype), np.empty(n, np.int32), 0
-        for i in range(len(row)):
-            if row[i] < stop:
-                found[m], where[m] = row[i], i
-                m += 1
-        order = np.argsort(found, kind="mergesort")
-        for i in range(n):
-            times[offsets[b] + i], places[offsets[b] + i] = found[order[i]], where[order[i]]
+        total = 0
+        for k in range(spikes.shape[2]):
+            for i in range(spikes.shape[1]):
+                total += spikes[b, i, k] < stop
+        counts[b] = total
+
+
+@compiled
+def sort_events(begin: Any, end: Any, spikes: Any, stop: Any, offsets: Any, times: Any, places: Any) -> None:
+    """Write those spikes and their places i K + k, in order of time, behind ``offsets`` of their sample."""
+    units, slots = spikes.shape[1:]
+    for b in range(begin, end):
+        found, where = times[offsets[b] : offsets[b + 1]], places[offsets[b] : offsets[b + 1]]
+        n, last, sorted_already = 0, -stop, True
+        for k in range(slots):  # frames of events come in order of time
+            for i in range(units):
+                t = spikes[b, i, k]
+                if t < stop:
+                    found[n], where[n] = t, i * slots + k
+                    sorted_already &= t >= last
+                    n, last = n + 1, t
+        if not sorted_already:
+            order = np.argsort(found, kind="mergesort")
+            found[:], where[:] = found[order], where[order]
 
 
 @compiled
