@@ -68,7 +68,7 @@ def test_2_weights_move_at_postsynaptic_spikes_only():
     _, layer, outputs = method.parts()
     with torch.no_grad():
         moved, spiked, before, counted = 0, 0, start, torch.zeros(7, dtype=torch.float64)
-        for t in range(1, 71):  # presentations cut short after t steps: what changes from one to the next
+        for t in range(1, 46):  # presentations cut short after t steps: what changes from one to the next
             layer.weight.copy_(start)
             outputs.adaptation_start.zero_()
             counts, _ = method.step_by_step(method.encoder(image)[:t], 0.05)
@@ -76,7 +76,7 @@ def test_2_weights_move_at_postsynaptic_spikes_only():
             rows = (after != before).any(1).nonzero().flatten().tolist()
             assert rows == (counts - counted).nonzero().flatten().tolist()
             moved, spiked, before, counted = moved + len(rows), int(counts.sum()), after, counts
-    assert moved == spiked > 5
+    assert moved == spiked > 4
 
 
 def test_2_half_of_the_update_events_of_pair_stdp_on_equal_spike_trains():
@@ -236,13 +236,13 @@ def weights(result):
 def test_a_run_repeats_to_the_bit_and_stores_what_it_needs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     options = [*DIGITS, "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_test_batches=1"]
-    first = run(compose([*options, "callbacks.figures=true"]))
-    again = run(compose([*options, "callbacks.figures=false"]))
+    options += ["callbacks.figures=false"]
+    first = run(compose(options))
+    again = run(compose(options))
     one, two = weights(first), weights(again)
     assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
     assert first.metrics == again.metrics
     assert one["assignment"].max() > 0 and one["network.layers.readout.adaptation_start"].max() > 0
-    assert {"receptive_fields.png", "presentation.png", "spikes.png"} <= {path.name for path in first.figures}
     train = first.metrics["train"]
     assert train["updates"] == pytest.approx(64 * train["spikes"])
     assert train["stdp_updates"] == pytest.approx(train["updates"] + 20 * train["input_spikes"], rel=1e-5)
@@ -260,6 +260,18 @@ def test_a_resumed_run_equals_one_in_one_piece(monkeypatch, tmp_path):
     resumed = torch.load(sorted(again.folder.glob("checkpoints/epoch*.ckpt"))[-1], weights_only=True)["state_dict"]
     assert again.folder == whole.folder
     assert all(torch.equal(last[key], resumed[key]) for key in last)
+
+
+def test_fields_carry_the_class_of_their_neuron_and_a_presentation_its_vote():
+    parts = build(compose(DIGITS).config)
+    parts.data.setup()
+    parts.method.assignment.copy_(torch.arange(20) % 10).index_fill_(0, torch.tensor([19]), -1)
+    figures = parts.method.figures(parts.data)
+    titles = [axis.get_title() for axis in figures["receptive_fields"].axes]
+    assert titles == [*(str(j % 10) for j in range(19)), "-", *[""] * (len(titles) - 20)]
+    shown = figures["receptive_fields"].axes[3].images[0].get_array()
+    assert shown.shape == (8, 8) and shown.flatten().tolist() == parts.method.output_weight()[3].tolist()
+    assert ", voted " in figures["presentation"].axes[-1].get_title()
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,13 @@ def presentation_figure(method: LocalPlasticity, batch: Batch) -> Any:
         last = name == names[-1]
         colours = [f"C{max(int(c), 0) % 6}" for c in method.assignment.cpu()[units]] if last else "#1b1b1f"
         axis.scatter(times, units, s=26 if last else 4, marker="|", c=colours, linewidths=1.1)
-        axis.set(ylabel="unit", title=f"{name}: {int(spikes.sum())} spikes", ylim=(-0.5, spikes.shape[1] - 0.5))
+        title = f"{name}: {int(spikes.sum())} spikes"
+        if last:
+            title += f", with their class; label {int(batch.labels[0])}, voted {predicted}"
+        axis.set(ylabel="unit", title=title, ylim=(-0.5, spikes.shape[1] - 0.5))
     for time, unit in zip(times.tolist(), units.tolist(), strict=True):
         axes[-1, 0].annotate(
             str(int(method.assignment[unit])), (time, unit), (2, 1), textcoords="offset points", fontsize=6
         )
     axes[-1, 0].set(xlabel="time step", xlim=(-0.5, len(frames) - 0.5))
-    axes[-1, 0].set_title(
-        f"{axes[-1, 0].get_title(loc='left')}, with their class; label {int(batch.labels[0])}, voted {predicted}"
-    )
     return figure
