@@ -101,10 +101,11 @@ def test_show_writes_a_picture(
     assert out.read_bytes()[:4] == b"\x89PNG"
 
 
-def test_show_a_task_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("task", ["drifting_blobs", "adding"])
+def test_show_a_task_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["show", "drifting_blobs"]) == 0
-    assert (tmp_path / "drifting_blobs.png").exists()
+    assert main(["show", task]) == 0
+    assert (tmp_path / f"{task}.png").exists()
 
 
 def test_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -319,7 +319,12 @@ def test_a_run_resumed_equals_one_never_interrupted(tmp_path, monkeypatch, empty
             run(compose([*TINY, "callbacks.progress=true"]))
     resumed = run(compose([*TINY, "callbacks.progress=true", "resume=auto"]))
     assert resumed.metrics == whole.metrics
+    parts = build(compose(TINY).config)
+    with torch.no_grad():
+        (axis,) = parts.method.figures(parts.data)["answers"].axes
+    assert len(axis.lines[0].get_xdata()) == 20
     content = json.loads((Path(resumed.folder) / "run.json").read_text())
+    assert batch_of(VALUES).size == batch_of().size == 6
     assert content["status"] == "completed" and "accuracy" not in content["metrics"]["test"]
 
 

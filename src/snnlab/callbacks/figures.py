@@ -82,7 +82,7 @@ def first_samples(batch: Batch, count: int) -> Batch:
     """The first samples of a batch, whatever the axis of its batch."""
     still = batch.inputs.dim() == 4  # [B, C, H, W]; all that has a time axis is [T, B, P, H, W] or [T, B, N]
     inputs = batch.inputs[:count] if still else batch.inputs[:, :count]
-    labels = batch.labels[..., :count]
+    labels = batch.labels[:count] if batch.labels.is_floating_point() else batch.labels[..., :count]
     return Batch(inputs, labels, None if batch.signals is None else batch.signals[:count])
 
 

@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from snnlab.data.adding import Adding
 from snnlab.data.cifar10 import CIFAR10
 from snnlab.data.cifar10_dvs import CIFAR10DVS
 from snnlab.data.cifar100 import CIFAR100
@@ -62,6 +63,7 @@ DATASETS: dict[str, type[DataModule]] = {
     "drifting_blobs": DriftingBlobs,
     "randman": Randman,
     "yin_yang": YinYang,
+    "adding": Adding,
 }
 
 

@@ -35,6 +35,11 @@ class Batch(NamedTuple):
     labels: Tensor
     signals: Tensor | None = None
 
+    @property
+    def size(self) -> int:
+        """Number of samples B: the last axis of classes, the first one of real values."""
+        return self.labels.shape[0 if self.labels.is_floating_point() else -1]
+
 
 # What is asked about a sequence: its class; a class at every step; a class, or real values, to be read at its end.
 Asks = Literal["class", "class_per_step", "class_at_end", "value_at_end"]

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import Batch, DataSpec
+from snnlab.data.datamodule import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.trace import detached
@@ -369,3 +369,23 @@ class FPTT(Method):
     def on_train_epoch_end(self) -> None:
         if self.make_scheduler is not None:
             self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+
+    def figures(self, data: DataModule) -> dict[str, Any]:
+        """The answers of a test batch against the right ones, where values are asked for."""
+        if self.data.asks != "value_at_end":
+            return {}
+        batch = next(iter(data.test_dataloader()))
+        return {"answers": answers_figure(self.scores(self.frames(batch)), batch.labels)}
+
+
+def answers_figure(answers: Tensor, labels: Tensor) -> Any:
+    """Answers [B, K] against labels [B, K], one colour for each of the K values."""
+    import matplotlib.pyplot as plt
+
+    picture, axis = plt.subplots(figsize=(3.2, 3.2))
+    for k in range(labels.shape[1]):
+        axis.plot(labels[:, k], answers[:, k], "o", markersize=2.5)
+    ends = [float(labels.min()), float(labels.max())]
+    axis.plot(ends, ends, color="#1b1b1f", linewidth=0.8)
+    axis.set(xlabel="right value", ylabel="answer", aspect="equal")
+    return picture

@@ -55,8 +55,8 @@ class SynapticOperations(Metric):
     def watch(self, network: Network, spiking_input: bool = True, batch: int | None = None) -> Iterator[None]:
         """Count, while the context is open, the operations of every Linear and Conv2d that is fed with spikes.
 
-        ``spiking_input`` tells whether the network's own input is spikes (or event counts) rather than analog; ``batch``
-        how many samples there are, None reads it off a whole sequence (and a network that is stepped needs it).
+        ``spiking_input`` tells whether the network's own input is spikes (or event counts) rather than analog.
+        ``batch`` is the number of samples; None reads it off a whole sequence, and cannot where the network is stepped.
         """
         total = [torch.tensor(0.0, dtype=torch.float64)]
         samples = [batch or 0]
