@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "data": set(),
     "reports": set(),
     "methods": {"layers", "neurons", "data", "metrics"},
-    "evaluations": {"layers", "neurons", "data", "methods", "metrics", "callbacks"},
+    "evaluations": {"layers", "neurons", "simulators", "data", "methods", "metrics", "callbacks"},
     "callbacks": {"layers", "neurons", "data", "methods", "metrics", "reports"},
     "workloads": {
         *("layers", "neurons", "models", "data", "methods", "callbacks", "reports"),
