@@ -38,6 +38,7 @@ from snnlab.data.mnist_dvs import MNISTDVS, export_aedat
 from snnlab.data.nmnist import NMNIST
 from snnlab.data.shd import SHD
 from snnlab.data.ssc import SSC
+from snnlab.data.store_recall import StoreRecall
 from snnlab.data.svhn import SVHN
 from snnlab.data.tiny_imagenet import TinyImageNet
 from snnlab.errors import InputError, RunFailure, nearest
@@ -58,6 +59,7 @@ DATASETS: dict[str, type[DataModule]] = {
     "shd": SHD,
     "ssc": SSC,
     "drifting_blobs": DriftingBlobs,
+    "store_recall": StoreRecall,
 }
 
 

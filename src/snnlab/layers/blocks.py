@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -15,13 +17,13 @@ class Blocks:
     """Plain weights around a spiking neuron; a method overrides the blocks that its rule changes.
 
     Args:
-        neuron: makes one neuron layer.
-        readout_neuron: makes the temporal layer behind the readout weights.
+        neuron: makes one neuron layer; told ``features`` where it names it (a neuron with weights of its own).
+        readout_neuron: makes the temporal layer behind the readout weights, as ``neuron``.
         bias: whether weights carry a bias.
     """
 
     def __init__(
-        self, neuron: Callable[[], Neuron], readout_neuron: Callable[[], nn.Module], bias: bool = True
+        self, neuron: Callable[..., Neuron], readout_neuron: Callable[..., nn.Module], bias: bool = True
     ) -> None:
         self.make_neuron, self.make_readout_neuron, self.bias = neuron, readout_neuron, bias
 
@@ -37,11 +39,11 @@ class Blocks:
 
     def neuron(self, features: int) -> nn.Module:
         """A neuron layer for ``features`` units or channels."""
-        return self.make_neuron()
+        return sized(self.make_neuron, features)
 
     def recurrent(self, features: int) -> nn.Module:
         """A neuron layer whose spikes return to it through a [features, features] weight."""
-        return Recurrent(self.make_neuron(), self.linear(features, features))
+        return Recurrent(sized(self.make_neuron, features), self.linear(features, features))
 
     def pool(self, kernel: int) -> nn.Module:
         return nn.AvgPool2d(kernel)
@@ -58,4 +60,9 @@ class Blocks:
 
     def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
         """The last layers: weights and what integrates or fires behind them."""
-        return [("readout_weight", self.linear(inputs, outputs)), ("readout", self.make_readout_neuron())]
+        return [("readout_weight", self.linear(inputs, outputs)), ("readout", sized(self.make_readout_neuron, outputs))]
+
+
+def sized(make: Callable[..., Any], features: int) -> Any:
+    """Return ``make()``, or ``make(features=features)`` where it names that argument."""
+    return make(features=features) if "features" in inspect.signature(make).parameters else make()

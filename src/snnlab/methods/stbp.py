@@ -10,21 +10,26 @@ Gradient:   backpropagation through time, reset gate included (``detach_reset`` 
             paper's spatial-only baseline: every term from t+1 is dropped.
 Departures: the paper's forget gate is tau * exp(-o / tau), which is the hard gate decay * (1 - o) for small tau;
             this file follows the author's code. The learning rate falls along a cosine to zero. ``neuron``,
-            ``reset``, ``leak`` and the two extra curves are ours.
+            ``reset``, ``leak``, the extra curves, the readout that never fires, the cross entropy and ``rewiring`` are
+            ours: surrogate-gradient work after the paper trains with them.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from snnlab.data.datamodule import DataSpec
+from snnlab.data.datamodule import DataModule, DataSpec
 from snnlab.layers.blocks import Blocks
+from snnlab.layers.deep_rewiring import DeepRewiring
 from snnlab.methods.method import Method, Model, Optimizer, Scheduler
 from snnlab.neurons.choice import choose_neuron
+from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import Leak, Reset
 from snnlab.neurons.surrogate import Curve, make_surrogate
 
@@ -43,10 +48,17 @@ class STBP(Method):
         detach_reset: cut the gradient through the reset gate.
         gradient: stbp (space and time) or sdbp (space only).
         bias: whether weights carry a bias.
+        readout: spikes (the neuron of the other layers; the score is their rate) or membrane (a leaky integrator that
+            never fires; the score is its v).
+        readout_decay: factor that a membrane keeps per step, in [0, 1]; exp(-time_step / tau).
+        criterion: mse (y against the one-hot label) or cross_entropy (y as logits).
+        rewiring: sparse weights that keep their signs and move; see layers/deep_rewiring.py. None leaves them dense.
 
     Raises:
         ValueError: when an argument leaves its range.
     """
+
+    answers = ("class", "class_at_end")
 
     def __init__(
         self,
@@ -67,6 +79,10 @@ class STBP(Method):
         detach_reset: bool = False,
         gradient: Literal["stbp", "sdbp"] = "stbp",
         bias: bool = True,
+        readout: Literal["spikes", "membrane"] = "spikes",
+        readout_decay: float = 1.0,
+        criterion: Literal["mse", "cross_entropy"] = "mse",
+        rewiring: DeepRewiring | None = None,
     ) -> None:
         self.threshold, self.decay = threshold, decay
         self.reset, self.leak, self.surrogate, self.width = reset, leak, surrogate, width
@@ -82,11 +98,31 @@ class STBP(Method):
             "surrogate": make_surrogate(surrogate, width, strict),
         }
         self.make_neuron = choose_neuron(neuron, neuron_options, shared)
+        self.readout, self.readout_decay, self.criterion = readout, readout_decay, criterion
         super().__init__(model, data, encoder, optimizer, scheduler)
+        self.rewiring, self.rewired_step = rewiring, 0
+        if rewiring is not None:
+            rewiring.start(self.network)
 
     def blocks(self) -> Blocks:
-        return Blocks(self.make_neuron, self.make_neuron, bias=self.bias)
+        readout = functools.partial(Integrator, self.readout_decay) if self.readout == "membrane" else self.make_neuron
+        return Blocks(self.make_neuron, readout, bias=self.bias)
+
+    def prepare(self, data: DataModule) -> None:
+        if self.rewiring is not None:
+            self.rewiring.settle(self.network)
+
+    def scores(self, frames: Tensor) -> Tensor:
+        with parametrize.cached():  # one weight for all steps
+            return super().scores(frames)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.rewiring is not None and self.global_step > self.rewired_step:  # not while gradients accumulate
+            self.rewired_step = self.global_step
+            self.rewiring.step(self.network, self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        if self.criterion == "cross_entropy":
+            return nn.functional.cross_entropy(scores, labels)
         target = nn.functional.one_hot(labels, self.data.classes).to(scores.dtype)
         return torch.mean((target - scores) ** 2)

@@ -15,6 +15,7 @@ from snnlab.errors import InputError, nearest
 from snnlab.neurons.neuron import Neuron
 
 NEURONS = {
+    "ahp": "snnlab.neurons.ahp.AHP",
     "lif": "snnlab.neurons.lif.LIF",
     "plif": "snnlab.neurons.plif.PLIF",
 }
@@ -22,8 +23,8 @@ NEURONS = {
 
 def choose_neuron(
     name: str, options: Mapping[str, Any] | None = None, shared: Mapping[str, Any] | None = None
-) -> Callable[[], Neuron]:
-    """Return what makes one layer of the neuron ``name``.
+) -> Callable[..., Neuron]:
+    """Return what makes one layer of the neuron ``name``; a class that names ``features`` is to be told how many.
 
     Args:
         name: of NEURONS, or the dotted path of a class.

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-Curve = Literal["rectangle", "triangle", "sigmoid", "gaussian", "atan", "fast_sigmoid", "box"]
+Curve = Literal["rectangle", "triangle", "sigmoid", "gaussian", "atan", "fast_sigmoid", "box", "damped_triangle"]
 
 
 class _Spike(torch.autograd.Function):
@@ -152,6 +152,22 @@ class Box(Surrogate):
         return (x + self.width / 2).clamp(0, self.width)
 
 
+class DampedTriangle(Surrogate):
+    """h(x) = 0.3/a max(0, 1 - |x|/a). Peak 0.3/a, area 0.3. Bellec et al. 2018 (LSNN), a = the threshold; a = 1.
+
+    The damping 0.3 keeps a gradient that runs through hundreds of steps from growing.
+    """
+
+    damping = 0.3
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return (1 - x.abs() / self.width).clamp(min=0) * (self.damping / self.width)
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        z = (x / self.width).clamp(-1, 1)
+        return self.damping * (0.5 + z - z * z.abs() / 2)
+
+
 CURVES: dict[str, type[Surrogate]] = {
     "rectangle": Rectangle,
     "triangle": Triangle,
@@ -160,6 +176,7 @@ CURVES: dict[str, type[Surrogate]] = {
     "atan": ATan,
     "fast_sigmoid": FastSigmoid,
     "box": Box,
+    "damped_triangle": DampedTriangle,
 }
 
 
