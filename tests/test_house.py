@@ -70,14 +70,15 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
-EVENTS = ("cifar10_dvs", "drifting_blobs", "dvs_gesture", "mnist_dvs", "nmnist", "shd", "ssc")
+EVENTS = ("cifar10_dvs", "drifting_blobs", "dvs_gesture", "mnist_dvs", "nmnist", "shd", "ssc", "store_recall")
 # Pairs that make no sense, and the words with which they are refused.
 REFUSED = {
     **{
         (method, "drifting_blobs"): "asks for a class at every step" for method in choices("method") if method != "vdib"
     },
+    **{(method, "store_recall"): "asks for a class at the end" for method in choices("method") if method != "stbp"},
     **{("vdib", data): "needs one natural image per class" for data in ("dvs_gesture", "shd", "ssc")},
-    **{("conversion", data): "has no still images" for data in EVENTS},
+    **{("conversion", data): "has no still images" for data in EVENTS if data != "store_recall"},
 }
 RECTIFIED = {"ann", "conversion"}  # no spiking layer: never, or not before the learning is over
 

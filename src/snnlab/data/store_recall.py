@@ -9,7 +9,7 @@ Poisson process cut into steps of 1 ms: a spike with probability rate / 1000 at 
 with background / 1000, independently. With ``delay_max`` the delay is drawn anew for each sequence, uniformly from
 delay to delay_max; the store then begins later, so that the recall always ends the sequence.
 
-Our reading of the task of Bellec et al. 2018 (arXiv:1803.09574): one bit a sequence, and no bits that are to be ignored.
+Our reading of the task of Bellec et al. 2018 (arXiv:1803.09574): one bit a sequence, none to be ignored.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def integer_network(
     for name, layer in network.layers.items():
         if isinstance(layer, nn.Linear):
             if layer.bias is not None:
-                raise InputError(f"fixed_point: {name} has a bias, which has no integer form here; use method.bias=false")
+                raise InputError(f"fixed_point: {name} has a bias, which has no integer form; use method.bias=false")
             waiting = len(layers)
             layers.append((name, layer))
             continue
@@ -73,11 +73,13 @@ def integer_network(
         elif isinstance(layer, nn.Identity | nn.Flatten) or waiting is None or name == list(network.layers)[-1]:
             layers.append((name, copy.deepcopy(layer)))
         else:
-            raise InputError(f"fixed_point: {name} is a {type(layer).__name__}, which has no integer form; use neuron=ahp")
+            raise InputError(
+                f"fixed_point: {name} is a {type(layer).__name__}, which has no integer form; use neuron=ahp"
+            )
     if waiting is not None:  # the readout
-        weight = layers[waiting][1].weight.detach().double()  # type: ignore[union-attr]
-        scale = chip.weight_limit / max(float(weight.abs().max()), 1e-12)  # type: ignore[operator]
-        layers[waiting] = (layers[waiting][0], plain_linear(torch.round(scale * weight) / scale))  # type: ignore[operator]
+        weight = weight_of(layers[waiting][1])
+        scale = chip.weight_limit / max(float(weight.abs().max()), 1e-12)
+        layers[waiting] = (layers[waiting][0], plain_linear(torch.round(scale * weight) / scale))
     return Network(layers).double()
 
 
@@ -93,17 +95,17 @@ def converted(
     if returned is not None and not (isinstance(returned, nn.Linear) and returned.bias is None):
         raise InputError(f"fixed_point: {name} returns through weights with no integer form; use method.bias=false")
     if neuron.reset == "none":
-        raise InputError(f"fixed_point: {name} is never reset, and the chip's neurons are; use method.reset=soft or hard")
-    into = [layer.weight.detach().double() for layer in (below, returned) if layer is not None]
+        raise InputError(f"fixed_point: {name} is never reset, as the chip's are; use method.reset=soft or hard")
+    into = [weight_of(layer) for layer in (below, returned) if layer is not None]
     one = 1 << chip.weight_exponent
-    scale = chip.weight_limit / max(*(float(weight.abs().max()) for weight in into), 1e-12)  # type: ignore[operator]
+    scale = chip.weight_limit / max(*(float(weight.abs().max()) for weight in into), 1e-12)
     w_a = neuron.w_a.detach().double()
     if (largest := float(w_a.max())) > 0:
         scale = min(scale, (chip.w_a_limit + 0.5) / (one * largest))
     threshold = round(scale * neuron.threshold)
     if threshold < 1:
         raise InputError(f"fixed_point: {name} has weights so large that its threshold rounds to 0; lower init.gain")
-    whole = [plain_linear(one * torch.round(scale * weight)) for weight in into]  # type: ignore[operator]
+    whole = [plain_linear(one * torch.round(scale * weight)) for weight in into]
     integer = IntegerAHP(
         torch.floor(scale * one * w_a),
         round((1 - neuron.decay) * ONE),
@@ -115,6 +117,13 @@ def converted(
         arithmetic,
     )
     return whole[0], whole[1] if len(whole) > 1 else None, integer
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """The weight as it is used, in float64."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight.detach().double()
 
 
 def plain_linear(weight: Tensor) -> nn.Linear:

@@ -13,6 +13,7 @@ Source: Bellec, Kappel, Maass, Legenstein, ICLR 2018, arXiv:1711.05136, algorith
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +119,7 @@ class DeepRewiring:
         """theta of every rewired layer, and its connections."""
         for layer in network.modules():
             if is_parametrized(layer, "weight"):
-                chain = layer.parametrizations["weight"]  # type: ignore[index]
+                chain: Any = layer.parametrizations["weight"]  # type: ignore[index]
                 for part in chain:
                     if isinstance(part, Rewired):
-                        yield chain.original, part  # type: ignore[misc]
+                        yield chain.original, part

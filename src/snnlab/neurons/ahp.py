@@ -6,8 +6,9 @@
     v[t] = v[t] - threshold * spikes[t]                     (4) reset="soft"; hard and none as in neurons/lif.py
     w_a = threshold * beta * (1 / (tau_a tau_v) - 1 / tau_a^2)      (5) 0 for the units that are plain LIF
 
-The pull of one spike on v, t steps later, is threshold * beta / tau_a * ((1 - 1/tau_a)^t - decay^t): that of a threshold
-that jumps by threshold * beta / tau_a and decays with tau_a, less a transient of length tau_v. No threshold moves.
+The pull of one spike on v, t steps later, is threshold * beta / tau_a * ((1 - 1/tau_a)^t - decay^t): that of a
+threshold that jumps by threshold * beta / tau_a and decays with tau_a, less a transient of length tau_v. No threshold
+moves, which is what makes it fit a chip.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ BETA = 1_390_000 / (127 * 2**6)  # released constant over the threshold, mantiss
 
 
 class AHPState(NamedTuple):
-    """All [B, ...]: v membrane potential after the reset, a current of the auxiliary compartment, spikes of the step."""
+    """All [B, ...]: v membrane potential after the reset, a AHP current, spikes of the step."""
 
     v: Tensor
     a: Tensor
@@ -81,9 +82,10 @@ class AHP(Neuron):
             raise ValueError(f"AHP: ahp = {ahp} must be a share in [0, 1], or a whole number of units")
         if not 0 <= decay < 1:
             raise ValueError(f"AHP: decay = {decay} must lie in [0, 1); for tau_v = 20 steps 1 - 1/tau_v is 0.95")
-        if not tau_a > 1 / (1 - decay):
+        if not tau_a * (1 - decay) > 1 + 1e-9:
             raise ValueError(
-                f"AHP: tau_a = {tau_a} steps must be above tau_v = 1 / (1 - decay) = {1 / (1 - decay):g}; 700 is the paper's"
+                f"AHP: tau_a = {tau_a} steps must be above tau_v = 1 / (1 - decay) = {1 / (1 - decay):g}; "
+                "700 is the paper's"
             )
         if not beta >= 0:
             raise ValueError(f"AHP: beta = {beta} must be 0 or more; {BETA:.0f} thresholds x steps is the paper's")

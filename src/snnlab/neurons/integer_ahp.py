@@ -6,8 +6,8 @@
     spikes[t] = 1 where v[t] >= threshold                   (4) and spikes[t-1] = 0, where ``refractory``
     v[t] = 0 where spikes[t] = 1                            (5) reset="hard"; v[t] - threshold with reset="soft"
 
-``arithmetic="integer"`` holds int64 and shifts bits; ``"float"`` holds float64, multiplies and rounds. While |v| and |a|
-stay below 2^41 no product of (1) leaves what float64 holds exactly, so that both give the same spikes.
+``arithmetic="integer"`` holds int64 and shifts bits; ``"float"`` holds float64, multiplies and rounds. While |v| and
+|a| stay below 2^41 no product of (1) leaves what float64 holds exactly, so that both give the same spikes.
 """
 
 from __future__ import annotations
