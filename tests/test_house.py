@@ -77,8 +77,8 @@ REFUSED = {
         (method, "drifting_blobs"): "asks for a class at every step" for method in choices("method") if method != "vdib"
     },
     **{(method, "store_recall"): "asks for a class at the end" for method in choices("method") if method != "stbp"},
-    **{("vdib", data): "needs one natural image per class" for data in ("dvs_gesture", "shd", "ssc")},
-    **{("conversion", data): "has no still images" for data in EVENTS if data != "store_recall"},
+    **{("vdib", data): "needs one natural image per class" for data in ("dvs_gesture", "shd", "ssc", "store_recall")},
+    **{("conversion", data): "has no still images" for data in EVENTS},
 }
 RECTIFIED = {"ann", "conversion"}  # no spiking layer: never, or not before the learning is over
 
