@@ -74,7 +74,7 @@ def choices(group: str) -> list[str]:
 
 
 # data without still images, and data without one natural image per class
-NO_IMAGES = ("cifar10_dvs", "dvs_gesture", "mnist_dvs", "nmnist", "randman", "shd", "ssc")
+NO_IMAGES = ("cifar10_dvs", "dvs_gesture", "mnist_dvs", "nmnist", "randman", "shd", "ssc", "store_recall")
 NO_SIGNALS = ("dvs_gesture", "randman", "shd", "ssc")
 # Pairs that make no sense, and the words with which they are refused; beside them a method refuses what a data set asks
 # for and it does not answer.

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from snnlab.data.datamodule import DataSpec
+from snnlab.layers.deep_rewiring import DeepRewiring
 from snnlab.methods.stbp import STBP
 from snnlab.models.mlp import MLP
 from snnlab.neurons.lif import LIF
@@ -172,3 +173,44 @@ def test_cross_entropy_of_the_scores():
     method, scores, labels = make([4], criterion="cross_entropy"), torch.randn(6, 2), torch.tensor([0, 1, 1, 0, 1, 0])
     expected = -torch.log_softmax(scores, 1)[torch.arange(6), labels].mean()
     assert method.loss(scores, labels).item() == pytest.approx(expected.item())
+
+
+AT_END = DataSpec("bit", "task", (3,), 2, time_steps=8, asks="class_at_end", answer_steps=3)
+MEMORY = {"neuron": "ahp", "neuron_options": {"ahp": 2, "tau_a": 50.0}, "threshold": 1.0, "decay": 0.9, "bias": False}
+
+
+def test_a_membrane_readout_is_scored_on_the_last_steps():
+    method = make([4], AT_END, **MEMORY, readout="membrane", readout_decay=0.8, criterion="cross_entropy")
+    frames, labels = 2 * torch.rand(8, 5, 3, dtype=torch.float64), torch.randint(0, 2, (5,))
+    spikes = method.network.layers["hidden1"](frames @ method.network.layers["weight1"].weight.T)
+    v, read = torch.zeros(5, 2, dtype=torch.float64), []
+    for s in spikes:
+        v = 0.8 * v + s @ method.network.layers["readout_weight"].weight.T
+        read.append(v)
+    scores = torch.stack(read[-3:]).mean(0)
+    torch.testing.assert_close(method.scores(frames), scores)
+    expected = -scores.log_softmax(-1)[torch.arange(5), labels].mean()
+    assert method.loss(scores, labels).item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_a_neuron_is_told_its_width():
+    method = make([4, 6], neuron="ahp", neuron_options={"ahp": 0.5})
+    assert [(n.features, n.units) for n in method.network.neurons().values()] == [(4, 2), (6, 3), (2, 1)]
+
+
+def test_rewiring_follows_each_step_of_the_optimizer(monkeypatch):
+    rewiring = DeepRewiring(connectivity=0.5, l1=0.0)
+    method = make([4], AT_END, **MEMORY, rewiring=rewiring)
+    rates = []
+    monkeypatch.setattr(rewiring, "step", lambda network, rate: rates.append(rate))
+    monkeypatch.setattr(method, "optimizers", lambda: torch.optim.SGD(method.parameters(), lr=0.25))
+    for step in (1, 1, 2):  # the second batch only gathers gradients
+        monkeypatch.setattr(type(method), "global_step", step)
+        method.on_train_batch_end(None, None, 0)
+    assert rates == [0.25, 0.25]
+    count = sum(int(part.active.sum()) for _, part in rewiring.connections(method.network))
+    assert count == 6 + 4 and sum(int(p.count_nonzero()) for p in [layer.weight for layer in linear(method)]) == 10
+
+
+def linear(method):
+    return [method.network.layers[name] for name in ("weight1", "readout_weight")]

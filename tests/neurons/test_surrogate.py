@@ -7,8 +7,8 @@ import torch
 
 from snnlab.neurons.surrogate import CURVES, FastSigmoid, Gaussian, Rectangle, Triangle, make_surrogate
 
-PEAKS = dict.fromkeys(CURVES, 1.0) | {"gaussian": 0.9974, "multi_gaussian": 0.7319}
-AREAS = {"fast_sigmoid": 0.2, "multi_gaussian": 0.425}
+PEAKS = dict.fromkeys(CURVES, 1.0) | {"gaussian": 0.9974, "multi_gaussian": 0.7319, "damped_triangle": 0.3}
+AREAS = {"fast_sigmoid": 0.2, "multi_gaussian": 0.425, "damped_triangle": 0.3}
 
 
 @pytest.mark.parametrize("name", CURVES)

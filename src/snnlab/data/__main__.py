@@ -40,6 +40,7 @@ from snnlab.data.nmnist import NMNIST
 from snnlab.data.randman import Randman
 from snnlab.data.shd import SHD
 from snnlab.data.ssc import SSC
+from snnlab.data.store_recall import StoreRecall
 from snnlab.data.svhn import SVHN
 from snnlab.data.tiny_imagenet import TinyImageNet
 from snnlab.data.yin_yang import YinYang
@@ -64,6 +65,7 @@ DATASETS: dict[str, type[DataModule]] = {
     "randman": Randman,
     "yin_yang": YinYang,
     "adding": Adding,
+    "store_recall": StoreRecall,
 }
 
 

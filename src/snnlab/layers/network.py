@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from snnlab.layers.over_time import over_time, watched
 from snnlab.neurons import kernels
@@ -54,6 +55,7 @@ class Network(nn.Module):
                 frame = layer(frame)
         return frame, after
 
+    @parametrize.cached()  # a parametrized weight is worked out once a sequence, not once a step
     def forward(self, frames: Tensor) -> Tensor:
         before: nn.Module | None = None
         for layer in self.layers.values():
@@ -67,6 +69,7 @@ class Network(nn.Module):
                 before = layer
         return frames
 
+    @parametrize.cached()
     def unroll(self, frames: Tensor) -> tuple[Tensor, Record]:
         """Return outputs [T, B, ...] and, for each temporal leaf, its outputs and states, all [T, B, ...]."""
         record: Record = {}

@@ -10,8 +10,8 @@ Gradient:   backpropagation through time, reset gate included (``detach_reset`` 
             paper's spatial-only baseline: every term from t+1 is dropped.
 Departures: the paper's forget gate is tau * exp(-o / tau), which is the hard gate decay * (1 - o) for small tau;
             this file follows the author's code. The learning rate falls along a cosine to zero. ``neuron``,
-            ``reset``, ``leak``, the two extra curves, the readout that never fires, the maximum over time, the cross
-            entropy and ``regularizer`` are ours: surrogate-gradient work after the paper trains with them.
+            ``reset``, ``leak``, the extra curves, the readout that never fires, the maximum over time, the cross entropy,
+            ``regularizer`` and ``rewiring`` are ours: surrogate-gradient work after the paper trains with them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import DataSpec
+from snnlab.data.datamodule import DataModule, DataSpec
 from snnlab.layers.blocks import Blocks
+from snnlab.layers.deep_rewiring import DeepRewiring
 from snnlab.methods.method import Method, Model, Optimizer, Regularizer, Scheduler
 from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.integrator import Integrator
@@ -52,10 +53,13 @@ class STBP(Method):
         score: mean or max of the readout over time.
         criterion: mse (y against the one-hot label) or cross_entropy (y as logits).
         regularizer: penalty of the hidden spikes, added to the training loss; see regularizers/.
+        rewiring: sparse weights that keep their signs and move; see layers/deep_rewiring.py. None leaves them dense.
 
     Raises:
         ValueError: when an argument leaves its range.
     """
+
+    answers = ("class", "class_at_end")
 
     def __init__(
         self,
@@ -81,6 +85,7 @@ class STBP(Method):
         score: Literal["mean", "max"] = "mean",
         criterion: Literal["mse", "cross_entropy"] = "mse",
         regularizer: Regularizer | None = None,
+        rewiring: DeepRewiring | None = None,
     ) -> None:
         self.threshold, self.decay = threshold, decay
         self.reset, self.leak, self.surrogate, self.width = reset, leak, surrogate, width
@@ -99,16 +104,28 @@ class STBP(Method):
         self.readout, self.readout_decay, self.score, self.criterion = readout, readout_decay, score, criterion
         super().__init__(model, data, encoder, optimizer, scheduler)
         self.regularizer = regularizer
+        self.rewiring, self.rewired_step = rewiring, 0
+        if rewiring is not None:
+            rewiring.start(self.network)
 
     def blocks(self) -> Blocks:
         readout = functools.partial(Integrator, self.readout_decay) if self.readout == "membrane" else self.make_neuron
         return Blocks(self.make_neuron, readout, bias=self.bias)
+
+    def prepare(self, data: DataModule) -> None:
+        if self.rewiring is not None:
+            self.rewiring.settle(self.network)
 
     def scores(self, frames: Tensor) -> Tensor:
         return self.network(frames).amax(0) if self.score == "max" else super().scores(frames)
 
     def scores_over_time(self, frames: Tensor) -> Tensor:
         return self.network(frames).cummax(0).values if self.score == "max" else super().scores_over_time(frames)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.rewiring is not None and self.global_step > self.rewired_step:  # not while gradients accumulate
+            self.rewired_step = self.global_step
+            self.rewiring.step(self.network, self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         if self.criterion == "cross_entropy":

@@ -15,6 +15,7 @@ from snnlab.errors import InputError, nearest
 from snnlab.neurons.neuron import Neuron
 
 NEURONS = {
+    "ahp": "snnlab.neurons.ahp.AHP",
     "lif": "snnlab.neurons.lif.LIF",
     "plif": "snnlab.neurons.plif.PLIF",
     "cuba_lif": "snnlab.neurons.cuba_lif.CubaLIF",

@@ -13,7 +13,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-Curve = Literal["rectangle", "triangle", "sigmoid", "gaussian", "atan", "fast_sigmoid", "box", "multi_gaussian"]
+Curve = Literal[
+    "rectangle",
+    "triangle",
+    "sigmoid",
+    "gaussian",
+    "atan",
+    "fast_sigmoid",
+    "box",
+    "multi_gaussian",
+    "damped_triangle",
+]
 
 
 class _Spike(torch.autograd.Function):
@@ -174,6 +184,22 @@ class MultiGaussian(Surrogate):
         return 0.2125 + 0.2875 * middle - 0.0375 * sides
 
 
+class DampedTriangle(Surrogate):
+    """h(x) = 0.3/a max(0, 1 - |x|/a). Peak 0.3/a, area 0.3. Bellec et al. 2018 (LSNN), a = the threshold; a = 1.
+
+    The damping 0.3 keeps a gradient that runs through hundreds of steps from growing.
+    """
+
+    damping = 0.3
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return (1 - x.abs() / self.width).clamp(min=0) * (self.damping / self.width)
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        z = (x / self.width).clamp(-1, 1)
+        return self.damping * (0.5 + z - z * z.abs() / 2)
+
+
 CURVES: dict[str, type[Surrogate]] = {
     "rectangle": Rectangle,
     "triangle": Triangle,
@@ -183,6 +209,7 @@ CURVES: dict[str, type[Surrogate]] = {
     "fast_sigmoid": FastSigmoid,
     "box": Box,
     "multi_gaussian": MultiGaussian,
+    "damped_triangle": DampedTriangle,
 }
 
 

@@ -1,0 +1,133 @@
+"""A trained network of AHP neurons in the number formats of a chip: 8-bit weights, 12-bit decays, an integer membrane.
+
+    W_int = round(s W), |W_int| <= weight_limit             (1) one scale s for all weights into a layer of neurons
+    current = 2^weight_exponent * W_int spikes              (2)
+    threshold_int = 2^weight_exponent * round(s threshold)  (3)
+    w_a_int = floor(s 2^weight_exponent w_a) <= w_a_limit   (4) of a unit with an AHP current
+    d = round(4096 / tau)                                   (5) decay kept per step: (4096 - d) / 4096
+
+s is the largest that (1) and (4) allow. For the released constants (threshold mantissa 127, tau_v 20, tau_a 700, beta
+1,390,000) that is threshold_int = 8128 and w_a_int = 96. The weights of the readout are rounded likewise and scaled
+back: the readout is read outside of the chip.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import InputError
+from snnlab.layers.network import Network
+from snnlab.layers.recurrent import Recurrent
+from snnlab.neurons.ahp import AHP
+from snnlab.neurons.integer_ahp import ONE, IntegerAHP
+
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """Limits of a chip's numbers; the defaults are those of the released net of Rao et al. 2022."""
+
+    weight_limit: int = 255  # largest |weight|: 8 bits and a sign
+    weight_exponent: int = 6  # a weight of 1 adds 2^6 to the membrane
+    w_a_limit: int = 254  # the released code wants it below 255
+    membrane_bits: int = 24  # with the sign
+
+
+def integer_network(
+    network: Network, chip: NumberFormat | None = None, arithmetic: Literal["integer", "float"] = "integer"
+) -> Network:
+    """Return a copy of ``network`` in whole numbers (held in float64); ``network`` stays as it is.
+
+    Args:
+        network: linear layers without bias and AHP neurons, recurrent or not; other layers stay as they are.
+        chip: the number formats; None takes NumberFormat().
+        arithmetic: of the neurons: integer, or float with the same rounding.
+
+    Raises:
+        InputError: when a layer has no integer form.
+    """
+    chip = NumberFormat() if chip is None else chip
+    layers: list[tuple[str, nn.Module]] = []
+    waiting: int | None = None  # position of a linear layer whose neurons are still to come
+    for name, layer in network.layers.items():
+        if isinstance(layer, nn.Linear):
+            if layer.bias is not None:
+                raise InputError(f"fixed_point: {name} has a bias, which has no integer form; use method.bias=false")
+            waiting = len(layers)
+            layers.append((name, layer))
+            continue
+        neuron = layer.neuron if isinstance(layer, Recurrent) else layer
+        if isinstance(neuron, AHP):
+            if waiting is None:
+                raise InputError(f"fixed_point: {name} has no linear layer below it; its currents would not be whole")
+            below = layers[waiting]
+            returned = layer.weight if isinstance(layer, Recurrent) else None
+            whole, back, integer = converted(name, below[1], returned, neuron, chip, arithmetic)
+            layers[waiting] = (below[0], whole)
+            layers.append((name, integer if back is None else Recurrent(integer, back)))
+            waiting = None
+        elif isinstance(layer, nn.Identity | nn.Flatten) or waiting is None or name == list(network.layers)[-1]:
+            layers.append((name, copy.deepcopy(layer)))
+        else:
+            raise InputError(
+                f"fixed_point: {name} is a {type(layer).__name__}, which has no integer form; use neuron=ahp"
+            )
+    if waiting is not None:  # the readout
+        weight = weight_of(layers[waiting][1])
+        scale = chip.weight_limit / max(float(weight.abs().max()), 1e-12)
+        layers[waiting] = (layers[waiting][0], plain_linear(torch.round(scale * weight) / scale))
+    return Network(layers).double()
+
+
+def converted(
+    name: str,
+    below: nn.Module,
+    returned: nn.Module | None,
+    neuron: AHP,
+    chip: NumberFormat,
+    arithmetic: Literal["integer", "float"],
+) -> tuple[nn.Linear, nn.Linear | None, IntegerAHP]:
+    """The weights into a layer of neurons, those that return, and the neurons, in whole numbers."""
+    if returned is not None and not (isinstance(returned, nn.Linear) and returned.bias is None):
+        raise InputError(f"fixed_point: {name} returns through weights with no integer form; use method.bias=false")
+    if neuron.reset == "none":
+        raise InputError(f"fixed_point: {name} is never reset, as the chip's are; use method.reset=soft or hard")
+    into = [weight_of(layer) for layer in (below, returned) if layer is not None]
+    one = 1 << chip.weight_exponent
+    scale = chip.weight_limit / max(*(float(weight.abs().max()) for weight in into), 1e-12)
+    w_a = neuron.w_a.detach().double()
+    if (largest := float(w_a.max())) > 0:
+        scale = min(scale, (chip.w_a_limit + 0.5) / (one * largest))
+    threshold = round(scale * neuron.threshold)
+    if threshold < 1:
+        raise InputError(f"fixed_point: {name} has weights so large that its threshold rounds to 0; lower init.gain")
+    whole = [plain_linear(one * torch.round(scale * weight)) for weight in into]
+    integer = IntegerAHP(
+        torch.floor(scale * one * w_a),
+        round((1 - neuron.decay) * ONE),
+        round(ONE / neuron.tau_a),
+        threshold * one,
+        neuron.reset,
+        neuron.refractory,
+        chip.membrane_bits,
+        arithmetic,
+    )
+    return whole[0], whole[1] if len(whole) > 1 else None, integer
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """The weight as it is used, in float64."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight.detach().double()
+
+
+def plain_linear(weight: Tensor) -> nn.Linear:
+    """A linear layer with this weight and no bias."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=weight.dtype)
+    layer.weight.data.copy_(weight)
+    return layer
