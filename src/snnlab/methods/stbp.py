@@ -11,7 +11,7 @@ Gradient:   backpropagation through time, reset gate included (``detach_reset`` 
 Departures: the paper's forget gate is tau * exp(-o / tau), which is the hard gate decay * (1 - o) for small tau;
             this file follows the author's code. The learning rate falls along a cosine to zero. ``neuron``,
             ``reset``, ``leak``, the extra curves, the readout that never fires, the maximum over time, the cross
-            entropy, ``regularizer`` and ``rewiring`` are ours: surrogate-gradient work after the paper trains with them.
+            entropy, ``regularizer`` and ``rewiring`` are ours: later surrogate-gradient work trains with them.
 """
 
 from __future__ import annotations
