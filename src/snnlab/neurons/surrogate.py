@@ -165,7 +165,7 @@ class Box(Surrogate):
 class MultiGaussian(Surrogate):
     """h(x) = 0.5 (1.15 N(x; 0, a) - 0.15 N(x; a, 6a) - 0.15 N(x; -a, 6a)), N of mean and standard deviation.
 
-    Peak 0.2196/a, area 0.425; negative where |x| > 2.3 a or so. Yin, Corradi, Bohte 2021, a = 0.3.
+    Peak 0.2196/a, area 0.425; negative where |x| > 2.55 a. Yin, Corradi, Bohte 2021, a = 0.3.
     """
 
     default_width = 0.3
