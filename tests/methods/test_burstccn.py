@@ -220,9 +220,9 @@ def test_where_feedback_comes_from():
 
 
 def test_events_are_averaged_over_time():
-    method = BurstCCN(MLP([4]), DataSpec("events", "event", (2, 3, 3), 2, time_steps=7), None, SGD)
+    method = BurstCCN(MLP([4]), DataSpec("events", "event", (2, 3, 3), 2, time_steps=7), None, SGD, input_gain=10.0)
     frames = torch.rand(7, 5, 2, 3, 3)
-    torch.testing.assert_close(method.frames(Batch(frames, torch.zeros(5)))[0], frames.mean(0))
+    torch.testing.assert_close(method.frames(Batch(frames, torch.zeros(5)))[0], 10 * frames.mean(0))
 
 
 @pytest.mark.parametrize(

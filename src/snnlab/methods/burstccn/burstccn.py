@@ -95,6 +95,7 @@ class BurstCCN(Method):
         lr_Q, lr_Y: learning rates of Q and Y, >= 0, as they are at the start of a schedule; 0: fixed. A tied pathway
             follows what it is tied to.
         W_gain: of the Xavier normal that W starts from, > 0.
+        input_gain: factor of the mean input, > 0: events are rare, and their rates far below those of pixels.
         p0: baseline burst probability, in (0, 1), = sigma(beta).
         alpha, beta: slope > 0 and offset of the burst probability.
         angle_every: batches between two looks at the angle to backpropagation; 0: never.
@@ -118,6 +119,7 @@ class BurstCCN(Method):
         lr_Q: float = 7.31e-4,
         lr_Y: float = 0.0,
         W_gain: float = 3.6,
+        input_gain: float = 1.0,
         p0: float = 0.5,
         alpha: float = 4.0,
         beta: float = 0.0,
@@ -131,7 +133,12 @@ class BurstCCN(Method):
         ):
             if value not in choices:
                 raise InputError(f"method.{name} = {value!r} must be {', '.join(choices[:-1])} or {choices[-1]}")
-        for name, number, usual in (("Y_scale", Y_scale, 0.5), ("W_gain", W_gain, 3.6), ("alpha", alpha, 4.0)):
+        for name, number, usual in (
+            ("Y_scale", Y_scale, 0.5),
+            ("W_gain", W_gain, 3.6),
+            ("input_gain", input_gain, 1.0),
+            ("alpha", alpha, 4.0),
+        ):
             if not number > 0:
                 raise InputError(f"method.{name} = {number} must be positive; {usual} is the authors'")
         for name, number in (("lr_Q", lr_Q), ("lr_Y", lr_Y), ("angle_every", angle_every)):
@@ -147,7 +154,7 @@ class BurstCCN(Method):
         if Y == "tied" and lr_Y > 0:
             raise InputError(f"method.lr_Y = {lr_Y} has nothing to move where method.Y=tied; use method.lr_Y=0")
         self.gradient, self.Y, self.Q, self.Y_scale, self.lr_Q, self.lr_Y = gradient, Y, Q, Y_scale, lr_Q, lr_Y
-        self.W_gain, self.p0, self.alpha, self.beta = W_gain, p0, alpha, beta
+        self.W_gain, self.input_gain, self.p0, self.alpha, self.beta = W_gain, input_gain, p0, alpha, beta
         self.angle_every, self.bias = angle_every, bias
         super().__init__(model, data, encoder, optimizer, scheduler)
         self.automatic_optimization = False
@@ -206,8 +213,8 @@ class BurstCCN(Method):
         return False
 
     def frames(self, batch: Batch) -> Tensor:
-        """The mean input over time, [1, B, ...]: a still image, or the rates of its spikes or events."""
-        return super().frames(batch).mean(0, keepdim=True)
+        """input_gain times the mean input over time, [1, B, ...]: a still image, or the rates of spikes or events."""
+        return self.input_gain * super().frames(batch).mean(0, keepdim=True)
 
     def target(self, labels: Tensor, like: Tensor) -> Tensor:
         return nn.functional.one_hot(labels, self.data.classes).to(like.dtype)
