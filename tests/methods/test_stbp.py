@@ -159,12 +159,12 @@ def test_plif_neuron_and_every_reset_compose():
 
 def test_a_readout_that_never_fires_and_its_largest_value():
     spec = DataSpec("one", "event", (1,), 1, time_steps=4)
-    method = make([], spec, bias=False, readout="membrane", readout_decay=0.5, score="max")
+    method = make([], spec, bias=False, readout="leaky", readout_decay=0.5, score="max")
     nn.init.ones_(method.network.layers["readout_weight"].weight)
     frames = torch.tensor([1.0, 1.0, 0.0, 1.0], dtype=torch.float64).view(4, 1, 1)  # v = 1, 1.5, 0.75, 1.375
     assert method.scores(frames).item() == pytest.approx(1.5)
     assert method.scores_over_time(frames).flatten().tolist() == pytest.approx([1, 1.5, 1.5, 1.5])
-    mean = make([], spec, bias=False, readout="membrane", readout_decay=0.5)
+    mean = make([], spec, bias=False, readout="leaky", readout_decay=0.5)
     nn.init.ones_(mean.network.layers["readout_weight"].weight)
     assert mean.scores(frames).item() == pytest.approx((1 + 1.5 + 0.75 + 1.375) / 4)
 
@@ -179,8 +179,8 @@ AT_END = DataSpec("bit", "task", (3,), 2, time_steps=8, asks="class_at_end", ans
 MEMORY = {"neuron": "ahp", "neuron_options": {"ahp": 2, "tau_a": 50.0}, "threshold": 1.0, "decay": 0.9, "bias": False}
 
 
-def test_a_membrane_readout_is_scored_on_the_last_steps():
-    method = make([4], AT_END, **MEMORY, readout="membrane", readout_decay=0.8, criterion="cross_entropy")
+def test_a_leaky_readout_is_scored_on_the_last_steps():
+    method = make([4], AT_END, **MEMORY, readout="leaky", readout_decay=0.8, criterion="cross_entropy")
     frames, labels = 2 * torch.rand(8, 5, 3, dtype=torch.float64), torch.randint(0, 2, (5,))
     spikes = method.network.layers["hidden1"](frames @ method.network.layers["weight1"].weight.T)
     v, read = torch.zeros(5, 2, dtype=torch.float64), []

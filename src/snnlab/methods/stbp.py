@@ -47,9 +47,9 @@ class STBP(Method):
         detach_reset: cut the gradient through the reset gate.
         gradient: stbp (space and time) or sdbp (space only).
         bias: whether weights carry a bias.
-        readout: spikes (the neuron of the other layers; the score is their rate) or membrane (a leaky integrator that
+        readout: spikes (the neuron of the other layers; the score is their rate) or leaky (an integrator that
             never fires; the score is its v).
-        readout_decay: factor that a membrane keeps per step, in [0, 1]; exp(-time_step / tau).
+        readout_decay: factor that a leaky readout keeps per step, in [0, 1]; exp(-time_step / tau).
         score: mean or max of the readout over time.
         criterion: mse (y against the one-hot label) or cross_entropy (y as logits).
         regularizer: penalty of the hidden spikes, added to the training loss; see regularizers/.
@@ -80,7 +80,7 @@ class STBP(Method):
         detach_reset: bool = False,
         gradient: Literal["stbp", "sdbp"] = "stbp",
         bias: bool = True,
-        readout: Literal["spikes", "membrane"] = "spikes",
+        readout: Literal["spikes", "leaky"] = "spikes",
         readout_decay: float = 1.0,
         score: Literal["mean", "max"] = "mean",
         criterion: Literal["mse", "cross_entropy"] = "mse",
@@ -109,7 +109,7 @@ class STBP(Method):
             rewiring.start(self.network)
 
     def blocks(self) -> Blocks:
-        readout = functools.partial(Integrator, self.readout_decay) if self.readout == "membrane" else self.make_neuron
+        readout = functools.partial(Integrator, self.readout_decay) if self.readout == "leaky" else self.make_neuron
         return Blocks(self.make_neuron, readout, bias=self.bias)
 
     def prepare(self, data: DataModule) -> None:
