@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.neurons import kernels
 from snnlab.neurons.alif import ALIF
@@ -154,3 +155,8 @@ def test_blocks_tell_a_neuron_its_features_where_it_asks():
 def test_bad_arguments_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_there_is_no_fixed_response_to_initialise_by():
+    with pytest.raises(InputError, match="LTC: its membrane's response to one spike is not known"):
+        LTC(4).response()

@@ -24,6 +24,7 @@ from snnlab.neurons.alif import ALIF, ALIFState
 from snnlab.neurons.integrator import IntegratorState
 from snnlab.neurons.lif import Reset
 from snnlab.neurons.neuron import Temporal, check_state
+from snnlab.neurons.response import Response
 from snnlab.neurons.surrogate import Surrogate
 
 
@@ -88,6 +89,9 @@ class LTC(ALIF):
     def adapt(self, current: Tensor, state: ALIFState) -> Tensor:
         assert self.adaptation_gate is not None
         return torch.lerp(state.spikes, state.adaptation, self.adaptation_gate(current, state.adaptation))  # (2), (4)
+
+    def response(self) -> Response:
+        return Temporal.response(self)  # no fixed one: its rates follow input and state
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold}, reset={self.reset}, strength={self.strength}"
