@@ -356,7 +356,6 @@ def test_recipes_say_how_to_train_on_each_kind_of_data(empty_data):
         ({"readout": "membrane", "model": MLP([])}, "use method.readout=liquid"),
         ({"neuron": "ltc2"}, "method.neuron = ltc2: choose one of"),
     ],
-    ids=str,
 )
 def test_bad_input_is_named(options, words):
     with pytest.raises(InputError, match=words):
