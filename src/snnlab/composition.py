@@ -143,7 +143,8 @@ def _recipe(
     groups, values = groups | more_groups, values | more_values
     kind = _kind(config.data)
     in_rows = kind == "sequence" and "sequence" in config.data
-    names = ("sequence", "event") if in_rows else (choices["data"], kind)
+    spikes = "event" if kind == "task" else kind  # the made-up tasks are spikes over time, as recorded events are
+    names = ("sequence", "event") if in_rows else (choices["data"], kind, spikes)
     chosen: Any = next((recipes[name] for name in names if recipes.get(name)), {})
     recipe = []
     for key, value in chosen.items():

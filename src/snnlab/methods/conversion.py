@@ -82,6 +82,7 @@ class Conversion(Method):
         calibration: int = 500,
         reset: Literal["soft", "hard"] = "soft",
     ) -> None:
+        self.check_data(data, encoder)
         if data.kind != "image":
             raise InputError(
                 f"data={data.name} has no still images: conversion needs an encoder, whose rates are the image the "

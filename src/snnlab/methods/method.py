@@ -72,6 +72,27 @@ class Method(L.LightningModule):
         scheduler: Scheduler | None = None,
     ) -> None:
         super().__init__()
+        self.check_data(data, encoder)
+        if data.asks == "value_at_end":
+            self.monitor = ("val/loss", "min")
+        self.data, self.encoder = data, encoder
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.network = model(self.blocks(), data.input_shape, self.outputs())
+        self.mean_loss = per_split(MeanMetric)
+        self.accuracy: Any = per_split(lambda: make_accuracy(data.classes)) if data.asks != "value_at_end" else None
+        self.firing_rate = FiringRate()
+        self.synaptic_operations = SynapticOperations()
+
+    @classmethod
+    def check_data(cls, data: DataSpec, encoder: nn.Module | None) -> None:
+        """Refuse data that the method cannot answer for, and an encoder where none, or another, is needed.
+
+        A method that looks at the data before ``super().__init__`` calls this first, so that what is said is the
+        plainest reason.
+
+        Raises:
+            InputError: naming the data set or the encoder, and what would do.
+        """
         if data.kind == "image" and encoder is None:
             raise InputError(
                 f"data={data.name} is still images: choose encoder=direct, rate, signed_poisson or latency"
@@ -83,21 +104,12 @@ class Method(L.LightningModule):
             )
         if isinstance(encoder, Encoder):
             encoder.check(data.input_shape)
-        if data.asks not in self.answers:
-            theirs = " or ".join(QUESTIONS[asked] for asked in self.answers)
+        if data.asks not in cls.answers:
+            theirs = " or ".join(QUESTIONS[asked] for asked in cls.answers)
             raise InputError(
                 f"data={data.name} asks for {QUESTIONS[data.asks]}, and this method answers with {theirs}; "
                 "docs/methods says which method takes which data"
             )
-        if data.asks == "value_at_end":
-            self.monitor = ("val/loss", "min")
-        self.data, self.encoder = data, encoder
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.network = model(self.blocks(), data.input_shape, self.outputs())
-        self.mean_loss = per_split(MeanMetric)
-        self.accuracy: Any = per_split(lambda: make_accuracy(data.classes)) if data.asks != "value_at_end" else None
-        self.firing_rate = FiringRate()
-        self.synaptic_operations = SynapticOperations()
 
     @abstractmethod
     def blocks(self) -> Blocks:

@@ -158,6 +158,7 @@ class MultispikeFastDeep(Method):
         silent_share: float = 0.99,
         readout_silent_share: float = 0.0,
     ) -> None:
+        self.check_data(data, encoder)
         if not 0 <= input_window[0] < input_window[1] <= duration:
             raise ValueError(
                 f"MultispikeFastDeep: input_window = {list(input_window)} must rise, from 0 or more to at most "

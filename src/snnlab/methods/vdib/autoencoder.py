@@ -115,6 +115,7 @@ class Autoencoder(Method):
         window = tau_d if tau_d is not None else (min(TASK_TAU_D, steps) if self.task else steps)
         if not 1 <= window <= steps:
             raise InputError(f"method.tau_d = {tau_d} must lie in 1 to {steps}, the time steps; null takes the default")
+        self.check_data(data, encoder)
         self.target: Target = target or ("same_image" if data.kind == "image" else "prototype")
         shape = None if self.task else target_shape(data, self.target)
         n_logits = data.classes if shape is None else torch.Size(shape).numel()
