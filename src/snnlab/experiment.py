@@ -18,7 +18,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from snnlab import schema
+from snnlab import libraries, schema
 from snnlab.composition import Composition, compose
 from snnlab.errors import InputError, RunFailure
 
@@ -56,6 +56,7 @@ def instantiate_part(name: str, node: DictConfig | Mapping[str, Any], **parts: A
     Raises:
         InputError: when the class refuses an argument; the class's own words, after the part's name.
     """
+    libraries.load()
     container = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     assert isinstance(container, dict)
     schema.check_node(name, container)  # type: ignore[arg-type]

@@ -26,6 +26,8 @@ FIRST_STEP = """
 import os, sys
 def end(*_, **__):
     os._exit(0)
+from snnlab import libraries
+libraries.load()
 from snnlab.callbacks.memory import PeakMemory
 PeakMemory.on_train_batch_end = end
 from snnlab.train import command
