@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.neurons import kernels
+from snnlab.neurons.kernels import threads
 from snnlab.neurons.kernels.bits import LEAST, Packed, pack, unpack_rows
 
 SPARSE = 0.08  # share of non-zero numbers below which gathering wins; measured, see docs/speed.md
@@ -66,7 +67,7 @@ def gather(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     outputs = a.new_empty(len(a), b.shape[1])
     start = b.new_zeros(b.shape[1]) if bias is None else bias.contiguous()
     given = (a.contiguous(), b.contiguous(), start, outputs)
-    cpu.share(cpu.gather, len(a), *(t.numpy() for t in given), least=16)
+    threads.share(cpu.gather, len(a), *(t.numpy() for t in given), least=16)
     return outputs
 
 
@@ -77,7 +78,7 @@ def add_outer(sums: Tensor, a: Tensor, b: Tensor, sparse: bool) -> None:
         return
     from snnlab.neurons.kernels import cpu
 
-    cpu.share(cpu.scatter, a.shape[1], *(t.contiguous().numpy() for t in (a, b)), sums.numpy(), least=16)
+    threads.share(cpu.scatter, a.shape[1], *(t.contiguous().numpy() for t in (a, b)), sums.numpy(), least=16)
 
 
 class _SpikeLinear(torch.autograd.Function):
@@ -111,8 +112,12 @@ def _of_weight(saved: Tensor | Packed, density: float, g: Tensor) -> Tensor:
     by_input = density <= min(SPARSE, of_g)  # the sparser side is gathered
     sparse = by_input or of_g <= SPARSE
     sums = g.new_zeros((inputs, g.shape[1]) if by_input else (g.shape[1], inputs))
+    unpacked = g.new_empty(min(ROWS, len(g)), inputs) if isinstance(saved, Packed) else g
     for first in range(0, len(g), ROWS):
         part = g[first : first + ROWS]
-        rows = saved[first : first + ROWS] if isinstance(saved, Tensor) else unpack_rows(saved, first, len(part))
+        if isinstance(saved, Packed):
+            unpack_rows(saved, first, rows := unpacked[: len(part)])
+        else:
+            rows = saved[first : first + ROWS]
         add_outer(sums, *((rows, part) if by_input else (part, rows)), sparse)
     return sums.t() if by_input else sums

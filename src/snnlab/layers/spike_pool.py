@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.neurons import kernels
+from snnlab.neurons.kernels import threads
 
 
 def takes(layer: nn.Module) -> bool:
@@ -62,4 +63,4 @@ def run(kernel: str, source: Tensor, window: list[int], target: Tensor) -> None:
     from snnlab.neurons.kernels import cpu
 
     maps = [t.view(-1, *t.shape[-2:]).numpy() for t in (source.detach(), target)]
-    cpu.share(getattr(cpu, kernel), len(maps[0]), maps[0], *window, maps[1], least=16)
+    threads.share(getattr(cpu, kernel), len(maps[0]), maps[0], *window, maps[1], least=16)

@@ -27,6 +27,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snnlab.neurons.kernels import threads
+
 GRAZING = 1e-3  # least slope du/dt that (4) divides by, in units of threshold / tau
 LEAST = 8  # samples that are worth a thread
 
@@ -92,7 +94,6 @@ class _SpikeTimes(torch.autograd.Function):
     def forward(
         ctx: Any, times: Tensor, weight: Tensor, threshold: float, tau_synapse: float, duration: float, most: int
     ) -> Tensor:
-        from snnlab.neurons.kernels import cpu
         from snnlab.simulators import kernels
 
         batch, units, slots = times.shape
@@ -103,31 +104,30 @@ class _SpikeTimes(torch.autograd.Function):
         numbers = np.array([tau, c, c, duration, GRAZING * c], weights.dtype)
         stop = numbers[3]
         counts, offsets = np.zeros(batch, np.int64), np.zeros(batch + 1, np.int64)
-        cpu.share(kernels.count_events, batch, spikes, stop, counts, least=LEAST)
+        threads.share(kernels.count_events, batch, spikes, stop, counts, least=LEAST)
         np.cumsum(counts, out=offsets[1:])
         event_times, places = np.empty(offsets[-1], weights.dtype), np.empty(offsets[-1], np.int32)
-        cpu.share(kernels.sort_events, batch, spikes, stop, offsets, event_times, places, least=LEAST)
+        threads.share(kernels.sort_events, batch, spikes, stop, offsets, event_times, places, least=LEAST)
         outputs = np.full((batch, neurons, most), np.inf, weights.dtype)
         slopes = np.empty_like(outputs)
         behind, fired = (np.empty((batch, neurons * most), np.int32) for _ in range(2))
         kept = (event_times, places, offsets, slots, weights, outputs, slopes, behind, fired, np.zeros(batch, np.int64))
-        cpu.share(kernels.simulate, batch, numbers, *kept, least=LEAST)
+        threads.share(kernels.simulate, batch, numbers, *kept, least=LEAST)
         ctx.numbers, ctx.kept, ctx.shape = numbers, kept, (batch, units, slots)
         return torch.from_numpy(outputs.copy()).to(times.device)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        from snnlab.neurons.kernels import cpu
         from snnlab.simulators import kernels
 
         event_times, places, offsets, _, weights, *_ = ctx.kept
         batch, units, slots = ctx.shape
         errors = grads[0].detach().cpu().contiguous().numpy()
-        parts = -(-batch // kernels.ALIGNED)
+        parts = -(-batch // threads.ALIGNED)
         of_weights, used = np.zeros((parts, *weights.shape), weights.dtype), np.zeros(parts, np.uint8)
         timed = bool(ctx.needs_input_grad[0])
         of_events = np.zeros(len(event_times) if timed else 0, weights.dtype)
-        cpu.share(
+        threads.share(
             kernels.credit, batch, ctx.numbers, *ctx.kept, errors, of_weights, used, of_events, timed, least=LEAST
         )
         mine = np.flatnonzero(used)  # untouched parts are never made real by the system

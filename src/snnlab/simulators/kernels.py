@@ -13,8 +13,7 @@ import numba
 import numpy as np
 
 from snnlab.neurons.kernels.cpu import compiled
-
-ALIGNED = 16  # ``share`` cuts samples at multiples of it
+from snnlab.neurons.kernels.threads import ALIGNED
 
 
 @compiled

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from snnlab.neurons import kernels
+from snnlab.neurons.kernels import threads
 
 LEAST = 4096  # numbers that are worth packing
 PROBED = 512  # of these, spread over the tensor, tell most analog tensors at once
@@ -61,22 +62,20 @@ def unpack(saved: Tensor | Packed) -> Tensor:
     if kernels.on_cpu(flat):
         from snnlab.neurons.kernels import cpu
 
-        cpu.share(cpu.unpack, len(flat), saved.bits.numpy(), cpu.number(saved.value, flat), 0, flat.numpy())
+        threads.share(cpu.unpack, len(flat), saved.bits.numpy(), cpu.number(saved.value, flat), 0, flat.numpy())
     else:
         places = torch.arange(8, device=flat.device, dtype=torch.uint8)
         flat.copy_(((saved.bits >> places[:, None]) & 1).view(-1)[: len(flat)]).mul_(saved.value)
     return flat.view(saved.shape)
 
 
-def unpack_rows(saved: Packed, first: int, rows: int) -> Tensor:
-    """Rows ``first`` to ``first + rows`` of a packed matrix [N, m] on the CPU."""
+def unpack_rows(saved: Packed, first: int, rows: Tensor) -> None:
+    """Fill ``rows`` with those of a packed matrix [N, m] on the CPU, from row ``first`` on."""
     from snnlab.neurons.kernels import cpu
 
-    width = saved.shape[1]
-    flat = torch.empty(rows * width, dtype=saved.dtype)
+    flat = rows.view(-1)
     value = cpu.number(saved.value, flat)
-    cpu.share(cpu.unpack, len(flat), saved.bits.numpy(), value, first * width, flat.numpy())
-    return flat.view(rows, width)
+    threads.share(cpu.unpack, len(flat), saved.bits.numpy(), value, first * saved.shape[1], flat.numpy())
 
 
 def _pack(flat: Tensor, value: float) -> Tensor | None:
@@ -87,7 +86,7 @@ def _pack(flat: Tensor, value: float) -> Tensor | None:
         bits = torch.empty(-(-len(flat) // 8), dtype=torch.uint8)
         wrong = torch.zeros(1, dtype=torch.uint8)
         given = (flat.numpy(), cpu.number(value, flat), bits.numpy(), wrong.numpy())
-        cpu.share(cpu.pack, len(bits), *given)
+        threads.share(cpu.pack, len(bits), *given)
         return None if wrong.item() else bits
     fired = flat != 0
     if not torch.equal(flat, fired * flat.new_tensor(value)):

@@ -7,23 +7,20 @@ its numbers.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import llvmlite.binding
 import numba
 import numpy as np
-import torch
 from numba.extending import intrinsic
 from torch import Tensor
 
 from snnlab.neurons.kernels.module import folder, load
 from snnlab.neurons.kernels.program import ZERO, Line, Program
+from snnlab.neurons.kernels.threads import share
 
 BLOCK = 1024  # neurons that share a pass; a few float32 rows of them stay in the first-level cache
 SPAN = 256  # rows of a sparse sum that are taken together
-LEAST = 512  # neurons that are worth a thread
 
 # many arrays in one loop: let LLVM check at run time that they do not overlap, and use the widest instructions
 llvmlite.binding.set_option("snnlab", "-runtime-memory-check-threshold=256")
@@ -182,24 +179,6 @@ def numbers(program: Program, scalars: list[Tensor], like: Tensor) -> Any:
 def run(function: Any, steps: int, neurons: int, numbers: Any, arrays: list[Tensor]) -> None:
     """Call a function of ``kernel`` on all neurons; ``steps`` is the length of its arrays."""
     share(function, neurons, numbers, *(a.numpy() for a in arrays))
-
-
-def share(function: Any, count: int, *arguments: Any, least: int = LEAST) -> None:
-    """Call ``function(begin, end, *arguments)`` on parts of 0 to ``count``, one for each thread that torch may use."""
-    threads = min(torch.get_num_threads(), -(-count // least))
-    if threads == 1:
-        function(0, count, *arguments)
-        return
-    part = -(-count // threads // 16) * 16  # a whole cache line
-    jobs = [_pool(threads).submit(function, b, min(count, b + part), *arguments) for b in range(part, count, part)]
-    function(0, min(part, count), *arguments)
-    for job in jobs:
-        job.result()
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="snnlab-kernel")
 
 
 def number(value: float, like: Tensor) -> Any:
