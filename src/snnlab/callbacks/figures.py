@@ -97,6 +97,7 @@ def input_figure(frames: Tensor, labels: Tensor) -> Any:
             axis.imshow(frames[:, sample].flatten(1).T.cpu(), aspect="auto", cmap="Greys", interpolation="nearest")
             axis.set(xlabel="time step", title=f"sample {sample}")
         axes[0][0].set_ylabel("input unit")
+        whole_units(axes[0][0])
         return figure
     shown = np.unique(np.linspace(0, steps - 1, min(steps, 8)).astype(int))
     figure, axes = plt.subplots(
@@ -131,6 +132,11 @@ def show_frame(axis: Any, frame: Tensor) -> None:
         axis.imshow(picture[0], cmap="Greys", interpolation="nearest")
 
 
+def whole_units(axis: Any) -> None:
+    """Let the vertical axis count in whole numbers, as units do."""
+    axis.yaxis.get_major_locator().set_params(integer=True)
+
+
 def spread(names: list[str], most: int = 12) -> list[str]:
     """At most ``most`` of the layers, first and last included, evenly spread over a deep network."""
     return [names[i] for i in np.unique(np.linspace(0, len(names) - 1, min(len(names), most)).astype(int))]
@@ -154,7 +160,9 @@ def spikes_figure(states: dict[str, Any], method: Method) -> Any:
             ylabel="unit",
             title=f"{name}: {spikes.mean():.3f} spikes per neuron and step",
             xlim=(-0.5, len(spikes) - 0.5),
+            ylim=(-0.5, spikes.shape[1] - 0.5),
         )
+        whole_units(axis)
     axes[-1, 0].set_xlabel("time step")
     return figure
 
