@@ -162,7 +162,7 @@ def _recipe(
 
 def _kind(data: DictConfig) -> str:
     """image, sequence, event or task: data sets know it before they read anything."""
-    from snnlab.experiment import instantiate_part
+    from snnlab.parts import instantiate_part
 
     try:
         resolved = OmegaConf.to_container(data, resolve=True)

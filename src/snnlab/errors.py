@@ -23,3 +23,8 @@ def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
     choices = sorted(choices)
     close = difflib.get_close_matches(name, choices, n=count, cutoff=0.5)
     return ", ".join(close or choices)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, without its line breaks."""
+    return " ".join(str(error).split())

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from snnlab import libraries, schema
+from snnlab import schema
 from snnlab.composition import Composition, compose
-from snnlab.errors import InputError, RunFailure
+from snnlab.errors import InputError, RunFailure, one_line
+from snnlab.parts import instantiate_part
 
 if TYPE_CHECKING:
     import lightning as L
@@ -48,32 +47,6 @@ class Result:
     folder: Path
     metrics: dict[str, dict[str, Any]]
     figures: list[Path]
-
-
-def instantiate_part(name: str, node: DictConfig | Mapping[str, Any], **parts: Any) -> Any:
-    """Check ``node`` against its class and instantiate it.
-
-    Raises:
-        InputError: when the class refuses an argument; the class's own words, after the part's name.
-    """
-    libraries.load()
-    container = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
-    assert isinstance(container, dict)
-    schema.check_node(name, container)  # type: ignore[arg-type]
-    try:
-        # partial, so that Hydra does not turn the parts (a DataSpec, say) into configs of their own
-        return instantiate({**container, "_partial_": True}, _convert_="all")(**parts)
-    except InputError:
-        raise
-    except (InstantiationException, ValueError, TypeError) as error:
-        cause: BaseException = error
-        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        if isinstance(cause, InputError):
-            raise cause from error
-        if isinstance(cause, ValueError):
-            raise InputError(f"{name}: {_one_line(cause)}") from error
-        raise
 
 
 def build(config: DictConfig) -> Parts:
@@ -104,7 +77,7 @@ def build(config: DictConfig) -> Parts:
         method.configure_optimizers()
     except (ValueError, TypeError) as error:
         names = [f"method.{key}" for key in plain["method"] if str(key).endswith("optimizer")]
-        raise InputError(f"{', '.join(names)}: {_one_line(error)}") from error
+        raise InputError(f"{', '.join(names)}: {one_line(error)}") from error
     if not method.trains and data.spec.sizes.get("val") == 0:
         raise InputError(
             "data.val_size = 0 leaves nothing to choose and check this method on; data.val_size=5000 is usual"
@@ -177,7 +150,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
             **arguments, callbacks=callbacks, logger=loggers, default_root_dir=str(folder) if folder else None
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(f"trainer: {_one_line(error)}") from error
+        raise InputError(f"trainer: {one_line(error)}") from error
 
 
 def run(composition: Composition, sweep: str | None = None) -> Result:
@@ -263,7 +236,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         raise KeyboardInterrupt from error
     except BaseException as error:
         if record.content["status"] != "completed":
-            record.fail("failed", _one_line(error))
+            record.fail("failed", one_line(error))
         if isinstance(error, OSError) and error.errno == 28:
             raise RunFailure(
                 f"disk full while writing {error.filename or record.folder}; free some space, then resume=auto"
@@ -273,8 +246,4 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         close_wandb()
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-__all__ = ["Composition", "Parts", "Result", "build", "compose", "instantiate_part", "make_trainer", "run"]
+__all__ = ["Composition", "Parts", "Result", "build", "compose", "make_trainer", "run"]
