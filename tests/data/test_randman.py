@@ -48,6 +48,16 @@ def test_every_step_of_the_window_is_reached():
     assert times.min() == 0 and times.max() == 29
 
 
+def test_every_unit_uses_the_window_for_every_class():
+    """Equations (2) and (3): the least and the largest value of a unit over a class are its first and last step."""
+    data = make()
+    times, labels = data.splits.train.dataset.times, data.splits.train.dataset.labels
+    for label in range(3):
+        of_class = times[labels == label]
+        assert of_class.shape == (40, 5)
+        assert of_class.min(0).values.tolist() == [0] * 5 and of_class.max(0).values.tolist() == [14] * 5
+
+
 def test_a_manifold_is_the_sum_of_its_waves():
     """K = 32 for alpha = 2; two dimensions multiply; the constant term is left out."""
     points = np.array([[0.2, 0.9], [0.7, 0.1]])
@@ -64,6 +74,12 @@ def test_a_manifold_is_the_sum_of_its_waves():
                     for k in range(1, 32)
                 )
             assert values[sample, unit] == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_alpha_near_zero_has_all_harmonics():
+    values = manifold(np.array([[0.3], [0.6]]), 2, 0.001, np.random.default_rng(0))
+    assert np.array_equal(values, manifold(np.array([[0.3], [0.6]]), 2, 0.001, np.random.default_rng(0)))
+    assert np.isfinite(values).all() and make(alpha=0.001).provenance.sizes["train"] == 96
 
 
 def test_a_larger_alpha_is_smoother():

@@ -87,6 +87,9 @@ def test_an_initialiser_leaves_signs_and_zeros():
     rewiring.settle(network)
     for layer, (_, part) in zip(network.layers.values(), parts, strict=True):
         assert torch.equal(layer.weight.sign(), part.sign * part.active)
+
+
+def test_bad_values_are_refused():
     with pytest.raises(ValueError, match="connectivity = 1 must lie in"):
         DeepRewiring(connectivity=1)
     for name in ("l1", "temperature"):
@@ -103,7 +106,7 @@ def test_a_sparse_net_learns_and_keeps_its_law():
     options = {
         "decay": 0.8,
         "readout_decay": 0.5,
-        "readout": "membrane",
+        "readout": "leaky",
         "criterion": "cross_entropy",
         "surrogate": "triangle",
         "width": 1.0,
@@ -131,7 +134,5 @@ def test_a_sparse_net_learns_and_keeps_its_law():
     assert (scores.argmax(-1) == labels).float().mean() > 0.9
     assert (parts[0][1].active != first).sum() > 10
     for (theta, part), sign in zip(parts, signs, strict=True):
-        weight = part(theta)
-        assert torch.equal(part.sign, sign) and bool((weight * sign >= 0).all())
-        assert not weight[~part.active].any()
+        assert torch.equal(part.sign, sign) and bool((theta[part.active] >= 0).all())
     assert parametrize.is_parametrized(method.network.layers["weight1"], "weight")

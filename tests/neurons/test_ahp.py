@@ -60,6 +60,21 @@ def test_without_the_current_it_is_plain_lif(reset, none):
     assert torch.equal(spikes, expected) and torch.equal(states.v, expected_states.v)
 
 
+@pytest.mark.parametrize("reset", ["soft", "hard", "none"])
+def test_without_the_current_the_refractory_step_is_all_that_is_left(reset):
+    """The twin of 40 LIF neurons: a plain LIF that may not fire twice in a row."""
+    torch.manual_seed(0)
+    currents = 0.6 * torch.randn(200, 3, 5)
+    found = [AHP(5, decay=0.95, reset=reset, **none).unroll(currents)[0] for none in ({"ahp": 0}, {"beta": 0.0})]
+    assert torch.equal(*found) and found[0].sum() > 20
+    v, last = torch.zeros(3, 5), torch.zeros(3, 5)
+    for current, spikes in zip(currents, found[0], strict=True):
+        v = 0.95 * v + current
+        last = ((v >= 1) & (last == 0)).float()
+        v = {"soft": v - last, "hard": v * (1 - last), "none": v}[reset]
+        assert torch.equal(spikes, last)
+
+
 def test_a_layer_of_both_kinds_holds_what_each_does_alone():
     torch.manual_seed(0)
     currents = 0.3 + 0.5 * torch.randn(300, 2, 6)
@@ -79,8 +94,9 @@ def test_intervals_grow_to_a_limit_under_a_constant_current(reset):
     times = spikes[:, 0, 0].nonzero()[:, 0]
     intervals = times.diff()
     limit = intervals[-20:]
-    growing = intervals[: int((intervals < limit.min()).sum())]
-    assert len(growing) > 5 and bool((growing.diff() >= 0).all())
+    settled = int((intervals >= limit.min()).nonzero()[0])
+    assert settled > 5 and bool((intervals[: settled + 1].diff() >= 0).all())
+    assert bool((intervals[settled:] >= limit.min()).all())
     assert limit.max() - limit.min() <= 1 and intervals.max() == limit.max() and limit.min() > 2 * intervals[0]
 
 

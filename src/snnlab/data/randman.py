@@ -41,7 +41,7 @@ PRECISION, HARMONICS = 1e-3, 1000  # where the spectrum ends
 def manifold(points: np.ndarray, units: int, alpha: float, rng: np.random.Generator) -> np.ndarray:
     """Return f [S, units] of points [S, D] on one random manifold: equation (1)."""
     samples, dimensions = points.shape
-    harmonics = HARMONICS if alpha <= 0 else min(math.ceil(PRECISION ** (-1 / alpha)), HARMONICS)
+    harmonics = HARMONICS if alpha < 1 else min(math.ceil(PRECISION ** (-1 / alpha)), HARMONICS)
     k = np.arange(harmonics)
     values = np.ones((samples, units))
     theta, f, phi = rng.random((3, units, dimensions, harmonics))

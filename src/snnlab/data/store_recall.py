@@ -25,6 +25,7 @@ from snnlab.data.task import GeneratedSequences, generated, split_sizes
 
 POPULATIONS = 4  # value 0, value 1, store, recall
 STORE, RECALL = 2, 3
+Rates = tuple[float, float]  # of a cue and of the background, Hz
 
 
 class BitSequences(GeneratedSequences):
@@ -53,9 +54,6 @@ class BitSequences(GeneratedSequences):
             if self.background:
                 inputs[:, k][rng.random((steps, POPULATIONS * n), np.float32) < self.background] = 1
         return Batch(torch.from_numpy(inputs), torch.from_numpy(bits))
-
-
-Rates = tuple[float, float]  # of a cue and of the background, Hz
 
 
 class StoreRecall(DataModule):

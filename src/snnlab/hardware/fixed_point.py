@@ -6,7 +6,8 @@
     w_a_int = floor(s 2^weight_exponent w_a) <= w_a_limit   (4) of a unit with an AHP current
     d = round(4096 / tau)                                   (5) decay kept per step: (4096 - d) / 4096
 
-s is the largest that (1) and (4) allow. For the released constants (threshold mantissa 127, tau_v 20, tau_a 700, beta
+s is the largest that (1) and (4) allow. By (5) a time constant becomes 4096 / d: 700 steps are 683, and more than 8191
+have no decay left. For the released constants (threshold mantissa 127, tau_v 20, tau_a 700, beta
 1,390,000) that is threshold_int = 8128 and w_a_int = 96. The weights of the readout are rounded likewise and scaled
 back: the readout is read outside of the chip.
 """
@@ -105,11 +106,17 @@ def converted(
     threshold = round(scale * neuron.threshold)
     if threshold < 1:
         raise InputError(f"fixed_point: {name} has weights so large that its threshold rounds to 0; lower init.gain")
+    decays = {"tau_v": round((1 - neuron.decay) * ONE), "tau_a": round(ONE / neuron.tau_a)}
+    for tau, d in decays.items():
+        if d < 1:
+            raise InputError(
+                f"fixed_point: {tau} of {name} is so long that its decay rounds to 0; {2 * ONE - 1} steps is the most"
+            )
     whole = [plain_linear(one * torch.round(scale * weight)) for weight in into]
     integer = IntegerAHP(
         torch.floor(scale * one * w_a),
-        round((1 - neuron.decay) * ONE),
-        round(ONE / neuron.tau_a),
+        decays["tau_v"],
+        decays["tau_a"],
         threshold * one,
         neuron.reset,
         neuron.refractory,

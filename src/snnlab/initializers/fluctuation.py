@@ -18,8 +18,10 @@ of scales s_E, s_I with n_E s_E = n_I s_I, so that mu_U = 0; the mean of w^2 = 2
 Signs stay while the net learns (layers/constrained.py).
 
 Behind an average pool of K units nu / K takes the place of nu in (2), (5), where it stands for the variance of an input
-(nu for rare spikes). Where the rate is measured that is the variance of what is shown.
-Departures: the authors' Dalian net has an inhibitory population of its own, and an excitatory input. Padding of a
+(nu for rare spikes). Where the rate is measured that is the variance of what is shown, over time, batch and units
+together: an input that does not change in time counts by its differences between units and samples.
+Departures: the authors' Dalian net has an inhibitory population of its own, and an excitatory input. Sparse weights
+keep the mu_U that is asked for; the paper's factor 1/sqrt(p) on the survivors makes it sqrt(p) mu_U. Padding of a
 convolution is not counted. A readout that never fires takes 1 for its threshold.
 Source: Rossbroich, Gygax, Zenke 2022, arXiv:2206.10226, doi 10.1088/2634-4386/ac97bb; the numeric integrals, alpha and
 the weights of Dale's law as in the authors' code (fmi-basel/stork).
@@ -181,7 +183,7 @@ class Fluctuation:
     def set_weights(self, stage: Stage, mean: float, variance: float, units: int, frames: Tensor) -> None:
         """Set the weight in front of a membrane and, where it is recurrent, the one that returns to it."""
         name, weight, membrane = stage.name, stage.weight, stage.membrane
-        forward = self.afferents(weight, mean, variance, 1.0)
+        forward = self.afferents(name, weight, mean, variance, 1.0)
         if not isinstance(membrane, Recurrent):
             response = membrane.response()
             sigma = self.fluctuations(name, response)
@@ -195,18 +197,19 @@ class Fluctuation:
         response = membrane.neuron.response()
         sigma = self.fluctuations(name, response)
         forward = forward._replace(share=self.alpha)
-        rate = self.rate
-        if rate is None:  # what the layer does while only its feed-forward weights speak
+        fired = spread = self.rate
+        if fired is None or spread is None:  # what the layer does while only its feed-forward weights speak
             (moments,) = self.solve(name, sigma, response, [forward])
             nn.init.normal_(weight.weight, *moments)
+            self.draw_bias(weight)
             for parameter in back.parameters():
                 nn.init.zeros_(parameter)
-            rate = play(stage.layers, frames).double().mean().item()
-            if rate == 0:
+            spread, fired = (v.item() for v in torch.var_mean(play(stage.layers, frames).double(), correction=0))
+            if fired == 0:
                 raise InputError(
                     f"init.rate = null: the neurons behind {name} stay silent on these frames; give init.rate"
                 )
-        returning = self.afferents(back, rate, rate, 1 - self.alpha)
+        returning = self.afferents(f"{name}, recurrent", back, fired, spread, 1 - self.alpha)
         moments, moments_back = self.solve(name, sigma, response, [forward, returning])
         self.draw(name, weight, units, moments)
         self.draw(f"{name}, recurrent", back, weight.weight.shape[0], moments_back)
@@ -224,8 +227,14 @@ class Fluctuation:
             )
         return sigma
 
-    def afferents(self, weight: Weight, mean: float, variance: float, share: float) -> Afferents:
-        return Afferents(weight.weight[0].numel() * self.density, mean, variance, share)
+    def afferents(self, name: str, weight: Weight, mean: float, variance: float, share: float) -> Afferents:
+        inputs = weight.weight[0].numel()
+        if inputs * self.density < 1:
+            raise InputError(
+                f"init.density = {self.density} leaves {inputs * self.density:g} of the {inputs} inputs of {name}; "
+                f"{1 / inputs:.3g} leaves one"
+            )
+        return Afferents(inputs * self.density, mean, variance, share)
 
     def solve(self, name: str, sigma: float, response: Response, kinds: list[Afferents]) -> list[tuple[float, float]]:
         area, square = self.moments(response)
@@ -240,9 +249,7 @@ class Fluctuation:
     def draw(self, name: str, weight: Weight, units: int, moments: tuple[float, float]) -> None:
         """Draw one weight of mean mu_w and deviation sigma_w, with its signs, its mask and its bias."""
         values = weight.weight
-        if weight.bias is not None:
-            reach = self.bias / math.sqrt(values[0].numel())
-            nn.init.uniform_(weight.bias, -reach, reach)
+        self.draw_bias(weight)
         if self.inhibitory:
             excitatory = self.excitatory(name, values.shape[1], units).to(values.device)
             scale = torch.where(excitatory, *dale_scales(moments[1], float(excitatory.double().mean())))
@@ -252,6 +259,11 @@ class Fluctuation:
             nn.init.normal_(values, *moments)
         if self.density < 1:
             keep_mask(weight, torch.rand_like(values) < self.density)
+
+    def draw_bias(self, weight: Weight) -> None:
+        if weight.bias is not None:
+            reach = self.bias / math.sqrt(weight.weight[0].numel())
+            nn.init.uniform_(weight.bias, -reach, reach)
 
     def excitatory(self, name: str, inputs: int, units: int) -> Tensor:
         """Which inputs [inputs] of a weight excite; a flattened channel counts as one of the ``units`` before it."""

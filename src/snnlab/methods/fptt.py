@@ -320,7 +320,10 @@ class FPTT(Method):
     def learn(
         self, batch: Batch, backward: Callable[[Tensor], Any], take_step: Callable[[], Any]
     ) -> tuple[Tensor, Tensor]:
-        """The paper's algorithm on one batch; return the scores [B, K] at the end and the mean loss over the parts.
+        """The paper's algorithm on one batch; return the scores [B, K] at the end and the mean loss trained on.
+
+        That loss carries the weights of the parts: with weighting=released they go up to P, and train/loss is as much
+        larger than val/loss.
 
         Args:
             backward: adds the gradient of a scalar to ``.grad``.
@@ -329,7 +332,7 @@ class FPTT(Method):
         self.regulariser.begin()
         states: Any = None
         ends = self.ends(self.steps_of(self.data, self.encoder) if self.encoder is not None else len(batch.inputs))
-        frames, total, t = self.stream(batch), torch.zeros((), device=batch.labels.device), 0
+        frames, total, t, steps = self.stream(batch), torch.zeros((), device=batch.labels.device), 0, 0
         for part, end in enumerate(ends):
             states, readings = detached(states), []
             while t < end:
@@ -346,11 +349,11 @@ class FPTT(Method):
             self.regulariser.add_gradient()
             take_step()  # (4)
             self.regulariser.follow()
-            total, scores = total + loss.detach(), scores.detach()
+            total, steps, scores = total + loss.detach(), steps + 1, scores.detach()
             del loss, readings
         if self.settle == "sequence":
             self.regulariser.settle()
-        return scores, total / len(ends)
+        return scores, total / steps
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         optimizer: Any = self.optimizers()

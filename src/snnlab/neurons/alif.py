@@ -2,7 +2,7 @@
 
     v[t] = decay * v[t-1] + gain * current[t]                          (1) gain as in lif.py
     a[t] = decay_a * a[t-1] + (1 - decay_a) * spikes[t-1]              (2) trace of its spikes; a[-1] = spikes[-1] = 0
-    spikes[t] = 1 where v[t] >= threshold + strength * a[t]            (3)
+    spikes[t] = 1 where v[t] >= threshold + strength * a[t]            (3); at equality, unless strict
     v[t] = v[t] - (threshold + strength * a[t]) * spikes[t]            (4) reset="soft"; hard and none as in lif.py
 
 With strength 0 there is no trace, and the neuron is the LIF of lif.py.

@@ -4,7 +4,7 @@
     keep_a[t] = sigmoid(N [current[t], a[t-1]] + n)                  (2) where the threshold adapts
     v[t] = v[t-1] + rate[t] * (current[t] - v[t-1])                  (3) v[-1] = 0, after the reset of the step before
     a[t] = keep_a[t] * a[t-1] + (1 - keep_a[t]) * spikes[t-1]        (4) a[-1] = spikes[-1] = 0
-    spikes[t] = 1 where v[t] >= threshold + strength * a[t]          (5)
+    spikes[t] = 1 where v[t] >= threshold + strength * a[t]          (5); at equality, unless strict
     v[t] = v[t] * (1 - spikes[t])                                    (6) reset="hard"; soft and none as in alif.py
 
 M and N join the units of the layer: every unit's time constant follows from the currents and states of all. With M = 0
