@@ -86,9 +86,7 @@ def test_refusals():
     with pytest.raises(InputError, match=r"its threshold rounds to 0; lower init\.gain"):
         integer_network(make(scale=1e4))
     slow = Network([("weight1", nn.Linear(4, 4, bias=False)), ("hidden1", AHP(4, tau_a=9000.0))])
-    with pytest.raises(
-        InputError, match="tau_a of hidden1 is so long .*; 8191 steps is the most"
-    ):
+    with pytest.raises(InputError, match=r"tau_a of hidden1 is so long .*; 8191 steps is the most"):
         integer_network(slow)
     norm = Network([("weight1", nn.Linear(4, 4, bias=False)), ("norm1", nn.BatchNorm1d(4)), ("hidden1", AHP(4))])
     with pytest.raises(InputError, match="norm1 is a BatchNorm1d"):

@@ -34,7 +34,7 @@ class Blocks:
         return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=self.bias)
 
     def norm(self, channels: int) -> nn.Module:
-        """Nothing by default: the cards' basic networks have no normalisation."""
+        """Nothing by default: the papers' basic networks have no normalisation."""
         return nn.Identity()
 
     def neuron(self, features: int) -> nn.Module:
