@@ -23,7 +23,7 @@ from snnlab.evaluations.accuracy_over_time import Curve, curve
 from snnlab.evaluations.analysis import Analysis, Stored
 from snnlab.layers.batch_norm_through_time import gamma_over_time
 
-CARD_THRESHOLD = 0.1
+PAPER_THRESHOLD = 0.1
 
 
 def exit_step(gammas: Tensor, threshold: float) -> int | None:
@@ -91,7 +91,7 @@ def analyse(run: Stored, tolerance: float = 0.3, thresholds: int = 100) -> Analy
     gammas = torch.stack(list(layers.values())).double().cpu()[:, :steps]
     threshold, step = choose(gammas, validation.accuracy, tolerance, thresholds)
     test = curve(run.method, run.data, "test")
-    card_step = exit_step(gammas, CARD_THRESHOLD)
+    paper_step = exit_step(gammas, PAPER_THRESHOLD)
     free_step = fewest_steps(validation.accuracy, tolerance)
     values = {
         "threshold": "none keeps the tolerance" if threshold is None else threshold,
@@ -103,7 +103,7 @@ def analyse(run: Stored, tolerance: float = 0.3, thresholds: int = 100) -> Analy
         "test_drop": drop(test.accuracy, step),
         "spikes_at_exit": float(test.spikes[step - 1]),
         "spikes_at_end": float(test.spikes[-1]),
-        f"exit_step_at_{CARD_THRESHOLD}": "does not fire" if card_step is None else card_step,
+        f"exit_step_at_{PAPER_THRESHOLD}": "does not fire" if paper_step is None else paper_step,
         "step_without_gamma": free_step,
         "accuracy_without_gamma": float(test.accuracy[free_step - 1]),
         "accuracy": test.accuracy.tolist(),
