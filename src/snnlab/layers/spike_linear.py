@@ -11,6 +11,7 @@ instead of multiplying all: the same sums in another order.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from snnlab.neurons.kernels.bits import LEAST, Packed, pack, unpack_rows
 
 SPARSE = 0.08  # share of non-zero numbers below which gathering wins; measured, see docs/speed.md
 PROBED = 1 << 14  # numbers that the share is estimated from
-ROWS = 2048  # of x that are unpacked at a time
+UNPACKED, ROWS = 1 << 21, 2048  # numbers of x that are unpacked at a time, in so many rows at least
 
 
 def takes(layer: nn.Module, x: Tensor) -> bool:
@@ -112,12 +113,20 @@ def _of_weight(saved: Tensor | Packed, density: float, g: Tensor) -> Tensor:
     by_input = density <= min(SPARSE, of_g)  # the sparser side is gathered
     sparse = by_input or of_g <= SPARSE
     sums = g.new_zeros((inputs, g.shape[1]) if by_input else (g.shape[1], inputs))
-    unpacked = g.new_empty(min(ROWS, len(g)), inputs) if isinstance(saved, Packed) else g
-    for first in range(0, len(g), ROWS):
-        part = g[first : first + ROWS]
-        if isinstance(saved, Packed):
-            unpack_rows(saved, first, rows := unpacked[: len(part)])
-        else:
-            rows = saved[first : first + ROWS]
+    for rows, part in _parts(saved, g):
         add_outer(sums, *((rows, part) if by_input else (part, rows)), sparse)
     return sums.t() if by_input else sums
+
+
+def _parts(saved: Tensor | Packed, g: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield x and g some rows at a time, all at once where x is not packed; x lies in one buffer."""
+    if isinstance(saved, Tensor):
+        yield saved, g
+        return
+    step = min(max(ROWS, UNPACKED // saved.shape[1]), len(g))
+    buffer = g.new_empty(step, saved.shape[1])
+    for first in range(0, len(g), step):
+        part = g[first : first + step]
+        rows = buffer[: len(part)]
+        unpack_rows(saved, first, rows)
+        yield rows, part
