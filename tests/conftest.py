@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+
+REAL = {
+    "mnist": "mnist/train-images-idx3-ubyte.gz",
+    "fashion_mnist": "fashion-mnist/train-images-idx3-ubyte.gz",
+    "nmnist": "nmnist-small/NMNISTsmall.zip",
+}
 
 torch.set_num_threads(1)
 
@@ -40,3 +48,19 @@ def run_command(monkeypatch, tmp_path, capsys):
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def real_data() -> Callable[[str], Path]:
+    """``real_data("mnist")`` returns the data root that holds it, or skips the test."""
+
+    def find(name: str) -> Path:
+        root = os.environ.get("SNNLAB_DATA")
+        if not root or not (Path(root) / REAL[name]).exists():
+            reason = f"{name} not found: set SNNLAB_DATA to a folder that holds {REAL[name]}"
+            if os.environ.get("SNNLAB_REQUIRE_DATA"):  # CI has the data, so there a skip would hide a failure
+                pytest.fail(reason)
+            pytest.skip(reason)
+        return Path(root)
+
+    return find

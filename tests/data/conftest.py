@@ -3,34 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-REAL = {
-    "mnist": "mnist/train-images-idx3-ubyte.gz",
-    "fashion_mnist": "fashion-mnist/train-images-idx3-ubyte.gz",
-    "nmnist": "nmnist-small/NMNISTsmall.zip",
-}
-
-
-@pytest.fixture
-def real_data() -> Callable[[str], Path]:
-    """``real_data("mnist")`` returns the data root that holds it, or skips the test."""
-
-    def find(name: str) -> Path:
-        root = os.environ.get("SNNLAB_DATA")
-        if not root or not (Path(root) / REAL[name]).exists():
-            reason = f"{name} not found: set SNNLAB_DATA to a folder that holds {REAL[name]}"
-            if os.environ.get("SNNLAB_REQUIRE_DATA"):  # CI has the data, so there a skip would hide a failure
-                pytest.fail(reason)
-            pytest.skip(reason)
-        return Path(root)
-
-    return find
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

@@ -79,13 +79,23 @@ def test_2_weights_move_at_postsynaptic_spikes_only():
     assert moved == spiked > 4
 
 
-def test_2_half_of_the_update_events_of_pair_stdp_on_equal_spike_trains():
-    method = make(neurons=36)  # as many neurons on either side
-    counts, figures = method.present(method.encoder(images()), 0.01)
-    pre, post = figures["input_spikes"], counts.sum(1).mean()
-    assert figures["updates"] == post * 36 and figures["stdp_updates"] == (post + pre) * 36
-    assert figures["updates"] / (post * 36 + post * 36) == 0.5  # had both sides fired alike
-    _, resting = method.present(method.encoder(images()), None)
+def test_2_pair_stdp_would_also_move_weights_at_every_input_spike():
+    """As many neurons on either side: with equal spike trains VDSP makes half of the updates of pair STDP."""
+    method = make(neurons=36)
+    frames = method.encoder(images())
+    counts, figures = method.present(frames, 0.01)
+    with method.network.observe() as seen:
+        method.network(frames)
+    vdsp, stdp = 0, 0
+    for t, b in torch.cartesian_prod(torch.arange(len(frames)), torch.arange(5)):
+        stdp += 36 * int(seen["input"][t, b].sum())  # the input neurons do not depend on the weights
+    for spikes in counts.sum(1).tolist():
+        vdsp, stdp = vdsp + 36 * spikes, stdp + 36 * spikes
+    assert figures["updates"] == pytest.approx(vdsp / 5) and figures["stdp_updates"] == pytest.approx(stdp / 5)
+    assert vdsp > 0 and figures["input_spikes"] * 36 == pytest.approx(
+        (stdp - vdsp) / 5
+    )
+    _, resting = method.present(frames, None)
     assert resting["updates"] == resting["stdp_updates"] == 0
 
 
@@ -246,6 +256,39 @@ def test_a_run_repeats_to_the_bit_and_stores_what_it_needs(monkeypatch, tmp_path
     train = first.metrics["train"]
     assert train["updates"] == pytest.approx(64 * train["spikes"])
     assert train["stdp_updates"] == pytest.approx(train["updates"] + 20 * train["input_spikes"], rel=1e-5)
+
+
+def test_rate_schedule_and_the_twin_reach_the_training_step(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    shown = ["trainer.limit_train_batches=1", "trainer.limit_test_batches=1", "callbacks.figures=false"]
+
+    def trained(*more):
+        """The weights after each epoch."""
+        result = run(compose([*DIGITS, *shown, "data.batch_size=4", *more]))
+        paths = sorted(result.folder.glob("checkpoints/epoch*.ckpt"))
+        return [torch.load(p, weights_only=True)["state_dict"]["network.layers.readout_weight.weight"] for p in paths]
+
+    (resting,) = trained("trainer.max_epochs=1", "method.learn=false")
+    (slow,) = trained("trainer.max_epochs=1", "method.lr=1e-5")
+    (fast,) = trained("trainer.max_epochs=1", "method.lr=2e-5")
+    assert (slow != resting).any()
+    assert ((fast - resting).norm() / (slow - resting).norm()).item() == pytest.approx(2, rel=0.02)
+    schedule = "method.scheduler={_target_:torch.optim.lr_scheduler.StepLR,_partial_:true,step_size:1,gamma:0.1}"
+    steady = trained("trainer.max_epochs=2", "method.lr=1e-5")
+    falling = trained("trainer.max_epochs=2", "method.lr=1e-5", schedule)
+    assert torch.equal(steady[0], falling[0])
+    ratio = (falling[1] - falling[0]).norm() / (steady[1] - steady[0]).norm()
+    assert ratio.item() == pytest.approx(0.1, rel=0.02)
+
+
+def test_neurons_are_named_where_nothing_is_validated(monkeypatch, tmp_path, real_data):
+    """data.val_size=0, an author's protocol: the classes come with the end of the training epoch."""
+    real_data("mnist")
+    monkeypatch.chdir(tmp_path)
+    options = ["data=mnist", "data.val_size=0", "data.batch_size=100", "trainer.limit_train_batches=10"]
+    result = run(compose([*DIGITS, *options, "trainer.limit_test_batches=2", "trainer.max_epochs=1"]))
+    assert weights(result)["assignment"].max() > 0
+    assert result.metrics["test"]["accuracy"] > 0.3 and result.metrics["train"]["accuracy"] > 0.3
 
 
 def test_a_resumed_run_equals_one_in_one_piece(monkeypatch, tmp_path):

@@ -93,13 +93,20 @@ class LocalPlasticity(Method):
             batch_size=len(batch.labels),
         )
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.trainer.is_last_batch and not any(self.trainer.num_val_batches):  # nothing validates: data.val_size=0
+            self.name_neurons()
+
     def on_train_epoch_end(self) -> None:
         if self.make_scheduler is not None:
             self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
 
     # labels -----------------------------------------------------------------------------------------------------------
     def on_validation_epoch_start(self) -> None:
-        """Name the neurons, and score the very samples that named them as ``train/``."""
+        self.name_neurons()
+
+    def name_neurons(self) -> None:
+        """Give every output neuron its class, and score the very samples that named them as ``train/``."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         limit = self.trainer.num_training_batches  # as many as an epoch shows; infinite or 0 where nothing is trained
         shown = int(limit) if 0 < limit < float("inf") else None
