@@ -55,3 +55,20 @@ def test_a_layer_that_is_no_part_of_a_stage_is_refused_by_name(odd):
     network = Network([("weight", nn.Linear(2, 2)), ("odd", odd), ("rate", EventRate())])
     with pytest.raises(InputError, match=f"layer odd of this model is {type(odd).__name__}; use model=mlp"):
         stages(network, "burstccn")
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([nn.Linear(4, 4), EventRate(), nn.Linear(4, 2)], "no rates follow the weight layer2"),
+        ([nn.AvgPool2d(3, 2), nn.Linear(4, 4), EventRate()], "windows that are not square and side by side"),
+        ([nn.AvgPool2d((2, 3)), nn.Linear(4, 4), EventRate()], "windows that are not square"),
+        ([nn.Conv2d(4, 4, 3, dilation=2), EventRate()], "dilation or groups"),
+        ([nn.Conv2d(4, 4, 3, groups=2), EventRate()], "dilation or groups"),
+        ([nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), EventRate()], "of mode circular"),
+    ],
+)
+def test_forms_that_are_not_sent_back_are_refused(layers, words):
+    network = Network([(f"layer{i}", layer) for i, layer in enumerate(layers)])
+    with pytest.raises(InputError, match=words):
+        stages(network, "burstccn")

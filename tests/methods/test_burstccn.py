@@ -11,8 +11,8 @@ from snnlab.composition import compose
 from snnlab.data.datamodule import Batch, DataSpec
 from snnlab.data.encoders import Direct
 from snnlab.errors import InputError
-from snnlab.experiment import build
-from snnlab.methods.burstccn import BurstCCN
+from snnlab.experiment import build, run
+from snnlab.methods.burstccn import BurstCCN, continuous
 from snnlab.methods.burstccn.burstccn import Activity
 from snnlab.methods.burstccn.continuous import ContinuousBurstCCN, student_and_teacher
 from snnlab.metrics.angle import angle
@@ -197,6 +197,86 @@ def test_every_gradient_lowers_the_loss_of_its_batch(gradient):
     assert losses[-1] < 0.9 * losses[0]
     assert "train/angle/weight1" in logged
     assert bool(method.label) == (gradient != "burst")
+
+
+def looked_at(method, batch, batch_idx=0):
+    """What a training step logs, as numbers."""
+    optimizer, logged = method.configure_optimizers(), {}
+    method.optimizers = lambda: optimizer
+    method.log = lambda name, value, **_: logged.update(
+        {name: float(value.compute() if hasattr(value, "compute") else value)}
+    )
+    method.training_step(batch, batch_idx)
+    return logged
+
+
+@pytest.mark.parametrize("gradient", ["burst", "backprop", "alignment"])
+def test_the_logged_angle_is_that_of_the_update_to_backpropagation(gradient):
+    method = make(gradient=gradient, Y="random")
+    batch = Batch(torch.rand(8, 20, dtype=torch.float64), torch.arange(8) % 5)
+    inputs = method.frames(batch)[0]
+    exact = by_autograd(method, inputs, method.target(batch.labels, inputs))
+    apical = [] if gradient != "burst" else method.react(inputs, method.target(batch.labels, inputs)).apical
+    logged = looked_at(method, batch)
+    for stage, reference in zip(method.stages, exact[::2], strict=True):
+        found = logged[f"train/angle/{stage.name}"]
+        assert found == pytest.approx(float(angle(stage.weight.weight.grad, reference)), abs=1e-6)
+        if gradient == "backprop":
+            assert found == pytest.approx(0, abs=1e-5)
+    if gradient != "backprop":
+        assert logged["train/angle/weight1"] > 10  # through random Y
+    for stage, v in zip(method.stages, apical, strict=False):
+        assert logged[f"train/apical/{stage.name}"] == pytest.approx(float((v**2).mean() ** 0.5))
+    assert not [name for name in looked_at(method, batch, batch_idx=1) if "angle" in name]
+
+
+def test_random_cancellation_bias_and_rates_are_those_asked_for():
+    method = make(hidden=(60, 60), Y="random", Q="random", lr_Q=0.01)
+    assert method.pathways["weight2"].Q.std().item() == pytest.approx(0.25, rel=0.1)  # p0 Y_scale
+    assert all(stage.weight.bias is None for stage in make(bias=False).stages)
+    rates = [group["lr"] for group in method.configure_optimizers().param_groups]
+    assert rates == [0.3, 0.01]
+
+
+def test_schedule_and_history_of_angles_outlive_a_resume(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    options = ["method=burstccn", "data=digits", "model.hidden=[16]", "logger=none", "trainer.max_epochs=3"]
+    options += ["trainer.limit_train_batches=3", "callbacks.figures=false", "callbacks.progress=false"]
+    options += ["method.scheduler={_target_:torch.optim.lr_scheduler.StepLR,_partial_:true,step_size:1,gamma:0.1}"]
+    whole = run(compose(options))
+
+    def stored(result):
+        return torch.load(sorted(result.folder.glob("checkpoints/epoch*.ckpt"))[-1], weights_only=True)
+
+    last = stored(whole)
+    assert len(last["angles"]) == 3 and last["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0.3e-2)
+    record = whole.folder / "run.json"
+    record.write_text(record.read_text().replace('"status": "completed"', '"status": "interrupted"'))
+    sorted(whole.folder.glob("checkpoints/epoch*.ckpt"))[-1].unlink()
+    again = stored(run(compose([*options, f"resume={whole.folder}"])))
+    assert again["angles"] == last["angles"]
+    assert all(torch.equal(again["state_dict"][k], v) for k, v in last["state_dict"].items())
+
+
+def test_mixed_precision_trains(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    options = ["method=burstccn", "data=digits", "logger=none", "trainer.max_epochs=6", "callbacks.progress=false"]
+    result = run(compose([*options, "trainer.precision=bf16-mixed", "callbacks.figures=false"]))
+    assert result.metrics["test"]["accuracy"] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--steps", "10"], "--steps 10 must be at least 2000"),
+        (["--tau-W", "0"], "--tau-W 0.0 must be positive"),
+        (["--figure", "/no/such/x.png"], "there is no folder /no/such"),
+    ],
+)
+def test_the_regression_refuses_what_it_cannot_do(arguments, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        continuous.main(arguments)
+    assert ended.value.code == 2 and words in capsys.readouterr().err
 
 
 def test_where_feedback_comes_from():

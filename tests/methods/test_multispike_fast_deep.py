@@ -148,6 +148,52 @@ def test_a_silent_network_recovers(monkeypatch):
     assert "silent_hidden1" in method.state_dict()  # a resumed run goes on with the same numbers
 
 
+def raised(method, monkeypatch, hidden, readout, labels):
+    """By how much a batch with these first spikes (inf: silent) raises the weights into each neuron."""
+    monkeypatch.setattr(method, "log", lambda *a, **k: None)
+    trains = {"hidden1": torch.tensor(hidden)[..., None], "readout": torch.tensor(readout)[..., None]}
+    monkeypatch.setattr(method.network, "trains", lambda frames: trains)
+    weights = [method.network.layers[name].weight for name in ("weight1", "readout_weight")]
+    before = [weight.detach().clone() for weight in weights]
+    batch = batch_of(len(labels))._replace(labels=torch.tensor(labels))
+    method.training_step(batch, 0)
+    method.on_train_batch_end(None, batch, 0)
+    return [(weight.detach() - old)[:, 0].tolist() for weight, old in zip(weights, before, strict=True)]
+
+
+def test_a_readout_is_silent_where_its_own_class_is_shown(monkeypatch):
+    method = make(hidden=(2,), bump=0.5, silent_share=1.0, readout_silent_share=0.5)
+    # class 0 fires for class 1 only, class 1 for its own in both samples, class 2 never, but it is not shown
+    readout = [[INF, INF, INF], [INF, INF, INF], [0.1, 0.1, INF], [0.1, 0.1, INF]]
+    hidden, of_class = raised(method, monkeypatch, [[0.1, 0.1]] * 4, readout, [0, 0, 1, 1])
+    assert hidden == [0, 0] and of_class == pytest.approx([0.5, 0, 0])
+
+
+def test_hidden_layers_and_readout_have_a_share_each(monkeypatch):
+    hidden, readout = [[INF, 0.1], [INF, 0.1], [0.1, INF]], [[INF] * 3] * 3
+    found = raised(
+        make(hidden=(2,), bump=0.5, silent_share=0.5, readout_silent_share=1.0), monkeypatch, hidden, readout, [0, 1, 2]
+    )
+    assert found[0] == pytest.approx([0.5, 0]) and found[1] == [0, 0, 0]
+    found = raised(
+        make(hidden=(2,), bump=0.5, silent_share=0.9, readout_silent_share=0.9), monkeypatch, hidden, readout, [0, 1, 2]
+    )
+    assert found[0] == [0, 0] and found[1] == pytest.approx([0.5] * 3)
+
+
+def test_a_bump_is_doubled_ten_times_at_most(monkeypatch):
+    method = make(hidden=(2,), bump=2.0**-10)
+    rises = [raised(method, monkeypatch, [[INF, 0.1]] * 3, [[0.1] * 3] * 3, [0, 1, 2])[0][0] for _ in range(13)]
+    assert rises == pytest.approx([2.0 ** min(k, 10) / 1024 for k in range(13)], abs=1e-5)
+
+
+def test_hidden_layers_and_readout_have_a_range_each():
+    method = make(hidden=(40,), weight_range=(-1.0, 0.5), readout_range=(2.0, 3.0))
+    for name, (low, high) in {"weight1": (-1.0, 0.5), "readout_weight": (2.0, 3.0)}.items():
+        weight = method.network.layers[name].weight
+        assert low <= weight.min() < low + 0.1 and high - 0.1 < weight.max() <= high
+
+
 def test_bump_zero_leaves_silence(monkeypatch):
     method = make(weight_range=(-0.2, -0.1), bump=0.0)
     monkeypatch.setattr(method, "log", lambda *a, **k: None)
@@ -190,6 +236,7 @@ def test_scores_over_time_end_with_the_scores():
         ({"tau_loss": 0.0}, "tau_loss = 0.0"),
         ({"early": -1.0}, "early = -1.0"),
         ({"bump": -1.0}, "bump = -1.0"),
+        ({"objective": "first", "tau_synapse": 0.002}, "duration / tau_synapse = 100 must be at most 80"),
         ({"silent_share": 1.5}, "silent_share = 1.5"),
         ({"threshold": 0.0}, "threshold = 0.0"),
         ({"max_spikes": 0}, "most = 0"),

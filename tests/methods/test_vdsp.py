@@ -92,9 +92,7 @@ def test_2_pair_stdp_would_also_move_weights_at_every_input_spike():
     for spikes in counts.sum(1).tolist():
         vdsp, stdp = vdsp + 36 * spikes, stdp + 36 * spikes
     assert figures["updates"] == pytest.approx(vdsp / 5) and figures["stdp_updates"] == pytest.approx(stdp / 5)
-    assert vdsp > 0 and figures["input_spikes"] * 36 == pytest.approx(
-        (stdp - vdsp) / 5
-    )
+    assert vdsp > 0 and figures["input_spikes"] * 36 == pytest.approx((stdp - vdsp) / 5)
     _, resting = method.present(frames, None)
     assert resting["updates"] == resting["stdp_updates"] == 0
 
@@ -279,6 +277,12 @@ def test_rate_schedule_and_the_twin_reach_the_training_step(monkeypatch, tmp_pat
     assert torch.equal(steady[0], falling[0])
     ratio = (falling[1] - falling[0]).norm() / (steady[1] - steady[0]).norm()
     assert ratio.item() == pytest.approx(0.1, rel=0.02)
+
+
+def test_sixteen_bits_are_refused(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"trainer\.precision=bf16-true.*use 32-true"):
+        run(compose([*DIGITS, "trainer.max_epochs=1", "trainer.precision=bf16-true"]))
 
 
 def test_neurons_are_named_where_nothing_is_validated(monkeypatch, tmp_path, real_data):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from snnlab.errors import InputError
 from snnlab.simulators.event import membrane, raster, spike_times
 
 THRESHOLD, TAU = 1.0, 1.0
@@ -162,6 +163,36 @@ def test_a_silent_neuron_has_a_zero_gradient_and_finite_values():
     assert weight.grad.isfinite().all() and times.grad.isfinite().all()
     assert not weight.grad[:2].any() and weight.grad[2].any()
     assert not weight.grad[:, 2].any() and not times.grad[:, 2].any()
+
+
+@pytest.mark.parametrize(("weight", "slope"), [(2 * (1 + 1e-12), 0.0005), (2.001, None)])
+def test_a_grazed_threshold_bounds_the_gradient(weight, slope):
+    """One spike at 0, tau_s = theta = 1: u = 2 w (y - y^2) with y = e^(-t/2) touches the threshold at w = 2."""
+    w = torch.tensor([[weight]], dtype=torch.float64, requires_grad=True)
+    times = spike_times(torch.zeros(1, 1, 1, dtype=torch.float64), w, 1.0, 1.0, 10.0, 1)
+    times.sum().backward()
+    y = (1 + math.sqrt(1 - 2 / weight)) / 2
+    assert times.item() == pytest.approx(-2 * math.log(y), rel=1e-6)
+    steep = weight * y * (2 * y - 1)  # du/dt
+    assert (steep < 0.0005) == (slope is not None)  # 0.001 theta / tau, tau = 2 tau_s
+    assert w.grad.item() == pytest.approx(-(1 / weight) / (slope or steep), rel=1e-6)
+
+
+def test_weights_may_change_between_forward_and_backward():
+    w = torch.tensor([[3.0]], dtype=torch.float64, requires_grad=True)
+    found = []
+    for factor in (1, 10):
+        times = spike_times(torch.zeros(1, 1, 1, dtype=torch.float64), w, 1.0, 1.0, 10.0, 1)
+        with torch.no_grad():
+            w *= factor
+        (grad,) = torch.autograd.grad(times.sum(), w)
+        found.append(grad.item())
+    assert found[0] == found[1] != 0
+
+
+def test_sixteen_bits_are_refused():
+    with pytest.raises(InputError, match=r"float32 or float64.*trainer\.precision=32-true"):
+        spike_times(torch.zeros(1, 1, 1), torch.ones(1, 1, dtype=torch.bfloat16), 1.0, 1.0, 10.0, 1)
 
 
 def test_no_spikes_at_all():

@@ -96,6 +96,8 @@ def stages(network: Network, method: str) -> list[Stage]:
     passing: list[nn.Module] = []
     weight: tuple[str, nn.Linear | nn.Conv2d] | None = None
     for name, layer in network.layers.items():
+        if odd := unusual(layer):
+            raise InputError(f"method={method}: layer {name} of this model has {odd}, which is not sent back")
         if isinstance(layer, nn.Linear | nn.Conv2d) and weight is None:
             weight = name, layer
         elif isinstance(layer, EventRate) and weight is not None:
@@ -108,7 +110,24 @@ def stages(network: Network, method: str) -> list[Stage]:
                 f"method={method} trains a chain of weights and rates, and layer {name} of this model is "
                 f"{type(layer).__name__}; use model=mlp or small_conv with model.dropout=0"
             )
+    if weight is not None:
+        raise InputError(f"method={method}: no rates follow the weight {weight[0]} of this model; use model=mlp")
     return found
+
+
+def unusual(layer: nn.Module) -> str:
+    """What of a layer's form ``Stage`` does not know how to send back, in words; empty where it knows all."""
+    if isinstance(layer, nn.AvgPool2d):
+        sizes = [layer.kernel_size, layer.stride, layer.padding]
+        kernel, stride, padding = ({*size} if isinstance(size, tuple) else {size} for size in sizes)
+        if len(kernel) > 1 or stride != kernel or padding != {0} or layer.ceil_mode:
+            return "windows that are not square and side by side"
+    if isinstance(layer, nn.Conv2d):
+        if {*layer.dilation} != {1} or layer.groups != 1:
+            return "dilation or groups"
+        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+            return f"padding {layer.padding!r} of mode {layer.padding_mode}"
+    return ""
 
 
 def transposed(layer: nn.Module, signal: Tensor, source: Tensor) -> Tensor:

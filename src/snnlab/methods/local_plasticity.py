@@ -79,6 +79,12 @@ class LocalPlasticity(Method):
         """
 
     # learning ---------------------------------------------------------------------------------------------------------
+    def on_fit_start(self) -> None:
+        if self.trainer.precision not in ("32-true", "64-true"):
+            raise InputError(
+                f"trainer.precision={self.trainer.precision}: a local rule's changes are lost in 16 bits; use 32-true"
+            )
+
     @torch.no_grad()
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         optimizer: Any = self.optimizers()

@@ -37,6 +37,7 @@ from snnlab.layers.spike_time_network import STEPS, ExactNeuron, SpikeTimeNetwor
 from snnlab.methods.decision_regions import decision_regions
 from snnlab.methods.method import Method, Model, Optimizer, Scheduler
 
+MOST_TAUS = 80  # duration / tau_synapse; e^88 is the end of float32
 DOUBLINGS = 10  # a bump is at most 2^10 times the first
 
 
@@ -173,6 +174,11 @@ class MultispikeFastDeep(Method):
             raise ValueError(f"MultispikeFastDeep: tau_loss = {tau_loss} must be positive; 0.005 is usual")
         if early < 0:
             raise ValueError(f"MultispikeFastDeep: early = {early} must be 0 or more; 0.005 is usual")
+        if objective == "first" and early > 0 and duration / tau_synapse > MOST_TAUS:
+            raise ValueError(
+                f"MultispikeFastDeep: duration / tau_synapse = {duration / tau_synapse:g} must be at most {MOST_TAUS}; "
+                "the loss of a late spike, early * e^(t / tau_synapse), outgrows float32; use method.early=0"
+            )
         if bump < 0:
             raise ValueError(f"MultispikeFastDeep: bump = {bump} must be 0 (never) or more; 5e-4 is usual")
         for name, share in (("silent_share", silent_share), ("readout_silent_share", readout_silent_share)):

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snnlab.errors import InputError
 from snnlab.neurons.kernels import threads
 
 GRAZING = 1e-3  # least slope du/dt that (4) divides by, in units of threshold / tau
@@ -48,11 +49,14 @@ def spike_times(
 
     Raises:
         ValueError: shapes that do not fit, or an argument out of its range.
+        InputError: weights in 16 bits.
     """
     if times.dim() != 3 or weight.dim() != 2 or times.shape[1] != weight.shape[1]:
         raise ValueError(
             f"spike_times: times {list(times.shape)} must be [B, N, K] and weight {list(weight.shape)} [M, N]"
         )
+    if weight.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"spike times need float32 or float64, not {weight.dtype}; use trainer.precision=32-true")
     check_neuron(threshold, tau_synapse, duration, most)
     outputs: Tensor = _SpikeTimes.apply(times, weight, threshold, tau_synapse, duration, most)  # type: ignore[no-untyped-call]
     return outputs
@@ -99,7 +103,9 @@ class _SpikeTimes(torch.autograd.Function):
         batch, units, slots = times.shape
         neurons, tau = len(weight), 2 * tau_synapse
         spikes = times.detach().to("cpu", weight.dtype).numpy()
-        weights = weight.detach().cpu().t().contiguous().numpy()  # [N, M]: a spike adds a row
+        weights = (
+            weight.detach().cpu().t().clone(memory_format=torch.contiguous_format).numpy()
+        )  # [N, M]: a spike adds a row
         c = threshold / tau
         numbers = np.array([tau, c, c, duration, GRAZING * c], weights.dtype)
         stop = numbers[3]

@@ -146,7 +146,7 @@ class BurstCCN(Method):
                 raise InputError(f"method.{name} = {number} must be 0 or more; 0 switches it off")
         if not 0 < p0 < 1:
             raise InputError(f"method.p0 = {p0} must lie between 0 and 1; 0.5 is the authors'")
-        if abs(p0 - (resting := 1 / (1 + math.exp(-beta)))) > 1e-6:
+        if abs(p0 - (resting := 0.5 * (1 + math.tanh(beta / 2)))) > 1e-6:
             raise InputError(
                 f"method.p0 = {p0} must be sigma(method.beta) = {resting:.6g}, or hidden layers would learn without an "
                 f"error; for this p0 it is method.beta={math.log(p0 / (1 - p0)):.6g}"
@@ -281,9 +281,10 @@ class BurstCCN(Method):
         """Put minus the updates over their learning rates into ``.grad``."""
         size = len(errors[0])
         for stage, error, x in zip(self.stages, errors, activity.inputs, strict=True):
-            stage.weight.weight.grad = stage.outer(error, x) / size
-            if stage.weight.bias is not None:
-                stage.weight.bias.grad = stage.sum_of(error) / size
+            weight, bias = stage.weight.weight, stage.weight.bias  # under mixed precision the signals are shorter
+            weight.grad = (stage.outer(error, x) / size).to(weight.dtype)
+            if bias is not None:
+                bias.grad = (stage.sum_of(error) / size).to(bias.dtype)
         if self.gradient != "burst":
             return
         for i, above in enumerate(self.stages[1:]):
@@ -293,7 +294,7 @@ class BurstCCN(Method):
             if learned:
                 met = above.outer(activity.events[i + 1], above.gather(activity.apical[i])) / size
                 for weight, sign in learned:
-                    weight.grad = sign * met
+                    weight.grad = (sign * met).to(weight.dtype)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         optimizer: Any = self.optimizers()
@@ -338,10 +339,13 @@ class BurstCCN(Method):
     def on_train_epoch_end(self) -> None:
         if self.make_scheduler is not None:
             self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
-        logged = self.trainer.callback_metrics
-        found = {s.name: float(logged[key]) for s in self.stages if (key := f"train/angle/{s.name}") in logged}
-        if found:
-            self.history.append(found)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Keep the epoch's angles before its checkpoint is written."""
+        if self.angle_every and self.trainer.is_last_batch:
+            angles: Any = self.angles
+            del self.history[self.current_epoch :]
+            self.history.append({stage.name: float(angles[stage.name].compute()) for stage in self.stages})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

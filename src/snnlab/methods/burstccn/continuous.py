@@ -29,6 +29,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -131,6 +132,9 @@ class ContinuousBurstCCN:
             pre = events
 
 
+QUIET, LEAST_STEPS = 1000, 2000  # steps of the regression without a teacher, and in all
+
+
 @dataclass
 class Regression:
     """Targets and outputs [T] of a run; T steps of dt, learning from step ``quiet`` on."""
@@ -155,7 +159,7 @@ class Regression:
 
 
 def student_and_teacher(
-    seed: int = 0, steps: int = 100_000, quiet: int = 1000, dt: float = 0.1, tau_W: float = 100.0
+    seed: int = 0, steps: int = 100_000, quiet: int = QUIET, dt: float = 0.1, tau_W: float = 100.0
 ) -> Regression:
     """Show the task of the docstring: ``quiet`` steps without a teaching signal, the others with it all the time."""
     generator = torch.Generator().manual_seed(seed)
@@ -199,6 +203,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tau-W", type=float, default=100.0, help="time constant of the weights; 100 is the authors'")
     parser.add_argument("--figure", help="file to draw target and output of seed 0 into")
     options = parser.parse_args(arguments)
+    if options.steps < LEAST_STEPS:
+        parser.error(f"--steps {options.steps} must be at least {LEAST_STEPS}: the first {QUIET} teach nothing")
+    if not options.tau_W > 0:
+        parser.error(f"--tau-W {options.tau_W} must be positive; 100 is the authors'")
+    if options.figure and not (folder := Path(options.figure).expanduser().absolute().parent).is_dir():
+        parser.error(f"--figure {options.figure}: there is no folder {folder}")
     for seed in range(3):
         run = student_and_teacher(seed, options.steps, tau_W=options.tau_W)
         print(f"seed {seed}: mean squared error {run.first:.2e} before learning, {run.last:.2e} at the end; ", end="")
