@@ -137,6 +137,8 @@ WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "
 def _spell(hint: Any) -> str:
     if typing.get_origin(hint) in (list, tuple):
         inner = typing.get_args(hint)
+        if typing.get_origin(hint) is tuple and Ellipsis not in inner and len(set(inner)) == 1:
+            return f"a list of {len(inner)} {_spell(inner[0])}s".replace(f"{len(inner)} a ", f"{len(inner)} ")
         return f"a list of {_spell(inner[0])}s".replace("a list of a ", "a list of ") if inner else "a list"
     if _is_union(hint):
         return " or ".join(_spell(part) for part in _parts(hint))

@@ -25,6 +25,10 @@ BASE = ["method=stbp", "data=digits", "logger=none", "trainer.max_epochs=1"]
         (["method.optimizer.lr=-1"], "method.optimizer: Invalid learning rate: -1"),
         (["method.optimizer.lr=fast"], "method.optimizer.lr = 'fast' must be a number"),
         (["model.hidden=abc"], "model.hidden = 'abc' must be a list of whole numbers"),
+        (
+            ["method=multispike_fast_deep", "method.targets=[3]"],
+            "method.targets = [3] must be a list of 2 numbers",
+        ),
         (["model.hidden=[0]"], "model: MLP: hidden = [0] needs at least 1 unit"),
         (["model.dropout=1.0"], "HeldDropout: p = 1.0 must lie in [0, 1)"),
         (["encoder=none"], "data=digits is still images: choose encoder=direct, rate"),
