@@ -239,7 +239,14 @@ def test_scores_over_time_end_with_the_scores():
         ({"objective": "first", "tau_synapse": 0.002}, "duration / tau_synapse = 100 must be at most 80"),
         ({"silent_share": 1.5}, "silent_share = 1.5"),
         ({"threshold": 0.0}, "threshold = 0.0"),
-        ({"max_spikes": 0}, "most = 0"),
+        ({"max_spikes": 0}, "MultispikeFastDeep: max_spikes = 0 must be positive"),
+        ({"readout_threshold": 0.0}, "MultispikeFastDeep: readout_threshold = 0.0 must be positive"),
+        ({"readout_max_spikes": 0}, "readout_max_spikes = 0 must be positive"),
+        ({"objective": "first", "tau_synapse": 0.0}, "tau_synapse = 0.0 must be positive"),
+        ({"duration": 0.0}, "duration = 0.0 must be positive"),
+        ({"threshold": [0.2, 0.4]}, r"method.threshold = \[0.2, 0.4\] has 2 numbers, and the model 1 hidden layer;"),
+        ({"max_spikes": [3, 4, 5], "hidden": (8, 5)}, "has 3 numbers, and the model 2 hidden layers;"),
+        ({"readout_max_spikes": 14}, r"readout_max_spikes = 14 cannot reach .* \[15.0, 3.0\]; give it 15 or more"),
         ({"threshold": []}, "at least one layer"),
         ({"spec": DataSpec("rows", "sequence", (3,), 2, time_steps=2)}, "data.sequence=rows sends analog values"),
     ],
@@ -253,7 +260,7 @@ def test_bad_arguments(options, words):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (SmallConv([4]), "knows no convolution; use model=mlp"),
+        (SmallConv([4]), "method=multispike_fast_deep hands on spike times and knows no convolution; use model=mlp"),
         (RecurrentMLP([4]), "knows no recurrent layer; use model=mlp"),
         (MLP([4], dropout=0.2), "knows no dropout; use model.dropout=0"),
     ],
@@ -273,3 +280,12 @@ def test_a_chain_that_is_none_is_refused():
     chain = SpikeTimeNetwork([("a", nn.Linear(2, 2, bias=False)), ("b", neuron)], 1.0)
     with pytest.raises(RuntimeError, match="no time steps"):
         chain.step(torch.zeros(1, 2))
+
+
+def test_the_last_number_serves_all_further_layers():
+    method = make(
+        hidden=(4, 5, 6), threshold=[0.2, 0.4], max_spikes=7, readout_max_spikes=15
+    )  # 15: the target, no less
+    layers = [layer for layer in method.network.layers.values() if isinstance(layer, ExactNeuron)]
+    assert [(layer.threshold, layer.most) for layer in layers] == [(0.2, 7), (0.4, 7), (0.4, 7), (0.2, 15)]
+    assert make(objective="first", readout_max_spikes=1).network.layers["readout"].most == 1  # no target to reach

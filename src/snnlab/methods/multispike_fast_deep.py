@@ -22,7 +22,8 @@ Input:      images by exact latency (``encoder=latency``, before rounding to ste
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable
 from typing import Any, Literal, NoReturn
 
 import torch
@@ -45,26 +46,27 @@ class SpikeTimeBlocks(Blocks):
     """Weights without bias, drawn uniformly, in front of exact neurons; one threshold and buffer for each layer.
 
     Args:
-        hidden: neurons of the hidden layers, in order; the last one serves all further layers.
+        name: of the method, for what it refuses.
+        hidden: makes the neurons of the i-th hidden layer, from 0.
         readout: neuron of the readout.
         weight_range, readout_range: bounds of the initial weights.
     """
 
     def __init__(
         self,
-        hidden: Sequence[ExactNeuron],
+        name: str,
+        hidden: Callable[[int], ExactNeuron],
         readout: ExactNeuron,
         weight_range: tuple[float, float],
         readout_range: tuple[float, float],
     ) -> None:
-        self.hidden, self.weight_range, self.readout_range = list(hidden), weight_range, readout_range
+        self.name, self.hidden, self.layers = name, hidden, 0
+        self.weight_range, self.readout_range = weight_range, readout_range
         super().__init__(self.next_hidden, lambda: readout, bias=False)
 
     def next_hidden(self) -> ExactNeuron:
-        neuron = self.hidden.pop(0)
-        if not self.hidden:
-            self.hidden = [ExactNeuron(neuron.threshold, neuron.tau_synapse, neuron.duration, neuron.most)]
-        return neuron
+        self.layers += 1
+        return self.hidden(self.layers - 1)
 
     def linear(self, inputs: int, outputs: int) -> nn.Module:
         layer = super().linear(inputs, outputs)
@@ -77,7 +79,7 @@ class SpikeTimeBlocks(Blocks):
         return layers
 
     def refuse(self, what: str, way_out: str = "use model=mlp") -> NoReturn:
-        raise InputError(f"method=multispike_fast_deep hands on spike times and knows no {what}; {way_out}")
+        raise InputError(f"method={self.name} hands on spike times and knows no {what}; {way_out}")
 
     def conv(self, inputs: int, outputs: int, kernel: int, padding: int = 0, stride: int = 1) -> NoReturn:
         self.refuse("convolution")
@@ -95,8 +97,15 @@ class SpikeTimeBlocks(Blocks):
         self.refuse("dropout", "use model.dropout=0")
 
 
+def count_loss(counts: Tensor, labels: Tensor, targets: tuple[float, float]) -> Tensor:
+    """1/2 sum over classes of (n_j - target_j)^2: counts [B, ..., classes] and labels [B] give [B, ...]."""
+    high, low = targets
+    own = nn.functional.one_hot(labels, counts.shape[-1]).view(len(labels), *[1] * (counts.dim() - 2), -1)
+    return ((counts - (low + (high - low) * own)) ** 2).sum(-1) / 2
+
+
 class SpikeCount(torch.autograd.Function):
-    """n = number of spikes of [B, N, K]; dn/dt_k = -1/T at each of them."""
+    """n = number of spikes of [..., K]; dn/dt_k = -1/T at each of them."""
 
     @staticmethod
     def forward(ctx: Any, times: Tensor, duration: float) -> Tensor:
@@ -132,7 +141,8 @@ class MultispikeFastDeep(Method):
 
     Raises:
         ValueError: when an argument leaves its range.
-        InputError: for layers that are not fully connected, and for input that is not spikes.
+        InputError: for layers that are not fully connected, input that is not spikes, more numbers than layers, and
+            a target that the buffer cannot hold.
     """
 
     def __init__(
@@ -160,6 +170,18 @@ class MultispikeFastDeep(Method):
         readout_silent_share: float = 0.0,
     ) -> None:
         self.check_data(data, encoder)
+        for name, number, usual in (
+            ("threshold", threshold, 0.2),
+            ("readout_threshold", readout_threshold, 1.3),
+            ("max_spikes", max_spikes, 30),
+            ("readout_max_spikes", readout_max_spikes, 30),
+            ("tau_synapse", tau_synapse, 0.13),
+            ("duration", duration, 0.2),
+        ):
+            numbers = number if isinstance(number, list) else [number]
+            if not numbers or min(numbers) <= 0:
+                least = "must be positive" if numbers else "needs a number for at least one layer"
+                raise ValueError(f"MultispikeFastDeep: {name} = {number} {least}; {usual} is usual")
         if not 0 <= input_window[0] < input_window[1] <= duration:
             raise ValueError(
                 f"MultispikeFastDeep: input_window = {list(input_window)} must rise, from 0 or more to at most "
@@ -170,6 +192,11 @@ class MultispikeFastDeep(Method):
                 raise ValueError(f"MultispikeFastDeep: {name} = {[low, high]} must rise; [-1, 1] is usual")
         if min(targets) < 0:
             raise ValueError(f"MultispikeFastDeep: targets = {list(targets)} must be 0 or more; [15, 3] is usual")
+        if objective == "count" and readout_max_spikes < max(targets):
+            raise InputError(
+                f"method.readout_max_spikes = {readout_max_spikes} cannot reach method.targets = {list(targets)}; "
+                f"give it {math.ceil(max(targets))} or more"
+            )
         if not tau_loss > 0:
             raise ValueError(f"MultispikeFastDeep: tau_loss = {tau_loss} must be positive; 0.005 is usual")
         if early < 0:
@@ -202,21 +229,25 @@ class MultispikeFastDeep(Method):
         super().__init__(model, data, encoder, optimizer, scheduler)
         chain = SpikeTimeNetwork(list(self.network.layers.items()), duration)
         self.network = chain
+        for name, numbers in (("threshold", self.threshold), ("max_spikes", self.max_spikes)):
+            if len(numbers) > (layers := max(1, len(chain.stages) - 1)):
+                raise InputError(
+                    f"method.{name} = {numbers} has {len(numbers)} numbers, and the model {layers} hidden "
+                    f"layer{'s' if layers > 1 else ''}; give one for each, the last one serves all further layers"
+                )
         self.weights: dict[str, nn.Linear] = {neuron: chain.layers[weight] for weight, neuron in chain.stages}  # type: ignore[misc]
         for name, weight in self.weights.items():
             self.register_buffer(f"silent_{name}", torch.zeros(weight.out_features))  # batches in a row
         self.silent: dict[str, Tensor] = {}  # share of the last batch in which each neuron was silent
 
     def blocks(self) -> Blocks:
-        if 0 in (len(self.threshold), len(self.max_spikes)):
-            raise ValueError("MultispikeFastDeep: threshold and max_spikes need a number for at least one layer")
-        thresholds, buffers = (
-            (values + values[-1:] * 100)[: max(len(self.threshold), len(self.max_spikes))]
-            for values in (self.threshold, self.max_spikes)
-        )
-        hidden = [self.neuron(float(t), int(most)) for t, most in zip(thresholds, buffers, strict=True)]
+        def hidden(i: int) -> ExactNeuron:  # the last number serves all further layers
+            return self.neuron(
+                self.threshold[min(i, len(self.threshold) - 1)], self.max_spikes[min(i, len(self.max_spikes) - 1)]
+            )
+
         readout = self.neuron(self.readout_threshold, self.readout_max_spikes)
-        return SpikeTimeBlocks(hidden, readout, self.weight_range, self.readout_range)
+        return SpikeTimeBlocks("multispike_fast_deep", hidden, readout, self.weight_range, self.readout_range)
 
     def neuron(self, threshold: float, most: int) -> ExactNeuron:
         return ExactNeuron(threshold, self.tau_synapse, self.duration, most)
@@ -260,9 +291,7 @@ class MultispikeFastDeep(Method):
                 nn.functional.cross_entropy(scores, labels)
                 + self.early * torch.expm1(of_label / self.tau_synapse).mean()
             )
-        high, low = self.targets
-        target = low + (high - low) * nn.functional.one_hot(labels, self.data.classes)
-        return ((scores - target) ** 2).sum(-1).mean() / 2
+        return count_loss(scores, labels, self.targets).mean()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         trains = self.network.trains(self.frames(batch))  # type: ignore[operator]
