@@ -15,6 +15,7 @@ from snnlab.experiment import build, run
 from snnlab.methods.burstccn import BurstCCN, continuous
 from snnlab.methods.burstccn.burstccn import Activity
 from snnlab.methods.burstccn.continuous import ContinuousBurstCCN, student_and_teacher
+from snnlab.methods.burstccn.figures import angles_figure, apical_figure
 from snnlab.metrics.angle import angle
 from snnlab.models.mlp import MLP
 from snnlab.models.small_conv import SmallConv
@@ -269,8 +270,11 @@ def test_mixed_precision_trains(monkeypatch, tmp_path):
     ("arguments", "words"),
     [
         (["--steps", "10"], "--steps 10 must be at least 2000"),
-        (["--tau-W", "0"], "--tau-W 0.0 must be positive"),
+        (["--tau-W", "0.05"], "--tau-W 0.05 must be at least the step, 0.1"),
+        (["--tau-W", "nan"], "--tau-W nan must be at least the step, 0.1"),
         (["--figure", "/no/such/x.png"], "there is no folder /no/such"),
+        (["--figure", "run.html"], "run.html must be a file that ends as a picture does: .png, .svg"),
+        (["--figure", "run"], "run must be a file that ends as"),
     ],
 )
 def test_the_regression_refuses_what_it_cannot_do(arguments, words, capsys):
@@ -349,6 +353,45 @@ def test_convolutional_chains_build(model):
     assert method.scores(torch.rand(1, 2, 1, 28, 28)).shape == (2, 10)
 
 
+# figures --------------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def drawn():
+    import matplotlib.pyplot as plt
+
+    yield lambda figure: figure.axes
+    plt.close("all")
+
+
+def test_the_angles_are_drawn_against_the_epoch(drawn):
+    (axis,) = drawn(angles_figure([{"weight1": 70.0, "readout_weight": 0.0}, {"weight1": 60.0, "readout_weight": 1.0}]))
+    *lines, right_angle = axis.lines
+    assert [line.get_label() for line in lines] == ["weight1", "readout_weight"]
+    assert [line.get_xydata().tolist() for line in lines] == [[[1, 70], [2, 60]], [[1, 0], [2, 1]]]
+    assert set(right_angle.get_ydata()) == {90} and axis.get_ylim()[0] == 0
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["weight1", "readout_weight"]
+
+
+def test_burst_probabilities_and_apical_potentials_are_drawn_by_layer(drawn):
+    method = make(hidden=(15, 12))
+    batch = Batch(torch.rand(200, 20, dtype=torch.float64), torch.arange(200) % 5)
+    axes = drawn(apical_figure(method, batch))
+    inputs = method.frames(batch)[0]
+    activity = method.react(inputs, method.target(batch.labels, inputs))
+    shown = [(axes[i], p) for i, p in enumerate(activity.probabilities)]
+    shown += [(axes[3 + i], v) for i, v in enumerate(activity.apical)]
+    for axis, values in shown:
+        bars = axis.patches
+        heights = torch.tensor([bar.get_height() for bar in bars], dtype=torch.float64)
+        assert heights.sum().item() == pytest.approx(1)  # shares of all units of all samples
+        bins = torch.cat([torch.tensor([bar.get_x() for bar in bars]), torch.tensor([values.max()])]).double()
+        counts = torch.histogram(values.flatten(), len(bars), range=(values.min().item(), values.max().item())).hist
+        assert bins[0].item() == pytest.approx(values.min().item())
+        torch.testing.assert_close(heights, counts / values.numel(), atol=1.5 / values.numel(), rtol=0)  # an edge
+    assert [axis.get_title() for axis in axes[:3]] == ["weight1", "weight2", "readout_weight"]
+    assert [set(axis.lines[0].get_xdata()) for axis in axes[:3]] == [{0.5}] * 3
+    assert [axis.get_visible() for axis in axes[3:]] == [True, True, False]  # the readout has no apical potential
+
+
 # continuous time ------------------------------------------------------------------------------------------------------
 def test_continuous_time_rests_at_the_discrete_model():
     net = ContinuousBurstCCN([3, 6, 4, 2], torch.Generator().manual_seed(0))
@@ -372,6 +415,48 @@ def test_continuous_time_a_leaky_soma_follows_its_exponential():
     for _ in range(10):
         net.step(torch.ones(1, dtype=torch.float64))
     assert net.layers[0].u.item() == pytest.approx(drive * (1 - 0.9**10), abs=1e-12)  # dt/tau = 0.1
+
+
+def test_continuous_time_two_layers_by_hand():
+    """(1) to (4) with numbers: 1-1-1, no bias at first, dt half of tau, two moments."""
+    net = ContinuousBurstCCN([1, 1, 1], torch.Generator(), tau=0.1, tau_W=1.0, tau_mean=0.5, dt=0.05)
+    low, high = net.layers
+    low.weight, high.weight = torch.full((1, 1), 2.0).double(), torch.full((1, 1), -1.0).double()
+    inputs, target = torch.ones(1).double(), torch.full((1,), 0.9).double()
+
+    # dt/tau = 1/2: u_1 = 1, e_1 = sigma(1) = 0.731059; u_2 = -0.365529, e_2 = sigma(u_2) = 0.409622
+    # p_2 = 1/2 (1 + (0.9 - 0.409622) 0.590378) = 0.644754; nothing has come down yet: a_1 = 0, p_1 = 1/2
+    net.step(inputs, target)
+    assert [low.u.item(), high.u.item()] == pytest.approx([1, -0.365529], abs=1e-6)
+    assert [low.events.item(), high.events.item()] == pytest.approx([0.731059, 0.409622], abs=1e-6)
+    assert [low.apical.item(), low.probability.item()] == [0, 0.5]
+    assert high.probability.item() == pytest.approx(0.644754, abs=1e-6)
+    assert [low.weight.item(), high.weight.item(), high.bias.item()] == [2, -1, 0]  # no rates were there to learn from
+    assert [low.mean_events.item(), high.mean_bursts.item()] == [0, 0]
+
+    # u_1 = 1.5, e_1 = 0.817574; u_2 = (-0.365529 - 0.817574) / 2 = -0.591552, e_2 = 0.356279
+    # p_2 = 1/2 (1 + (0.9 - 0.356279) 0.643721) = 0.675003
+    # of the moment before: v = (0.644754 - 0.5) 0.409622 (-1) = -0.059294; drive 4 (1 - 0.731059) v = -0.063786
+    # a_1 = -0.031893, p_1 = sigma(a_1) = 0.492027; dt/tau_W = 0.05
+    # db_2 = 0.05 0.144754 0.409622 = 0.0029647, dW_2 = db_2 0.731059 = 0.0021674; p_1 was 1/2: layer 1 rests
+    net.step(inputs, target)
+    assert [low.u.item(), high.u.item()] == pytest.approx([1.5, -0.591552], abs=1e-6)
+    assert [low.events.item(), high.events.item()] == pytest.approx([0.817574, 0.356279], abs=1e-6)
+    assert [low.apical.item(), low.probability.item()] == pytest.approx([-0.031893, 0.492027], abs=1e-6)
+    assert high.probability.item() == pytest.approx(0.675003, abs=1e-6)
+    assert [low.weight.item(), low.bias.item()] == [2, 0]
+    assert [high.weight.item() + 1, high.bias.item()] == pytest.approx([0.0021674, 0.0029647], abs=1e-6)
+    # dt/tau_mean = 0.1
+    assert [low.mean_events.item(), high.mean_bursts.item()] == pytest.approx([0.0731059, 0.0264105], abs=1e-6)
+
+    # p_1 - 1/2 = -0.0079730 of the moment before: db_1 = 0.05 (-0.0079730) 0.817574 = -0.00032592, dW_1 is the same
+    # v = 0.175003 0.356279 (-0.9978326) = -0.062215, drive 4 (1 - 0.817574) v = -0.045398
+    # a_1 = (-0.031893 - 0.045398) / 2 = -0.038646
+    # db_2 = 0.05 0.175003 0.356279 = 0.0031175, dW_2 = db_2 0.817574 = 0.0025488
+    net.step(inputs, target)
+    assert [low.weight.item() - 2, low.bias.item()] == pytest.approx([-0.00032592] * 2, abs=1e-7)
+    assert low.apical.item() == pytest.approx(-0.038646, abs=1e-6)
+    assert [high.weight.item() + 1, high.bias.item()] == pytest.approx([0.0047162, 0.0060822], abs=1e-6)
 
 
 def test_continuous_time_without_a_teacher_nothing_moves():

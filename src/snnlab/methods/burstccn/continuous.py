@@ -133,6 +133,7 @@ class ContinuousBurstCCN:
 
 
 QUIET, LEAST_STEPS = 1000, 2000  # steps of the regression without a teacher, and in all
+DT = 0.1
 
 
 @dataclass
@@ -159,7 +160,7 @@ class Regression:
 
 
 def student_and_teacher(
-    seed: int = 0, steps: int = 100_000, quiet: int = QUIET, dt: float = 0.1, tau_W: float = 100.0
+    seed: int = 0, steps: int = 100_000, quiet: int = QUIET, dt: float = DT, tau_W: float = 100.0
 ) -> Regression:
     """Show the task of the docstring: ``quiet`` steps without a teaching signal, the others with it all the time."""
     generator = torch.Generator().manual_seed(seed)
@@ -179,7 +180,7 @@ def student_and_teacher(
     return Regression(torch.cat(targets), torch.cat(outputs), quiet)
 
 
-def figure(run: Regression, dt: float = 0.1, window: int = 400) -> Any:
+def figure(run: Regression, dt: float = DT, window: int = 400) -> Any:
     """Target and output before learning and at the end."""
     import matplotlib.pyplot as plt
 
@@ -195,6 +196,16 @@ def figure(run: Regression, dt: float = 0.1, window: int = 400) -> Any:
     return picture
 
 
+def check_figure(parser: argparse.ArgumentParser, path: Path) -> None:
+    """End with exit code 2 unless a figure can be written to ``path``."""
+    from matplotlib.figure import Figure
+
+    if not path.parent.is_dir():
+        parser.error(f"--figure {path}: there is no folder {path.parent}")
+    if path.is_dir() or path.suffix[1:].lower() not in Figure().canvas.get_supported_filetypes():
+        parser.error(f"--figure {path} must be a file that ends as a picture does: .png, .svg or .pdf")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Show the regression for three seeds; with ``--figure FILE`` draw the first."""
     parser = argparse.ArgumentParser("python -m snnlab.methods.burstccn.continuous", description=__doc__)
@@ -205,10 +216,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.steps < LEAST_STEPS:
         parser.error(f"--steps {options.steps} must be at least {LEAST_STEPS}: the first {QUIET} teach nothing")
-    if not options.tau_W > 0:
-        parser.error(f"--tau-W {options.tau_W} must be positive; 100 is the authors'")
-    if options.figure and not (folder := Path(options.figure).expanduser().absolute().parent).is_dir():
-        parser.error(f"--figure {options.figure}: there is no folder {folder}")
+    if not options.tau_W >= DT:
+        parser.error(f"--tau-W {options.tau_W} must be at least the step, {DT}; 100 is the authors'")
+    if options.figure:
+        check_figure(parser, Path(options.figure).expanduser().absolute())
     for seed in range(3):
         run = student_and_teacher(seed, options.steps, tau_W=options.tau_W)
         print(f"seed {seed}: mean squared error {run.first:.2e} before learning, {run.last:.2e} at the end; ", end="")
