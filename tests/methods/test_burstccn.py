@@ -318,6 +318,7 @@ def test_events_are_averaged_over_time():
         ({"lr_Q": -1e-3}, "method.lr_Q = -0.001 must be 0 or more"),
         ({"p0": 1.0}, "method.p0 = 1.0 must lie between 0 and 1"),
         ({"p0": 0.2}, r"method.p0 = 0.2 must be sigma\(method.beta\) = 0.5, .* it is method.beta=-1.38629"),
+        ({"beta": -1000.0}, r"method.p0 = 0.5 must be sigma\(method.beta\) = 0, "),
         ({"Y": "tied", "lr_Y": 0.1}, "method.lr_Y = 0.1 has nothing to move where method.Y=tied"),
     ],
 )

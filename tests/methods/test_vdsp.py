@@ -80,7 +80,7 @@ def test_2_weights_move_at_postsynaptic_spikes_only():
 
 
 def test_2_pair_stdp_would_also_move_weights_at_every_input_spike():
-    """As many neurons on either side: with equal spike trains VDSP makes half of the updates of pair STDP."""
+    """As many neurons on either side."""
     method = make(neurons=36)
     frames = method.encoder(images())
     counts, figures = method.present(frames, 0.01)
@@ -95,6 +95,15 @@ def test_2_pair_stdp_would_also_move_weights_at_every_input_spike():
     assert vdsp > 0 and figures["input_spikes"] * 36 == pytest.approx((stdp - vdsp) / 5)
     _, resting = method.present(frames, None)
     assert resting["updates"] == resting["stdp_updates"] == 0
+
+
+def test_2_equal_spike_trains_take_half_of_the_updates_of_pair_stdp(monkeypatch):
+    method = make(neurons=36)  # and 36 inputs
+    trains = torch.randint(0, 3, (5, 36)).double()
+    monkeypatch.setattr(method, "compiled", lambda: True)
+    monkeypatch.setattr(method, "run_kernel", lambda *_, **__: (trains, trains.sum(1)))
+    _, figures = method.present(method.encoder(images()), 0.01)
+    assert figures["stdp_updates"] == 2 * figures["updates"] == pytest.approx(2 * 36 * trains.sum() / 5)
 
 
 @pytest.mark.parametrize("drive", [1.2, 2.0, 6.0])
@@ -333,7 +342,9 @@ def test_fields_carry_the_class_of_their_neuron_and_a_presentation_its_vote():
         (["method.alpha=-1"], r"method.alpha = -1(\.0)? must not be negative"),
         (["method.rule=memristor", "method.x_p=1"], r"method.x_p = 1(\.0)? must lie in"),
         (["method.rule=stdp"], "choose one of"),
-        (["method.tau_output=0"], "tau_membrane"),
+        (["method.tau_output=0"], r"method.tau_output = 0(\.0)? must be positive, in seconds"),
+        (["method.tau_input=-1"], r"method.tau_input = -1(\.0)? must be positive, in seconds"),
+        (["method.time_step=0"], r"method.time_step = 0(\.0)? must be positive, in seconds"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_data_is_read(options, words, empty_data):

@@ -85,6 +85,11 @@ class VDSP(LocalPlasticity):
     ) -> None:
         if rule not in ("plain", "memristor"):
             raise InputError(f"method.rule = {rule!r} must be plain or memristor")
+        for name, number in (("time_step", time_step), ("tau_input", tau_input), ("tau_output", tau_output)):
+            if not number > 0:
+                raise InputError(
+                    f"method.{name} = {number} must be positive, in seconds; 0.005 and 0.06 are the authors'"
+                )
         device = Memristor(v_prog, vthp, vthn, alpha_p, alpha_n, x_p, x_n)
         self.rule: Plain | Memristor = Plain(alpha) if rule == "plain" else device
         self.time_step, self.tau_refractory = time_step, tau_refractory
