@@ -13,7 +13,9 @@ from snnlab.data.encoders import Rate
 from snnlab.errors import InputError
 from snnlab.experiment import build, compose, run
 from snnlab.layers.trace import detached
-from snnlab.methods.fptt import FPTT, DynamicRegulariser
+from snnlab.methods.fptt import FPTT
+from snnlab.methods.fptt.dynamic_regularizer import DynamicRegularizer
+from snnlab.methods.fptt.figures import answers_figure
 from snnlab.methods.stbp import STBP
 from snnlab.models.mlp import MLP
 from snnlab.models.recurrent_mlp import RecurrentMLP
@@ -86,7 +88,7 @@ def test_a_convex_loss_comes_to_rest_at_its_optimum():
     A, target = torch.randn(5, 5, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
     curvature = A @ A.T / 5 + torch.eye(5, dtype=torch.float64)
     W = nn.Parameter(torch.randn(5, dtype=torch.float64))
-    regulariser = DynamicRegulariser([W], 0.5, 0.5, 0.0).double()
+    regulariser = DynamicRegularizer([W], 0.5, 0.5, 0.0).double()
     regulariser.begin()
     for _ in range(2000):
         W.grad = curvature @ (W.detach() - target)
@@ -102,7 +104,7 @@ def test_a_convex_loss_comes_to_rest_at_its_optimum():
 def test_the_regulariser_is_its_equations():
     """W = 3, Wbar = 1, lambda = 0.5, alpha 0.5, beta 0.25: dR/dW = 1 - 0.5; after W = 2: lambda 0, Wbar 1.25."""
     W = nn.Parameter(torch.tensor([1.0]))
-    regulariser = DynamicRegulariser([W], 0.5, 0.25, 0.0)
+    regulariser = DynamicRegularizer([W], 0.5, 0.25, 0.0)
     regulariser.begin()
     regulariser.dual0.fill_(0.5)
     with torch.no_grad():
@@ -237,7 +239,7 @@ def test_weights_settle_where_they_are_told_to():
     for settle in ("sequence", "never"):
         method = make(settle=settle)
         teach(method, batch_of())
-        after[settle] = weights(method), method.regulariser.kept("mean")
+        after[settle] = weights(method), method.dynamic_regularizer.kept("mean")
     same = [torch.equal(w, m) for w, m in zip(*after["sequence"], strict=True)]
     assert all(same)
     assert any(not torch.equal(w, m) for w, m in zip(*after["never"], strict=True))
@@ -306,7 +308,7 @@ def test_a_run_resumed_equals_one_never_interrupted(tmp_path, monkeypatch, empty
     monkeypatch.chdir(tmp_path)
     whole = run(compose(TINY))
     first = torch.load(max((whole.folder / "checkpoints").glob("*.ckpt")), weights_only=True)["state_dict"]
-    assert first["regulariser.begun"] and first["regulariser.dual0"].abs().max() > 0
+    assert first["dynamic_regularizer.begun"] and first["dynamic_regularizer.dual0"].abs().max() > 0
 
     class Stop(L.Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
@@ -359,3 +361,18 @@ def test_recipes_say_how_to_train_on_each_kind_of_data(empty_data):
 def test_bad_input_is_named(options, words):
     with pytest.raises(InputError, match=words):
         make(**options)
+
+
+def test_answers_are_drawn_against_the_right_values():
+    import matplotlib.pyplot as plt
+
+    answers, labels = torch.rand(7, 2), torch.rand(7, 2)
+    (axis,) = answers_figure(answers, labels).axes
+    first, second, diagonal = axis.lines
+    for k, line in enumerate((first, second)):
+        assert (
+            line.get_xdata().tolist() == labels[:, k].tolist() and line.get_ydata().tolist() == answers[:, k].tolist()
+        )
+    ends = [float(labels.min()), float(labels.max())]
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == ends
+    plt.close("all")

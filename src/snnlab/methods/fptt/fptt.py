@@ -4,7 +4,7 @@ A sequence of T steps is cut into P parts. State is carried from part to part, i
 
     l_p  = w_p L(y, label) + (1 - w_p) O_p,  w_p = p / P, p = 1 ... P       (1) y: the reading at the end of the part
     O_p  = - sum over k of q_p[label, k] log softmax(y)_k                   (2) oracle, of classes only
-    R    = - (1 - rho) <W, lambda> + alpha/2 ||W - Wbar||^2                 (3) dynamic regulariser, of every parameter
+    R    = - (1 - rho) <W, lambda> + alpha/2 ||W - Wbar||^2                 (3) of every W: dynamic_regularizer.py
     W      <- a step of the optimizer along d(l_p + R)/dW, clipped          (4)
     lambda <- lambda - alpha (W - Wbar)                                     (5) lambda = 0 at the start
     Wbar   <- (1 - beta) Wbar + beta W - (beta / alpha) lambda              (6) Wbar = W at the start
@@ -31,6 +31,8 @@ from snnlab.data.datamodule import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.trace import detached
+from snnlab.methods.fptt.dynamic_regularizer import DynamicRegularizer
+from snnlab.methods.fptt.figures import answers_figure
 from snnlab.methods.method import Method, Model, Optimizer, Scheduler
 from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.integrator import Integrator
@@ -73,56 +75,6 @@ class FPTTBlocks(Blocks):
                 f"{self.units} units or maps and the {inputs} inputs of the readout; use method.readout=liquid"
             )
         return []
-
-
-class DynamicRegulariser(nn.Module):
-    """Wbar and lambda of every parameter, as buffers: (3), (5) and (6). They begin when training does.
-
-    Args:
-        parameters: W.
-        alpha, beta, rho: as in FPTT; alpha 0 keeps nothing.
-    """
-
-    def __init__(self, parameters: list[nn.Parameter], alpha: float, beta: float, rho: float) -> None:
-        super().__init__()
-        self.alpha, self.beta, self.rho = alpha, beta, rho
-        self.weights = parameters if alpha else []  # a plain list: they belong to the network
-        for i, parameter in enumerate(self.weights):
-            self.register_buffer(f"mean{i}", parameter.detach().clone())
-            self.register_buffer(f"dual{i}", torch.zeros_like(parameter))
-        self.register_buffer("begun", torch.tensor(False))
-
-    def kept(self, name: str) -> list[Tensor]:
-        """The buffers ``mean`` or ``dual``, one for each parameter."""
-        return [getattr(self, f"{name}{i}") for i in range(len(self.weights))]
-
-    @torch.no_grad()
-    def begin(self) -> None:
-        """Set Wbar = W, once: initialisers act after the method was made, and a resumed run goes on."""
-        if not self.begun:
-            for mean, weight in zip(self.kept("mean"), self.weights, strict=True):
-                mean.copy_(weight)
-            self.begun.fill_(True)  # type: ignore[operator]
-
-    @torch.no_grad()
-    def add_gradient(self) -> None:
-        """Add the gradient of (3) to ``.grad``."""
-        for mean, dual, weight in zip(self.kept("mean"), self.kept("dual"), self.weights, strict=True):
-            push = torch.sub(weight, mean).mul_(self.alpha).sub_(dual, alpha=1 - self.rho)
-            weight.grad = push if weight.grad is None else weight.grad.add_(push)
-
-    @torch.no_grad()
-    def follow(self) -> None:
-        """(5) and (6), after a step of the optimizer."""
-        for mean, dual, weight in zip(self.kept("mean"), self.kept("dual"), self.weights, strict=True):
-            dual.sub_(weight - mean, alpha=self.alpha)
-            mean.lerp_(weight, self.beta).sub_(dual, alpha=self.beta / self.alpha)
-
-    @torch.no_grad()
-    def settle(self) -> None:
-        """W := Wbar."""
-        for mean, weight in zip(self.kept("mean"), self.weights, strict=True):
-            weight.copy_(mean)
 
 
 class FPTT(Method):
@@ -234,7 +186,9 @@ class FPTT(Method):
             if not self.last:
                 raise InputError("method.readout=membrane needs a spiking layer in front of the readout")
             self.reader = nn.Linear(self.menu.units, self.outputs(), bias)
-        self.regulariser = DynamicRegulariser(list(self.parameters()), 0.0 if gradient == "bptt" else alpha, beta, rho)
+        self.dynamic_regularizer = DynamicRegularizer(
+            list(self.parameters()), 0.0 if gradient == "bptt" else alpha, beta, rho
+        )
         if data.asks != "value_at_end" and oracle is not None and gradient == "fptt":
             bins = parts or -(-self.steps_of(data, encoder) // (part_steps or 1))
             uniform = torch.full((bins, data.classes, data.classes), 1 / data.classes)
@@ -329,7 +283,7 @@ class FPTT(Method):
             backward: adds the gradient of a scalar to ``.grad``.
             take_step: moves the parameters along ``.grad`` and clears it.
         """
-        self.regulariser.begin()
+        self.dynamic_regularizer.begin()
         states: Any = None
         ends = self.ends(self.steps_of(self.data, self.encoder) if self.encoder is not None else len(batch.inputs))
         frames, total, t, steps = self.stream(batch), torch.zeros((), device=batch.labels.device), 0, 0
@@ -346,13 +300,13 @@ class FPTT(Method):
                 break
             loss = self.part_loss(scores, batch.labels, part, len(ends))
             backward(loss)
-            self.regulariser.add_gradient()
+            self.dynamic_regularizer.add_gradient()
             take_step()  # (4)
-            self.regulariser.follow()
+            self.dynamic_regularizer.follow()
             total, steps, scores = total + loss.detach(), steps + 1, scores.detach()
             del loss, readings
         if self.settle == "sequence":
-            self.regulariser.settle()
+            self.dynamic_regularizer.settle()
         return scores, total / steps
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -367,7 +321,7 @@ class FPTT(Method):
         scores, loss = self.learn(batch, self.manual_backward, take_step)
         self.log_scores("train", scores, batch.labels, loss)
         if self.settle == "epoch" and self.trainer.is_last_batch:  # before the epoch is validated
-            self.regulariser.settle()
+            self.dynamic_regularizer.settle()
 
     def on_train_epoch_end(self) -> None:
         if self.make_scheduler is not None:
@@ -379,16 +333,3 @@ class FPTT(Method):
             return {}
         batch = next(iter(data.test_dataloader()))
         return {"answers": answers_figure(self.scores(self.frames(batch)), batch.labels)}
-
-
-def answers_figure(answers: Tensor, labels: Tensor) -> Any:
-    """Answers [B, K] against labels [B, K], one colour for each of the K values."""
-    import matplotlib.pyplot as plt
-
-    picture, axis = plt.subplots(figsize=(3.2, 3.2))
-    for k in range(labels.shape[1]):
-        axis.plot(labels[:, k], answers[:, k], "o", markersize=2.5)
-    ends = [float(labels.min()), float(labels.max())]
-    axis.plot(ends, ends, color="#1b1b1f", linewidth=0.8)
-    axis.set(xlabel="right value", ylabel="answer", aspect="equal")
-    return picture
