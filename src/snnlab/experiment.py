@@ -73,6 +73,8 @@ def build(config: DictConfig) -> Parts:
     initializer = instantiate_part("init", plain["init"])
     method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)
     check_trainer(plain["trainer"], method.automatic_optimization)
+    if (precision := plain["trainer"]["precision"]) is not None:
+        method.check_precision(str(precision))
     try:
         method.configure_optimizers()
     except (ValueError, TypeError) as error:

@@ -167,6 +167,21 @@ def test_wandb_offline_run_lies_in_the_run_folder(monkeypatch, tmp_path):
     assert list((result.folder / "wandb").glob("offline-run-*/*.wandb"))
 
 
+METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("precision", ["64", "bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_with_any_precision_or_says_that_it_does_not(method, precision, run_command, tmp_path):
+    data = "drifting_blobs" if method == "vdib" else "digits"
+    few = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
+    quiet = ["logger=none", "callbacks.progress=false", "callbacks.figures=false", "trainer.max_epochs=1"]
+    code, _, error = run_command(f"method={method}", f"data={data}", f"trainer.precision={precision}", *few, *quiet)
+    refused = {"vdsp": ("bf16-mixed", "bf16-true"), "multispike_fast_deep": ("bf16-true",)}.get(method, ())
+    assert code == (2 if precision in refused else 0), error
+    assert (tmp_path / "outputs").exists() == (code == 0)
+
+
 def test_help_and_cfg(run_command):
     code, out, _ = run_command("--help")
     assert code == 0 and "method=" in out and "stbp" in out and "exit codes" in out

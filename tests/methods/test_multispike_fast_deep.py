@@ -282,6 +282,15 @@ def test_a_chain_that_is_none_is_refused():
         chain.step(torch.zeros(1, 2))
 
 
+def test_spike_times_of_16_bits_are_refused_before_anything_is_written():
+    method = make()
+    for precision in ("16-true", "bf16-true"):
+        with pytest.raises(InputError, match=f"trainer.precision = {precision}: spike times need 32 bits; use 32-true"):
+            method.check_precision(precision)
+    for precision in ("32", "64-true", "bf16-mixed", "16"):
+        method.check_precision(precision)
+
+
 def test_the_last_number_serves_all_further_layers():
     method = make(
         hidden=(4, 5, 6), threshold=[0.2, 0.4], max_spikes=7, readout_max_spikes=15

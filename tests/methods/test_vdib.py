@@ -221,6 +221,14 @@ def test_global_step_counts_batches(digits: Digits) -> None:
     assert run.global_step == 21
 
 
+def test_the_judge_sees_pictures_of_any_precision(digits: Digits) -> None:
+    method = make(digits.spec)
+    method.prepare(digits)
+    images = torch.rand(2, *digits.spec.input_shape)
+    assert torch.equal(method.judged(images.double()), method.judged(images))
+    assert method.judged(images.bfloat16()).shape == (2, digits.spec.classes)
+
+
 @pytest.mark.parametrize(
     "options",
     [

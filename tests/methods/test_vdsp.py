@@ -288,10 +288,11 @@ def test_rate_schedule_and_the_twin_reach_the_training_step(monkeypatch, tmp_pat
     assert ratio.item() == pytest.approx(0.1, rel=0.02)
 
 
-def test_sixteen_bits_are_refused(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"trainer\.precision=bf16-true.*use 32-true"):
-        run(compose([*DIGITS, "trainer.max_epochs=1", "trainer.precision=bf16-true"]))
+@pytest.mark.parametrize("precision", ["bf16-true", "16-mixed", "16"])
+def test_sixteen_bits_are_refused(precision):
+    with pytest.raises(InputError, match=rf"trainer\.precision = {precision}: .*use 32-true"):
+        build(compose([*DIGITS, f"trainer.precision={precision}"]).config)
+    build(compose([*DIGITS, "trainer.precision=64"]).config)
 
 
 def test_neurons_are_named_where_nothing_is_validated(monkeypatch, tmp_path, real_data):
@@ -344,6 +345,8 @@ def test_fields_carry_the_class_of_their_neuron_and_a_presentation_its_vote():
         (["method.rule=stdp"], "choose one of"),
         (["method.tau_output=0"], r"method.tau_output = 0(\.0)? must be positive, in seconds"),
         (["method.tau_input=-1"], r"method.tau_input = -1(\.0)? must be positive, in seconds"),
+        (["method.gain_output=-100"], r"method.gain_output = -100(\.0)? must be positive"),
+        (["method.gain=0"], r"method.gain = 0(\.0)? must be positive"),
         (["method.time_step=0"], r"method.time_step = 0(\.0)? must be positive, in seconds"),
     ],
 )

@@ -186,7 +186,8 @@ class Conversion(Method):
         with torch.random.fork_rng():
             torch.manual_seed(0)  # thresholds follow from weights and images alone
             balance = self.by_spikes if self.balance == "spike" else self.by_activations
-            self.spike(balance([batch.to(self.device) for batch in images]))
+            weight = next(self.network.parameters())
+            self.spike(balance([batch.to(weight) for batch in images]))
 
     def by_spikes(self, images: list[Tensor]) -> dict[str, float]:
         """Thresholds by layer, each from currents that the layers before it make with theirs."""

@@ -79,11 +79,9 @@ class LocalPlasticity(Method):
         """
 
     # learning ---------------------------------------------------------------------------------------------------------
-    def on_fit_start(self) -> None:
-        if self.trainer.precision not in ("32-true", "64-true"):
-            raise InputError(
-                f"trainer.precision={self.trainer.precision}: a local rule's changes are lost in 16 bits; use 32-true"
-            )
+    def check_precision(self, precision: str) -> None:
+        if not precision.startswith(("32", "64")):
+            raise InputError(f"trainer.precision = {precision}: local changes are lost in 16 bits; use 32-true")
 
     @torch.no_grad()
     def training_step(self, batch: Batch, batch_idx: int) -> None:

@@ -83,6 +83,13 @@ class Method(L.LightningModule):
         self.firing_rate = FiringRate()
         self.synaptic_operations = SynapticOperations()
 
+    def check_precision(self, precision: str) -> None:
+        """Refuse ``trainer.precision``, as it is written there, where the method cannot be trained with it.
+
+        Raises:
+            InputError: naming the precision, and what would do.
+        """
+
     @classmethod
     def check_data(cls, data: DataSpec, encoder: nn.Module | None) -> None:
         """Refuse data that the method cannot answer for, and an encoder where none, or another, is needed.

@@ -240,6 +240,10 @@ class MultispikeFastDeep(Method):
             self.register_buffer(f"silent_{name}", torch.zeros(weight.out_features))  # batches in a row
         self.silent: dict[str, Tensor] = {}  # share of the last batch in which each neuron was silent
 
+    def check_precision(self, precision: str) -> None:
+        if precision in ("16-true", "bf16-true"):
+            raise InputError(f"trainer.precision = {precision}: spike times need 32 bits; use 32-true")
+
     def blocks(self) -> Blocks:
         def hidden(i: int) -> ExactNeuron:  # the last number serves all further layers
             return self.neuron(

@@ -57,7 +57,7 @@ class LowPass(Temporal):
 
     def step(self, current: Tensor, state: LowPassState) -> tuple[Tensor, LowPassState]:
         check_state("LowPass", state.v, current)
-        v = torch.lerp(state.v, current, self.weight(float(state.seen)))  # (1)
+        v = torch.lerp(state.v, current.to(state.v.dtype), self.weight(float(state.seen)))  # (1)
         return v, LowPassState(v, state.seen + 1)
 
     def carry(self, currents: Tensor, state: LowPassState) -> tuple[Tensor, LowPassState]:
@@ -65,7 +65,7 @@ class LowPass(Temporal):
         check_state("LowPass", state.v, currents[0])
         seen, v, filtered = float(state.seen), state.v, []
         for t, current in enumerate(currents):
-            v = torch.lerp(v, current, self.weight(seen + t))  # (1)
+            v = torch.lerp(v, current.to(v.dtype), self.weight(seen + t))  # (1)
             filtered.append(v)
         return torch.stack(filtered), LowPassState(v, state.seen + len(currents))
 

@@ -274,7 +274,7 @@ class Autoencoder(Method):
         judge: LeNet | None = self.__dict__["judge"]
         if judge is None:
             raise RuntimeError("VDIB.judged: there is no judge yet; call prepare(data) first")
-        return judge.to(images.device)(images)  # type: ignore[no-any-return]
+        return judge.to(images.device)(images.float())  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def evaluated(self, batch: Batch) -> tuple[Encoding, Outcome]:

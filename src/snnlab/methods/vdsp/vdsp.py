@@ -43,9 +43,9 @@ class VDSP(LocalPlasticity):
         alpha: of the plain rule.
         v_prog, vthp, vthn, alpha_p, alpha_n, x_p, x_n: of the device, see rules.py.
         time_step: seconds.
-        gain, bias, tau_input: of the input neurons.
+        gain, bias, tau_input: of the input neurons; gain > 0.
         gain_output, tau_output, tau_synapse, inhibition_time, tau_adaptation, adaptation: of the output neurons; the
-            gain is that of the mean of w_ji s_i over all inputs i.
+            gain, > 0, is that of the mean of w_ji s_i over all inputs i.
         tau_refractory: of both, seconds.
 
     Raises:
@@ -90,6 +90,9 @@ class VDSP(LocalPlasticity):
                 raise InputError(
                     f"method.{name} = {number} must be positive, in seconds; 0.005 and 0.06 are the authors'"
                 )
+        for name, number in (("gain", gain), ("gain_output", gain_output)):
+            if not number > 0:
+                raise InputError(f"method.{name} = {number} must be positive, or nobody would fire; 6 and 147 are ours")
         device = Memristor(v_prog, vthp, vthn, alpha_p, alpha_n, x_p, x_n)
         self.rule: Plain | Memristor = Plain(alpha) if rule == "plain" else device
         self.time_step, self.tau_refractory = time_step, tau_refractory
