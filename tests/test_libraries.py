@@ -36,3 +36,23 @@ def test_what_was_held_back_is_there_and_the_collector_runs():
 
 def test_a_module_held_back_is_imported_once_it_is_used():
     assert output(USED_MEANWHILE) == ""
+
+
+INTERRUPTED = """
+import importlib, sys
+from snnlab import libraries
+def stop(name):
+    raise KeyboardInterrupt
+libraries.importlib = type("Stub", (), {"import_module": staticmethod(stop)})
+try:
+    libraries.load()
+except KeyboardInterrupt:
+    assert "scipy.signal" not in sys.modules
+    import scipy.signal.windows
+else:
+    raise AssertionError
+"""
+
+
+def test_an_import_that_is_interrupted_leaves_nothing_in_its_place():
+    assert output(INTERRUPTED) == ""

@@ -22,13 +22,11 @@ def load() -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with_stand_in = "scipy.signal" not in sys.modules
-        if with_stand_in:
-            sys.modules["scipy.signal"] = StandIn("scipy.signal")
+        sys.modules.setdefault("scipy.signal", StandIn("scipy.signal"))
         importlib.import_module("lightning")
-        if with_stand_in and isinstance(sys.modules["scipy.signal"], StandIn):
-            del sys.modules["scipy.signal"]
     finally:
+        if isinstance(sys.modules.get("scipy.signal"), StandIn):
+            del sys.modules["scipy.signal"]
         gc.freeze()
         atexit.register(gc.unfreeze)  # some extensions complain of leaks when their objects outlive the interpreter
         if collecting:

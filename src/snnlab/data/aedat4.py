@@ -133,9 +133,9 @@ def lz4_frame(content: bytes) -> bytes:
 @cache
 def _lz4() -> Any:
     """Return the compiled decoder of one LZ4 block; with an empty ``out`` it only counts."""
-    import numba
+    from snnlab.compiled import njit
 
-    @numba.njit(cache=True, nogil=True)
+    @njit()
     def decode(block, out, start):  # type: ignore[no-untyped-def]
         counting, at, place = len(out) == 0, np.int64(0), np.int64(start)
         while at < len(block):

@@ -140,9 +140,9 @@ class Binning:
 @cache
 def _scatter() -> Any:
     """Return the compiled kernel; numba is imported only by those who bin."""
-    import numba
+    from snnlab.compiled import njit
 
-    @numba.njit(cache=True, nogil=True)
+    @njit()
     def scatter(x, y, t, p, offsets, frames, window_us, window, row_of, column_of, fewer, occupancy, by_events):  # type: ignore[no-untyped-def]
         left, top, width, height = window
         steps, samples, polarities, rows, columns = frames.shape

@@ -138,9 +138,9 @@ class Camera:
 @cache
 def _kernel() -> Any:
     """Return the compiled film; numba is imported only by those who film."""
-    import numba
+    from snnlab.compiled import njit
 
-    @numba.njit(cache=True, nogil=True)
+    @njit()
     def film(texture, path, times, thresholds, refractory, noise_t, noise_pixel, x, y, t, p):  # type: ignore[no-untyped-def]
         """Write the events to x, y, t, p and return their number, or -1 when they do not fit."""
         side = thresholds.shape[1]

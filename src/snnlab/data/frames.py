@@ -176,9 +176,9 @@ def disk_use(cache: Path) -> dict[str, int]:
 @cache
 def _kernels() -> tuple[Any, Any]:
     """Return the compiled ``pack`` and ``unpack``; numba is imported only by those who bin."""
-    import numba
+    from snnlab.compiled import njit
 
-    @numba.njit(cache=True, nogil=True)
+    @njit()
     def pack(flat, places, packed):  # type: ignore[no-untyped-def]
         """Counts flat [T, B, cells] of the samples ``places`` to bits of packed [places, T, K, bytes], zero before."""
         steps, _, cells = flat.shape
@@ -192,7 +192,7 @@ def _kernels() -> tuple[Any, Any]:
                             bit = ((value >> np.uint32(plane)) & np.uint32(1)) << np.uint32(cell & 7)
                             packed[sample, step, plane, cell >> 3] |= np.uint8(bit)
 
-    @numba.njit(cache=True, nogil=True)
+    @njit()
     def unpack(packed, places, scratch, flat):  # type: ignore[no-untyped-def]
         """The reverse; a frame is put together in ``scratch``, which stays in the processor's cache."""
         samples, steps, planes, size = packed.shape

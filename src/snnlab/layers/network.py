@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from snnlab.layers.over_time import over_time, watched
+from snnlab.layers.over_time import over_time, plain, watched
 from snnlab.neurons import kernels
 from snnlab.neurons.neuron import Neuron, Temporal
 
@@ -60,12 +60,13 @@ class Network(nn.Module):
         before: nn.Module | None = None
         for layer in self.layers.values():
             if isinstance(layer, Temporal):
-                if isinstance(before, PASSING) and not watched(before) and not watched(layer):
+                alone = type(layer).forward is Temporal.forward and not watched(layer)  # nobody else gets its currents
+                if before is not None and plain(before, PASSING) and alone:
                     kernels.offer(frames)
                 frames = layer(frames)
             else:
                 frames = over_time(layer, frames)
-            if not isinstance(layer, nn.Identity):
+            if not plain(layer, (nn.Identity,)):
                 before = layer
         return frames
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from snnlab.layers import spike_linear, spike_pool
 from snnlab.neurons import kernels
 from snnlab.neurons.kernels.bits import saved_as_bits
 
 SAME = (nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity)  # the same input, the same output
+GLOBAL = torch.nn.modules.module  # where hooks on every module are kept
 
 
 def over_time(layer: nn.Module, sequence: Tensor) -> Tensor:
@@ -20,7 +23,7 @@ def over_time(layer: nn.Module, sequence: Tensor) -> Tensor:
     layers of ``SAME``; with ``kernels: step``, or where somebody watches the layer, T times.
     """
     steps, batch = sequence.shape[:2]
-    if steps > 1 and sequence.stride(0) == 0 and kernels.enabled and isinstance(layer, SAME) and not watched(layer):
+    if steps > 1 and sequence.stride(0) == 0 and kernels.enabled and plain(layer, SAME):
         once: Tensor = layer(sequence[0])
         return once.expand(steps, *once.shape)
     merged = sequence.flatten(0, 1)  # [T*B, ...]
@@ -34,5 +37,13 @@ def over_time(layer: nn.Module, sequence: Tensor) -> Tensor:
     return outputs.unflatten(0, (steps, batch))
 
 
+def plain(layer: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a layer is of one of these classes itself, its weights parametrized or not, and nobody watches it."""
+    kind = type(layer).__bases__[0] if parametrize.is_parametrized(layer) else type(layer)
+    return kind in kinds and not watched(layer)
+
+
 def watched(layer: nn.Module) -> bool:
-    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+    """Whether a hook on this layer, or on all, waits for its call, or another ``forward`` is put in its place."""
+    own = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    return bool(own) or "forward" in vars(layer) or GLOBAL._has_any_global_hook()

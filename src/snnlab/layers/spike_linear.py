@@ -32,7 +32,9 @@ def takes(layer: nn.Module, x: Tensor) -> bool:
         isinstance(layer, nn.Linear)
         and type(layer).forward is nn.Linear.forward
         and kernels.enabled
+        and not torch.compiler.is_compiling()
         and kernels.on_cpu(x)
+        and x.ndim == 2
         and x.dtype == layer.weight.dtype
         and x.numel() >= LEAST
         and not torch.is_autocast_enabled("cpu")
@@ -99,6 +101,7 @@ class _SpikeLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        kernels.first_derivative()
         weight, x = ctx.saved_tensors
         g = grads[0].contiguous()
         of_weight = _of_weight(ctx.saved if ctx.packed else x, ctx.share, g) if ctx.needs_input_grad[1] else None

@@ -17,7 +17,7 @@ from snnlab.neurons.kernels import threads
 
 def takes(layer: nn.Module) -> bool:
     """Whether ``layer`` is plain average pooling."""
-    return type(layer) is nn.AvgPool2d
+    return type(layer) is nn.AvgPool2d and not torch.compiler.is_compiling()
 
 
 def pool(layer: nn.AvgPool2d, x: Tensor) -> Tensor:
@@ -34,16 +34,18 @@ class _Pool(torch.autograd.Function):
         kernel, stride, padding, *others = options
         window, stride, padding = ([s] * 2 if isinstance(s, int) else list(s) for s in (kernel, stride, padding))
         ctx.options = (window, stride, padding, *others)
-        ctx.window = window if tiles(window, stride, padding, *others) and kernels.on_cpu(x) else None
+        sizes = [size // part for size, part in zip(x.shape[-2:], window, strict=True)]
+        ours = tiles(window, stride, padding, *others) and all(sizes) and kernels.on_cpu(x)
+        ctx.window = window if ours else None
         if ctx.window is None:
             return nn.functional.avg_pool2d(x, *options)
-        sizes = [size // part for size, part in zip(x.shape[-2:], window, strict=True)]
         outputs = x.new_empty(*x.shape[:-2], *sizes)
         run("pool", x.contiguous(), window, outputs)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        kernels.first_derivative()
         if ctx.window is None:
             like = grads[0].new_empty(()).expand(ctx.shape)  # a shape without memory
             grad = torch.ops.aten.avg_pool2d_backward(grads[0].contiguous(), like, *ctx.options)

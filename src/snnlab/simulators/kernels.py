@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from snnlab.compiled import njit
 from snnlab.neurons.kernels.cpu import compiled
 from snnlab.neurons.kernels.threads import ALIGNED
 
@@ -135,7 +135,7 @@ def simulate(
         found[s] = total
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})  # type: ignore[misc]
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})  # type: ignore[misc]
 def dot(x: Any, y: Any) -> Any:
     """Inner product, summed in the order that is fastest."""
     total = x[0] * y[0]

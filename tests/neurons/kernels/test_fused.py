@@ -17,6 +17,7 @@ from snnlab.neurons import kernels
 from snnlab.neurons.filtered_lif import FilteredLIF
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.kernels.program import ONE, ZERO, Program, Unsupported, inputs, trace
+from snnlab.neurons.kernels.sequence import halved
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.low_pass import LowPass
 from snnlab.neurons.neuron import Neuron, Temporal
@@ -172,9 +173,14 @@ def test_currents_that_are_not_contiguous_and_gradients_that_are_expanded(monkey
     torch.manual_seed(0)
     agree(LIF(), torch.randn(5, 4, 6).transpose(0, 2), monkeypatch)
     monkeypatch.setattr(kernels, "enabled", True)
-    leaf = torch.randn(4, 2, 3, requires_grad=True)
-    LIF(surrogate=Triangle())(leaf).mean().backward()  # the gradient of a mean is one number, expanded
-    assert leaf.grad is not None and torch.isfinite(leaf.grad).all()
+    currents, found = torch.randn(4, 2, 3), []
+    for fused in (True, False):
+        monkeypatch.setattr(kernels, "enabled", fused)
+        leaf = currents.clone().requires_grad_()
+        LIF(surrogate=Triangle())(leaf).mean().backward()  # the gradient of a mean is one number, expanded
+        found.append(leaf.grad)
+    assert found[0].any()
+    close(found[:1], found[1:], torch.float32)
 
 
 @pytest.mark.parametrize("neuron", [LIF(surrogate=Triangle()), PLIF(surrogate=Triangle())])
@@ -361,7 +367,13 @@ def test_half_needs_less_memory_and_can_go_backward_twice(monkeypatch):
 
 
 def test_half_saturates_in_place_of_overflowing(monkeypatch):
-    monkeypatch.setattr(kernels, "half", True)
-    leaf = torch.full((5, 2, 8), 1e6).requires_grad_()
-    LIF(0.9, 1.0, "soft")(leaf).sum().backward()
-    assert torch.isfinite(leaf.grad).all()
+    grads = []
+    for half in (True, False):
+        monkeypatch.setattr(kernels, "half", half)
+        leaf = torch.full((5, 2, 8), 1e6).requires_grad_()
+        LIF(0.9, 1.0, "soft", surrogate=make_surrogate("atan", 1e6))(leaf).sum().backward()  # wide: a slope even there
+        grads.append(leaf.grad)
+    assert torch.isfinite(grads[0]).all() and grads[1].abs().min() > 0
+    largest = torch.finfo(torch.float16).max
+    kept = torch.full((1,), 1e6)
+    assert halved(kept.clone()).item() == largest and halved(-kept).item() == -largest

@@ -1,5 +1,7 @@
 """Work in torch's own threads: every part once, errors raised, and the same with a thread pool in their place."""
 
+import os
+import signal
 import threading
 
 import pytest
@@ -54,3 +56,32 @@ def test_torch_computes_on_after_it(runtime):
     before = a @ a
     threads.share(lambda begin, end: None, 1000, least=16)
     assert torch.equal(a @ a, before)
+
+
+@pytest.mark.parametrize("error", [OSError, AttributeError])
+def test_an_openmp_library_that_cannot_be_used_is_passed_over(error, monkeypatch):
+    def fail(path):
+        raise error(path)
+
+    monkeypatch.setattr(threads.ctypes, "CDLL", fail)
+    assert threads.openmp.__wrapped__() is None
+
+
+def test_an_interrupt_that_strikes_before_the_work_is_not_lost(monkeypatch):
+    """What a signal handler raises as the callback begins is swallowed by ctypes: the callback never ran."""
+    monkeypatch.setattr(threads, "openmp", lambda: lambda task, data, count, flags: None)
+    with pytest.raises(KeyboardInterrupt):
+        threads.together(lambda: None, 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_a_pool_of_its_own(monkeypatch):
+    monkeypatch.setattr(threads, "openmp", lambda: None)
+    threads.together(lambda: None, 3)  # makes the parent's
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # a child that hangs ends by itself
+        threads.together(lambda: None, 3)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0

@@ -32,9 +32,33 @@ class Packed(NamedTuple):
 
 def saved_as_bits() -> AbstractContextManager[Any]:
     """Pack what is saved for a backward pass while the context is open; with ``kernels: step`` nothing changes."""
-    if not (kernels.enabled and torch.is_grad_enabled()):
+    if not (kernels.enabled and torch.is_grad_enabled()) or torch.compiler.is_compiling():
         return nullcontext()
-    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
+    return torch.autograd.graph.saved_tensors_hooks(keep, give)
+
+
+class Whole(NamedTuple):
+    """A tensor that is saved as it is; autograd does not see through hooks whether it is changed before it is used."""
+
+    tensor: Tensor
+    version: int
+
+
+def keep(tensor: Tensor) -> Whole | Packed:
+    packed = pack(tensor)
+    return packed if isinstance(packed, Packed) else Whole(packed, packed._version)
+
+
+def give(saved: Whole | Packed) -> Tensor:
+    """Raises RuntimeError where the tensor was changed in place since it was saved."""
+    if isinstance(saved, Whole):
+        if saved.tensor._version != saved.version:
+            raise RuntimeError(
+                f"one of the variables needed for gradient computation has been modified by an inplace operation: "
+                f"{list(saved.tensor.shape)} is at version {saved.tensor._version}, expected {saved.version}"
+            )
+        return saved.tensor
+    return unpack(saved)
 
 
 def pack(tensor: Tensor) -> Tensor | Packed:
@@ -54,10 +78,8 @@ def pack(tensor: Tensor) -> Tensor | Packed:
     return Packed(bits, value, tensor.shape, tensor.dtype)
 
 
-def unpack(saved: Tensor | Packed) -> Tensor:
+def unpack(saved: Packed) -> Tensor:
     """The inverse of ``pack``."""
-    if isinstance(saved, Tensor):
-        return saved
     flat = torch.empty(saved.shape.numel(), dtype=saved.dtype, device=saved.bits.device)
     if kernels.on_cpu(flat):
         from snnlab.neurons.kernels import cpu

@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import llvmlite.binding
-import numba
 import numpy as np
 from numba.extending import intrinsic
 from torch import Tensor
 
-from snnlab.neurons.kernels.module import folder, load
+from snnlab.compiled import njit
+from snnlab.neurons.kernels.module import load
 from snnlab.neurons.kernels.program import ZERO, Line, Program
 from snnlab.neurons.kernels.threads import share
 
@@ -24,9 +24,7 @@ SPAN = 256  # rows of a sparse sum that are taken together
 
 # many arrays in one loop: let LLVM check at run time that they do not overlap, and use the widest instructions
 llvmlite.binding.set_option("snnlab", "-runtime-memory-check-threshold=256")
-settings: Any = numba.config
-settings.CACHE_DIR = str(folder())
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
+compiled: Any = njit(error_model="numpy")
 
 
 @intrinsic  # type: ignore[misc]
@@ -53,9 +51,9 @@ FORMS = {
     "sigmoid": "one / (one + np.exp(-{}))",
     "reciprocal": "one / {}",
     "sign": "(one if {0} > zero else (-one if {0} < zero else zero))",
-    "relu": "({0} if {0} > zero else zero)",
-    "maximum": "({0} if {0} > {1} else {1})",
-    "minimum": "({0} if {0} < {1} else {1})",
+    "relu": "(zero if {0} <= zero else {0})",
+    "maximum": "({1} if {0} <= {1} or {1} != {1} else {0})",
+    "minimum": "({1} if {0} >= {1} or {1} != {1} else {0})",
     "where": "({1} if {0} else {2})",
     "number": "(one if {} else zero)",
     "and": "({} and {})",
@@ -67,7 +65,6 @@ FORMS = {
     "lt": "{} < {}",
     "eq": "{} == {}",
     "ne": "{} != {}",
-    "pow": "{} ** {}",
     "fma": "fma({}, {}, {})",
 }
 

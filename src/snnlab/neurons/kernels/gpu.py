@@ -32,9 +32,9 @@ FORMS = {
     "sigmoid": "one / (one + tl.exp(-{}))",
     "reciprocal": "one / {}",
     "sign": "tl.where({0} > zero, one, tl.where({0} < zero, -one, zero))",
-    "relu": "tl.maximum({}, zero)",
-    "maximum": "tl.maximum({}, {})",
-    "minimum": "tl.minimum({}, {})",
+    "relu": "tl.where({0} <= zero, zero, {0})",
+    "maximum": "tl.where({1} != {1}, {1}, tl.where({0} <= {1}, {1}, {0}))",
+    "minimum": "tl.where({1} != {1}, {1}, tl.where({0} >= {1}, {1}, {0}))",
     "where": "tl.where({}, {}, {})",
     "number": "tl.where({}, one, zero)",
     "and": "{} & {}",
@@ -46,7 +46,6 @@ FORMS = {
     "lt": "{} < {}",
     "eq": "{} == {}",
     "ne": "{} != {}",
-    "pow": "tl.exp({1} * tl.log({0}))",
     "fma": "tl.fma({}, {}, {})",
 }
 

@@ -8,22 +8,9 @@ import os
 import sys
 import tempfile
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_dir
-
-
-@cache
-def folder() -> Path:
-    """Where kernels are kept; a folder of this process alone where the cache cannot be written."""
-    path = Path(os.environ.get("SNNLAB_CACHE") or user_cache_dir("snnlab")) / "kernels"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path).close()
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="snnlab-kernels-"))
-    return path
+from snnlab.compiled import folder
 
 
 @cache
@@ -31,6 +18,7 @@ def load(text: str) -> Any:
     """Return the module made of this source; safe when several processes write it."""
     name = "kernel_" + hashlib.sha256(text.encode()).hexdigest()[:16]
     path = folder() / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have cleared the cache
     if not path.is_file() or path.read_text() != text:
         handle, part = tempfile.mkstemp(suffix=".py", dir=folder())
         with os.fdopen(handle, "w") as file:

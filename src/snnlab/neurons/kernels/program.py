@@ -5,8 +5,8 @@ parameter. What depends on a neuron's own numbers only becomes lines of a kernel
 parameters alone is computed once per sequence in PyTorch, before it (``prologue``) or after it (``epilogue``, from the
 sums over time that the kernel returns).
 
-An operation that mixes neurons, draws random numbers or is not in ``OPERATIONS`` raises Unsupported: that neuron keeps
-its loop over ``step``.
+A step that mixes neurons, draws random numbers, changes its own module or uses an operation that is not listed raises
+Unsupported: that neuron keeps its loop over ``step``.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Program:
     epilogue: Callable[..., tuple[Tensor | None, ...]]  # sums [B, ...], then parameters and buffers -> their gradients
     booleans: set[str] = field(default_factory=set)
     kernels: dict[Any, Any] = field(default_factory=dict)  # compiled forms, by what they assume
+    runs: bool | None = None  # whether they could be compiled and run; None: not tried yet
 
     def place(self, held: bool) -> int | None:
         """Which kept value the gradient of the current may overwrite: it is not needed after its step. Or None."""
@@ -104,6 +105,7 @@ def _ops() -> dict[Any, str]:
 
 
 BOOLEAN = {"ge", "gt", "le", "lt", "eq", "ne", "and", "or", "not"}
+TRUTHS = {"add": "or", "mul": "and", "maximum": "or", "minimum": "and", "where": "where"}  # of two truths
 
 
 def trace(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> Program:
@@ -113,7 +115,8 @@ def trace(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> Prog
         Unsupported: see the docstring of this file.
     """
     try:
-        graph, fields, tensors = _record(neuron, shape, dtype)
+        with torch.random.fork_rng(devices=[]):  # a draw of the tracer's must not move the caller's
+            graph, fields, tensors = _record(neuron, shape, dtype)
     except Unsupported:
         raise
     except Exception as error:  # whatever the tracer cannot follow, the loop can
@@ -131,13 +134,13 @@ def _record(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> tu
     from torch.fx.experimental.proxy_tensor import make_fx
 
     current = torch.zeros(3, *shape, dtype=dtype)
-    with torch.no_grad():
-        state = neuron.initial_state(current)  # type: ignore[operator]
+    with torch.enable_grad():
+        state = neuron.initial_state(current.clone().requires_grad_())  # type: ignore[operator]
     fields = list(state)
     if not all(isinstance(f, Tensor) and f.shape == current.shape and f.dtype == dtype for f in fields):
         raise Unsupported("a state that is not one number per neuron")
     if any(f.requires_grad for f in fields):
-        raise Unsupported("an initial state that is learned")
+        raise Unsupported("an initial state that is learned, or follows from the current")
     names = [name for name, _ in neuron.named_parameters()]
     buffers = [name for name, _ in neuron.named_buffers()]
     caller = _Step(neuron, type(state))
@@ -156,7 +159,7 @@ def _record(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> tu
             found = torch.autograd.grad(reached, wanted, cotangents, allow_unused=True)
         return [o.detach() for o in outputs] + list(found)
 
-    held = [t.detach() for t in inputs(neuron)]
+    held = [t.detach().clone() for t in inputs(neuron)]
     grads = [torch.zeros_like(current) for _ in range(1 + len(fields))]
     with torch.enable_grad():
         module = make_fx(joint)(current, [torch.zeros_like(current) for _ in fields], held, grads)
@@ -171,8 +174,28 @@ class _Step(nn.Module):
         self.neuron, self.state = neuron, state
 
     def forward(self, current: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
+        before = [(module, dict(vars(module)), dict(module._buffers)) for module in self.neuron.modules()]
         output, after = self.neuron.step(current, self.state(*fields))  # type: ignore[operator]
+        changed = []
+        for module, attributes, buffers in before:
+            changed += [k for k in vars(module).keys() | attributes if vars(module).get(k) is not attributes.get(k)]
+            changed += [k for k in module._buffers if module._buffers[k] is not buffers.get(k)]
+            vars(module).clear()
+            vars(module).update(attributes)
+        if changed:
+            raise Unsupported(f"step sets {changed[0]}")
         return (output, *after)
+
+
+def writes(node: fx.Node) -> bool:
+    """Whether a node changes its first argument."""
+    returns = node.target._schema.returns if node.op == "call_function" else []  # type: ignore[union-attr]
+    return any(r.alias_info is not None and r.alias_info.is_write for r in returns)
+
+
+def returns_alias(node: fx.Node) -> bool:
+    """Whether what a node gives may be the memory of one of its arguments."""
+    return any(r.alias_info is not None for r in node.target._schema.returns)  # type: ignore[union-attr]
 
 
 class _Reader:
@@ -190,7 +213,9 @@ class _Reader:
         self.values: list[fx.Node] = []  # p0, p1 ...
         self.booleans: set[str] = set()
         self.operations = _ops()
-        self.dtype: torch.dtype = next(n for n in graph.nodes if n.op == "placeholder").meta["val"].dtype
+        current = next(n for n in graph.nodes if n.op == "placeholder").meta["val"]
+        self.dtype: torch.dtype = current.dtype
+        self.rank: int = current.ndim - 1  # without the batch
 
     def program(self) -> Program:
         places = [n for n in self.graph.nodes if n.op == "placeholder"]
@@ -205,6 +230,7 @@ class _Reader:
                 self.small.add(node)
         for node in self.graph.nodes:
             if node.op == "call_function":
+                self.check(node)
                 self.read(node)
             elif node.op == "get_attr":
                 self.small.add(node)
@@ -231,6 +257,15 @@ class _Reader:
             self.booleans,
         )
 
+    def check(self, node: fx.Node) -> None:
+        """Refuse what one line a step, or one value a sequence, cannot say."""
+        if torch.Tag.nondeterministic_seeded in node.target.tags:  # type: ignore[union-attr]
+            raise Unsupported(f"{node.target} draws random numbers")
+        if writes(node):
+            target: Any = node.args[0]
+            if target.op != "call_function" or (returns_alias(target) and not writes(target)):
+                raise Unsupported(f"{node.target} changes a tensor that has another name")
+
     def read(self, node: fx.Node) -> None:
         aten = torch.ops.aten
         sources = node.all_input_nodes
@@ -238,6 +273,8 @@ class _Reader:
             if any(n in self.names for n in sources):
                 raise Unsupported("a sum over neurons returns to them")
             self.late.add(node)
+        elif node.target in (aten.zeros.default, aten.ones.default):  # zeros(current.shape)
+            self.names[node] = ZERO if node.target is aten.zeros.default else ONE
         elif not any(n in self.names for n in sources):
             self.small.add(node)
         elif node.target in (aten.sum.default, aten.sum.dim_IntList):
@@ -262,6 +299,10 @@ class _Reader:
         if node in self.late:
             raise Unsupported("a sum over neurons returns to them")
         if node in self.small:
+            while node.target is torch.ops.aten.expand.default:  # to the shape of the currents: said by its source
+                node = node.args[0]
+            if node.op != "get_attr" and node.meta["val"].ndim > self.rank:
+                raise Unsupported(f"{node.target} makes a number for each sample")
             if node not in self.values:
                 self.values.append(node)
             return f"p{self.values.index(node)}"
@@ -288,10 +329,7 @@ class _Reader:
                 return source
             return self.emit("ne", source, ZERO) if boolean else self.emit("number", source)
         if target is aten.pow.Tensor_Scalar:
-            base = self.row(arguments[0])
-            if arguments[1] == 2:
-                return self.emit("mul", base, base)
-            return self.emit("pow", base, self.row(arguments[1]))
+            return self.power(self.row(arguments[0]), arguments[1])  # type: ignore[arg-type]
         if target in (aten.clamp.default, aten.clamp_min.default, aten.clamp_max.default):
             low, high = [*arguments, None, None][1:3]
             low, high = options.get("min", low), options.get("max", high)
@@ -312,6 +350,13 @@ class _Reader:
         if target not in self.operations:
             raise Unsupported(str(target))
         operation, operands = self.operations[target], [self.row(a) for a in arguments]
+        made = node.meta["val"].dtype
+        if made is torch.bool and operation not in BOOLEAN:
+            if operation not in TRUTHS:
+                raise Unsupported(f"{target} of truths")
+            operation = TRUTHS[operation]
+        if made not in (torch.bool, self.dtype):
+            raise Unsupported(f"a number of type {made} among {self.dtype}")
         alpha = options.pop("alpha", 1)
         if operation == "rsub":
             operation, operands = "sub", operands[::-1]
@@ -324,10 +369,26 @@ class _Reader:
             return self.emit("fma", self.row(factor), operands[1], operands[0])
         return self.emit(operation, *operands)
 
+    def power(self, base: str, exponent: float) -> str:
+        """base to a constant power, as PyTorch works it out; others than these differ in rounding or for base < 0."""
+        if exponent == 2:
+            return self.emit("mul", base, base)
+        if exponent == 3:
+            return self.emit("mul", self.emit("mul", base, base), base)
+        if exponent == -1:
+            return self.emit("reciprocal", base)
+        if exponent == -2:
+            return self.emit("reciprocal", self.emit("mul", base, base))
+        if exponent == 0.5:
+            return self.emit("sqrt", base)
+        if exponent in (0, 1):
+            return base if exponent else ONE
+        raise Unsupported(f"the power {exponent}")
+
     def pure(self, node: fx.Node) -> Any:
         """The operation of a node; one in place, on what nobody else reads, is its plain form."""
         name = node.target.__name__.split(".")[0]  # type: ignore[union-attr]
-        if not name.endswith("_") or name.endswith("__"):
+        if not writes(node):
             return node.target
         if len(node.args[0].users) > 1:  # type: ignore[union-attr]
             raise Unsupported(f"{name} changes a tensor that is used again")

@@ -36,7 +36,7 @@ def unroll(neuron: nn.Module, program: Program, currents: Tensor, backend: Any) 
     with torch.no_grad():
         state = [field.reshape(-1) for field in neuron.initial_state(currents[0])]  # type: ignore[operator]
     once = _once(currents)
-    over = keep and getattr(currents, "offered", False) and currents.is_contiguous()
+    over = kernels.accept(currents) and keep and currents.is_contiguous()
     plan = Pass(backend, program, len(currents), state, once is not None, keep, over)
     outputs: Tensor = _Fused.apply(plan, currents if once is None else once, *held)
     return outputs
@@ -46,7 +46,8 @@ def _once(currents: Tensor) -> Tensor | None:
     """The one step [1, B, ...] behind currents that are the same at every step, or None."""
     if len(currents) == 1 or currents.stride(0) != 0:
         return None
-    base, step = currents._base, currents[0]
+    base = None if currents.grad_fn is None else currents._base  # expanded without a gradient: base takes none
+    step = currents[0]
     if base is not None and base.numel() == step.numel() and base.is_contiguous() and step.is_contiguous():
         return base.view(1, *step.shape)  # its gradient needs no sum over a copy for each step
     return currents[:1]
@@ -56,25 +57,29 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: Pass, x: Tensor, *held: Tensor) -> Tensor:
         program, shape = plan.program, (plan.steps, *x.shape[1:])
-        flat = x.contiguous().view(len(x), -1)
+        flat = x.detach().contiguous().view(len(x), -1)
         values = [value.to(x.dtype) for value in program.prologue(*held)]
         numbers = plan.backend.numbers(program, [value for value in values if value.ndim == 0], flat)
         arrays = [v.expand(shape[1:]).reshape(-1) for v in values if v.ndim]
         kernel = plan.backend.kernel(program, tuple(value.ndim > 0 for value in values), plan.same)
-        outputs = flat.new_empty(plan.steps, flat.shape[1])
+        outputs = x.new_empty(shape)
+        given_outputs = outputs.view(plan.steps, -1)
         place = program.place(plan.same) if plan.over else None  # of what is kept in the place of the currents
-        own = [torch.empty_like(outputs) for i in range(len(program.kept)) if plan.keep and i != place]
+        own = [torch.empty_like(given_outputs) for i in range(len(program.kept)) if plan.keep and i != place]
         run = kernel.infer if not plan.keep else kernel.forward if place is None else kernel.forward_over
-        given = [flat, outputs, *arrays, *plan.state, *own]
+        given = [flat, given_outputs, *arrays, *plan.state, *own]
         kept = own if place is None else [*own[:place], flat, *own[place:]]
         plan.backend.run(run, plan.steps, flat.shape[1], numbers, given)
+        if place is not None:
+            torch.autograd.graph.increment_version(x)  # whoever saved the currents must not use what is there now
         ctx.save_for_backward(*(map(halved, kept) if kernels.half else kept), *held)
         ctx.plan, ctx.kernel, ctx.numbers = plan._replace(state=[]), kernel, numbers
         ctx.arrays, ctx.shape = arrays, shape
-        return outputs.view(shape)
+        return outputs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        kernels.first_derivative()
         program, same = ctx.plan.program, ctx.plan.same
         kept, held = list(ctx.saved_tensors[: len(program.kept)]), ctx.saved_tensors[len(program.kept) :]
         grad = grads[0].contiguous().view(len(grads[0]), -1)

@@ -8,6 +8,8 @@ torch's OpenMP runtime, through the entry that compilers use; where that is not 
 from __future__ import annotations
 
 import ctypes
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -50,9 +52,11 @@ def together(work: Callable[[], None], threads: int) -> None:
             job.result()
         return
     errors: list[BaseException] = []
+    caller, entered = threading.get_ident(), set()
 
     def task(_: Any) -> None:
         try:
+            entered.add(threading.get_ident())
             work()
         except BaseException as error:
             errors.append(error)
@@ -60,6 +64,8 @@ def together(work: Callable[[], None], threads: int) -> None:
     parallel(TASK(task), None, threads, 0)
     if errors:
         raise errors[0]
+    if caller not in entered:  # what a signal handler raises before the first line is lost in the callback
+        raise KeyboardInterrupt
 
 
 @cache
@@ -67,7 +73,10 @@ def openmp() -> Any:
     """``GOMP_parallel(task, data, threads, flags)`` of the library that torch brings; None where it brings another."""
     home = Path(torch.__file__).parent
     for path in (*sorted(home.glob("lib/libgomp*.so*")), *sorted(home.parent.glob("torch.libs/libgomp*.so*"))):
-        parallel = ctypes.CDLL(str(path)).GOMP_parallel
+        try:
+            parallel = ctypes.CDLL(str(path)).GOMP_parallel
+        except (OSError, AttributeError):
+            continue
         parallel.argtypes, parallel.restype = [TASK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
         return parallel
     return None
@@ -76,3 +85,7 @@ def openmp() -> Any:
 @cache
 def pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="snnlab-kernel")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pool.cache_clear)  # its threads are not there
