@@ -7,6 +7,7 @@ presented as a sequence take the entry ``sequence``, else ``event``: an entry of
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -253,7 +254,7 @@ def _explain(error: Exception, overrides: list[str]) -> InputError:
     )
     if found:
         key = _key(found.group(1))
-        return InputError(f"{key}: there is no such key; nearest: {nearest(key, _known_keys(overrides, key))}")
+        return InputError(f"{key}: there is no such key; nearest: {_nearest_keys(key, _known_keys(overrides))}")
     found = re.search(r"Multiple values for ([\w/.@]+)", text)
     if found:
         return InputError(f"{found.group(1)} is given twice; give it once")
@@ -263,9 +264,9 @@ def _explain(error: Exception, overrides: list[str]) -> InputError:
     return InputError(_first_line(error))
 
 
-def _known_keys(overrides: list[str], wrong: str) -> list[str]:
-    """Keys that would have been right in the place of ``wrong``: all groups and plain keys, and all in its own part."""
-    kept = [override for override in overrides if _key(override) in GROUPS and _key(override) != wrong]
+def _known_keys(overrides: list[str]) -> list[str]:
+    """Every group and key of the config that the right groups among ``overrides`` compose."""
+    kept = [override for override in overrides if _key(override) in GROUPS]
     try:
         config = hydra_compose("config", overrides=kept)
     except (HydraException, OmegaConfBaseException):
@@ -273,8 +274,15 @@ def _known_keys(overrides: list[str], wrong: str) -> list[str]:
     if config.get("method") is not None:
         OmegaConf.set_struct(config, False)
         config.method.pop("recipes", None)
-    keys = [*GROUPS, *flatten(OmegaConf.to_container(config))]
-    if "." in wrong:
-        same = [key for key in keys if key.split(".")[0] == wrong.split(".")[0] and "." in key]
-        return same or keys
-    return [key for key in keys if "." not in key]
+    return [*GROUPS, *flatten(OmegaConf.to_container(config))]
+
+
+def _nearest_keys(wrong: str, keys: list[str]) -> str:
+    """Keys for an error message: those like ``wrong`` in its own part, else those anywhere with a name like its own."""
+    part, dot, name = wrong.rpartition(".")
+    own = [key for key in keys if (key.startswith(part.split(".")[0] + dot) if dot else "." not in key)]
+    if not difflib.get_close_matches(wrong, own, cutoff=0.75):
+        names = difflib.get_close_matches(name, {key.rpartition(".")[2] for key in keys}, cutoff=0.75)
+        if names:
+            return ", ".join(sorted({key for key in keys if key.rpartition(".")[2] in names}))
+    return nearest(wrong, own or GROUPS)

@@ -20,7 +20,7 @@ class RunFailure(RuntimeError):
 
 def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
     """Return the choices most like ``name`` for an error message, or all of them when none is like it."""
-    choices = sorted(choices)
+    choices = sorted(set(choices))
     close = difflib.get_close_matches(name, choices, n=count, cutoff=0.5)
     return ", ".join(close or choices)
 
