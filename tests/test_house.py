@@ -95,8 +95,12 @@ def test_every_method_composes_and_builds_with_every_data_set(method, data, empt
     asked, answers = instantiate_part("data", config.data).spec.asks, get_object(config.method._target_).answers
     words = REFUSED.get((method, data)) if asked in answers else f"asks for {QUESTIONS[asked]}"
     if words:
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(InputError, match=words) as refusal:
             build(config)
+        if asked not in answers:
+            named = str(refusal.value).split("choose method=")[1].split(" or ")
+            assert named
+            assert all(asked in get_object(compose([f"method={m}"]).config.method._target_).answers for m in named)
         return
     parts = build(config)
     assert parts.data.spec.name == data

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from snnlab import schema
-from snnlab.composition import Composition, compose
+from snnlab.composition import Composition, compose, conf_dir
 from snnlab.errors import InputError, RunFailure, one_line
 from snnlab.parts import instantiate_part
 
@@ -58,6 +58,7 @@ def build(config: DictConfig) -> Parts:
     import lightning as L
     import torch
 
+    from snnlab.methods.method import UnansweredError
     from snnlab.neurons import kernels
 
     plain = OmegaConf.to_container(config, resolve=True)
@@ -71,7 +72,10 @@ def build(config: DictConfig) -> Parts:
     encoder = instantiate_part("encoder", plain["encoder"]) if "_target_" in plain["encoder"] else None
     model = instantiate_part("model", plain["model"])
     initializer = instantiate_part("init", plain["init"])
-    method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)
+    try:
+        method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)
+    except UnansweredError as error:
+        raise InputError(f"{error}; choose method={' or '.join(_methods_for(data.spec.asks))}") from error
     check_trainer(plain["trainer"], method.automatic_optimization)
     if (precision := plain["trainer"]["precision"]) is not None:
         method.check_precision(str(precision))
@@ -89,6 +93,14 @@ def build(config: DictConfig) -> Parts:
             frames = torch.zeros(1, 1, *data.spec.input_shape)
             initializer(method.network, frames)
     return Parts(data, method, initializer, plain)  # type: ignore[arg-type]
+
+
+def _methods_for(question: str) -> list[str]:
+    """The methods of this house that answer what a data set asks, by the names of their configs."""
+    from hydra.utils import get_object
+
+    configs = sorted((conf_dir() / "method").glob("*.yaml"))
+    return [path.stem for path in configs if question in get_object(OmegaConf.load(path)["_target_"]).answers]
 
 
 def check_trainer(trainer: Mapping[str, Any], automatic: bool) -> None:

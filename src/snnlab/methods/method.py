@@ -38,6 +38,10 @@ QUESTIONS: dict[Asks, str] = {
 }
 
 
+class UnansweredError(InputError):
+    """A data set asks what the chosen method does not answer; whoever knows the other methods adds which do."""
+
+
 class Method(L.LightningModule):
     """Shared base of the methods.
 
@@ -113,9 +117,8 @@ class Method(L.LightningModule):
             encoder.check(data.input_shape)
         if data.asks not in cls.answers:
             theirs = " or ".join(QUESTIONS[asked] for asked in cls.answers)
-            raise InputError(
-                f"data={data.name} asks for {QUESTIONS[data.asks]}, and this method answers with {theirs}; "
-                "docs/methods says which method takes which data"
+            raise UnansweredError(
+                f"data={data.name} asks for {QUESTIONS[data.asks]}, and this method answers with {theirs}"
             )
 
     @abstractmethod
