@@ -80,8 +80,10 @@ def start_wandb(config: dict[str, Any], record: RunRecord, sweep: str | None) ->
     """Start W&B and return its WandbLogger, or None when it cannot start."""
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_CONSOLE", "off")
+    import wandb
     from lightning.pytorch.loggers import WandbLogger
 
+    wandb.setup()  # only now it knows that it is to be silent, and keeps its warning about an option of Lightning's
     mode = config["logger"]["mode"]
     if mode == "auto":
         mode = "online" if logged_in() else "offline"
