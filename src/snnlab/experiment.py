@@ -99,8 +99,10 @@ def _methods_for(question: str) -> list[str]:
     """The methods of this house that answer what a data set asks, by the names of their configs."""
     from hydra.utils import get_object
 
-    configs = sorted((conf_dir() / "method").glob("*.yaml"))
-    return [path.stem for path in configs if question in get_object(OmegaConf.load(path)["_target_"]).answers]
+    configs = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "method").glob("*.yaml"))}
+    return [
+        name for name, node in configs.items() if question in get_object(OmegaConf.select(node, "_target_")).answers
+    ]
 
 
 def check_trainer(trainer: Mapping[str, Any], automatic: bool) -> None:
