@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BENCH_VENV ?= .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench lint format clean
+.PHONY: help setup run test golden bench lint format clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ run: setup ## train the default: the VDIB autoencoder on event data (ARGS="metho
 
 test: setup ## run the test suite
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+golden: setup ## run the golden set and hold its numbers against tests/golden/golden.json, to the bit (ARGS=--write keeps new ones)
+	$(BIN)/python tests/golden/record.py $(ARGS)
 
 bench: $(BENCH_VENV)/.ready ## speed and memory beside other libraries, in an environment of its own (ARGS="mlp rounds=15")
 	$(BENCH_VENV)/bin/python -m snnlab.bench $(ARGS)

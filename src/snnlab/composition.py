@@ -20,6 +20,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -89,11 +90,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
         InputError: when an override cannot be understood or names nothing that exists.
     """
     overrides = list(overrides)
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key in GROUPS and value.strip() in ("null", "None", ""):
-            options = sorted(path.stem for path in (conf_dir() / key).glob("*.yaml"))
-            raise InputError(f"{override}: {key} needs a choice; choose one of {', '.join(options)}")
+    _check_overrides(overrides)
     search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir is not None else []
     with _hydra():
         deciding = [o for o in overrides if _key(o) in GROUPS or _key(o).startswith("data.")]
@@ -105,12 +102,35 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     config.pop("hydra")
     config.method.pop("recipes", None)
     config.pop("experiment", None)
+    known = {*map(str, OmegaConf.load(conf_dir() / "config.yaml")), *GROUPS} - {"defaults", "hydra"}
+    if unknown := sorted(map(str, set(config) - known)):
+        raise InputError(f"{unknown[0]}: there is no such key; nearest: {nearest(unknown[0], known)}")
     OmegaConf.set_struct(config, True)
     try:
         OmegaConf.resolve(config)
     except OmegaConfBaseException as error:
         raise InputError(f"config: {_first_line(error)}") from error
     return Composition(config, choices, overrides, recipe)
+
+
+def _check_overrides(overrides: list[str]) -> None:
+    """Refuse what Hydra can read and a run has no use for: a group without one choice, a key taken away, no key."""
+    parser = OverridesParser.create()
+    for override in overrides:
+        try:
+            parsed = parser.parse_override(override)
+        except HydraException as error:
+            raise InputError(f"{override!r} cannot be read as key=value: {_first_line(error)}") from error
+        key = parsed.key_or_group
+        if not key:
+            raise InputError(f"{override!r} cannot be read as key=value: it names no key")
+        if re.match(r"hydra\b", key):
+            raise InputError(f"{override}: Hydra's own settings are fixed; paths.output says where runs are written")
+        if parsed.is_delete():
+            raise InputError(f"{override}: a key cannot be taken away; give {key} another value")
+        if key in GROUPS and (not isinstance(choice := parsed.value(), str | QuotedString) or choice == ""):
+            options = sorted(path.stem for path in (conf_dir() / key).glob("*.yaml"))
+            raise InputError(f"{override}: {key} needs a choice; choose one of {', '.join(options)}")
 
 
 def _compose(overrides: list[str]) -> DictConfig:

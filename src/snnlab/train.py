@@ -167,6 +167,11 @@ def sweep(overrides: list[str], config_dir: Path | None) -> int:
     compositions = [compose(job, config_dir) for job in jobs]
     for composition in compositions:
         experiment.build(composition.config)
+    if any(composition.config.dry_run for composition in compositions):
+        from snnlab.dry_run import dry_run
+
+        print("\n\n".join(f"{' '.join(c.overrides)}\n{dry_run(c)}" for c in compositions))
+        return 0
     name = "sweep-" + hashlib.sha256("\n".join(sorted(own)).encode()).hexdigest()[:10]
     print(f"{name}: {len(jobs)} runs", flush=True)
     folder = Path(compositions[0].config.paths.output).expanduser().resolve() / name
