@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.experiment import build, compose
+from snnlab.config.build import build
+from snnlab.config.compose import compose
 from snnlab.train import command
 
 HERE = Path(__file__).parent

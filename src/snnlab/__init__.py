@@ -22,6 +22,6 @@ def load(run: str | Path) -> Any:
     Raises:
         snnlab.errors.InputError: when ``run`` is no run folder or holds no checkpoint.
     """
-    from snnlab.evaluate import load_method
+    from snnlab.runs.stored import load_method
 
     return load_method(run).network.eval()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from snnlab.experiment import Result
+    from snnlab.runs.wiring import Result
 
 HELP = """snnlab: train and test a spiking network, record everything.
 
@@ -62,7 +62,7 @@ def command(arguments: list[str]) -> int:
         if "cfg" in flags:
             from omegaconf import OmegaConf
 
-            from snnlab.composition import compose
+            from snnlab.config.compose import compose
 
             print(OmegaConf.to_yaml(compose(overrides, config_dir).config), end="")
             return 0
@@ -126,7 +126,8 @@ def split_arguments(arguments: list[str]) -> tuple[set[str], list[str], Path | N
 
 def choices_text(config_dir: Path | None) -> str:
     """The groups of the config and what may be chosen in each, one line a group."""
-    from snnlab.composition import GROUPS, conf_dir
+    from snnlab.config.compose import GROUPS
+    from snnlab.config.paths import conf_dir
 
     lines = []
     for group in GROUPS:
@@ -139,36 +140,38 @@ def choices_text(config_dir: Path | None) -> str:
 
 def single(overrides: list[str], config_dir: Path | None) -> int:
     """One run: sweeps are refused, the composed config is run, the figures and numbers are named."""
-    from snnlab.composition import compose
+    from snnlab.config.compose import compose
 
     composition = compose(overrides, config_dir)
     set_up_logging()
-    from snnlab import experiment
+    from snnlab.runs import wiring
 
     if composition.config.dry_run:
-        from snnlab.dry_run import dry_run
+        from snnlab.runs.dry_run import dry_run
 
         print(dry_run(composition))
         return 0
-    report(experiment.run(composition))
+    report(wiring.run(composition))
     return 0
 
 
 def sweep(overrides: list[str], config_dir: Path | None) -> int:
     """Every combination of a multirun, through Hydra's launcher; all are checked before the first one starts."""
-    from snnlab.composition import compose, conf_dir, expand_sweeps
+    from snnlab.config.build import build
+    from snnlab.config.compose import compose, expand_sweeps
+    from snnlab.config.paths import conf_dir
     from snnlab.errors import InputError
 
     own = [o for o in overrides if not o.lstrip("+").startswith("hydra")]
     jobs = expand_sweeps(own)
-    from snnlab import experiment
+    from snnlab.runs import wiring
 
     set_up_logging()
     compositions = [compose(job, config_dir) for job in jobs]
     for composition in compositions:
-        experiment.build(composition.config)
+        build(composition.config)
     if any(composition.config.dry_run for composition in compositions):
-        from snnlab.dry_run import dry_run
+        from snnlab.runs.dry_run import dry_run
 
         print("\n\n".join(f"{' '.join(c.overrides)}\n{dry_run(c)}" for c in compositions))
         return 0
@@ -178,7 +181,7 @@ def sweep(overrides: list[str], config_dir: Path | None) -> int:
 
     def job(config: Any) -> None:  # Hydra launches it by number; what it runs has been composed and checked above
         set_up_logging()
-        report(experiment.run(compositions[config.job], sweep=name))
+        report(wiring.run(compositions[config.job], sweep=name))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra

@@ -10,8 +10,9 @@ from torch import nn
 from snnlab.callbacks.health import Health
 from snnlab.callbacks.memory import LiveBytes
 from snnlab.callbacks.reproducible import derived_seed
-from snnlab.experiment import compose, run
+from snnlab.config.compose import compose
 from snnlab.layers.network import Network
+from snnlab.runs.wiring import run
 
 QUICK = [
     "method=stbp",

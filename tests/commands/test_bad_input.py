@@ -66,7 +66,10 @@ BASE = ["method=stbp", "data=digits", "logger=none", "trainer.max_epochs=1"]
         (["=3"], "'=3' cannot be read as key=value: it names no key"),
         (["'"], "cannot be read as key=value"),
         (["+epochs=3"], "epochs: there is no such key; nearest: "),
-        (["~trainer.precision"], "~trainer.precision: a key cannot be taken away; give trainer.precision another value"),
+        (
+            ["~trainer.precision"],
+            "~trainer.precision: a key cannot be taken away; give trainer.precision another value",
+        ),
         (["hydra.run.dir=here"], "hydra.run.dir=here: Hydra's own settings are fixed; paths.output says"),
         (["seed"], "'seed' cannot be read as key=value"),
         (["--confg-dir", "x"], "--confg-dir: there is no such flag; nearest: --config-dir"),
@@ -133,7 +136,7 @@ def test_full_disk_fails_with_1_and_keeps_the_record_whole(run_command, monkeypa
 
 
 def test_run_folder_that_is_none(capsys):
-    from snnlab.evaluate import main
+    from snnlab.evaluate.__main__ import main
 
     with pytest.raises(SystemExit) as exit_code:
         main(["nowhere"])
@@ -142,7 +145,7 @@ def test_run_folder_that_is_none(capsys):
 
 
 def test_corrupt_run_json_and_checkpoint(run_command, tmp_path, capsys):
-    from snnlab.evaluate import main
+    from snnlab.evaluate.__main__ import main
 
     code, _, _ = run_command(*BASE, "callbacks.figures=false")
     assert code == 0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.bench import help_text, main, parse
-from snnlab.workloads.workload import outlines
+from snnlab.bench.__main__ import help_text, main, parse
+from snnlab.bench.workloads.workload import outlines
 
 TINY = {
     "binning": ["events=[200]", "total=400", "time_steps=4"],
@@ -145,7 +145,7 @@ def test_a_key_goes_to_the_workloads_that_have_it(tmp_path, monkeypatch):
 
 
 def test_help_names_every_workload_and_imports_no_torch():
-    code = "import sys; from snnlab.bench import help_text; help_text(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from snnlab.bench.__main__ import help_text; help_text(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     text = help_text()
     assert set(TINY) | {"start_up"} == set(outlines()) and all(f"  {name}" in text for name in outlines())

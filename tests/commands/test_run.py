@@ -8,10 +8,11 @@ import torch
 import yaml
 
 import snnlab
-from snnlab.composition import conf_dir
+from snnlab.config.compose import compose
+from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError
-from snnlab.evaluate import evaluate
-from snnlab.experiment import compose, run
+from snnlab.evaluate.ask import evaluate
+from snnlab.runs.wiring import run
 
 QUICK = ["method=stbp", "data=digits", "logger=none", "trainer.max_epochs=2", "model.hidden=[64]"]
 
@@ -80,7 +81,7 @@ def test_evaluate_scores_again_and_takes_overrides(quick_run):
 
 
 def test_a_stored_run_answers_questions(quick_run, capsys):
-    from snnlab.evaluate import main
+    from snnlab.evaluate.__main__ import main
 
     main([str(quick_run.folder), "accuracy_over_time", "encoder.time_steps=4"])
     (path,) = Path(quick_run.folder).glob("evaluations/*/evaluation.json")
@@ -122,12 +123,12 @@ def test_an_interrupted_run_resumed_equals_one_that_was_not(quick_run, monkeypat
 
 
 def test_interrupt_exits_with_130(run_command, monkeypatch):
-    from snnlab import experiment
+    from snnlab.runs import wiring
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "run", interrupted)
+    monkeypatch.setattr(wiring, "run", interrupted)
     code, _, error = run_command(*QUICK)
     assert code == 130 and "resume=auto" in error
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.data.adding import Adding
+from snnlab.data.tasks.adding import Adding
 from snnlab.errors import InputError
 
 

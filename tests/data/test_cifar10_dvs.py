@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from snnlab.data import cifar10_dvs
-from snnlab.data.aedat import write_aedat
-from snnlab.data.aedat4 import lz4_frame, parse_aedat4
 from snnlab.data.binning import random_events
-from snnlab.data.cifar10_dvs import CIFAR10DVS, CLASSES, read_recording
-from snnlab.data.events import Events
-from snnlab.data.published import Archive
+from snnlab.data.events.cifar10_dvs import CIFAR10DVS, CLASSES, read_recording
+from snnlab.data.events.recordings import Events
+from snnlab.data.formats.aedat import write_aedat
+from snnlab.data.formats.aedat4 import lz4_frame, parse_aedat4
+from snnlab.data.publish.published import Archive
 from snnlab.errors import InputError
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from snnlab.data import downloads
-from snnlab.data.downloads import download
-from snnlab.data.files import atomic
-from snnlab.data.idx import IDXFile
-from snnlab.data.mnist import MNIST
+from snnlab.data.images.idx import IDXFile
+from snnlab.data.images.mnist import MNIST
+from snnlab.data.publish.downloads import download
+from snnlab.data.publish.files import atomic
 from snnlab.errors import InputError, RunFailure
 
 CONTENT = gzip.compress(b"published" * 1000)

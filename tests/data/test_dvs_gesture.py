@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from snnlab.data import dvs_gesture
-from snnlab.data.aedat3 import Aedat3File
 from snnlab.data.binning import random_events
-from snnlab.data.dvs_gesture import DVSGesture, read_npy
-from snnlab.data.events import Events
-from snnlab.data.published import Archive
+from snnlab.data.events.dvs_gesture import DVSGesture, read_npy
+from snnlab.data.events.recordings import Events
+from snnlab.data.formats.aedat3 import Aedat3File
+from snnlab.data.publish.published import Archive
 from snnlab.errors import InputError
 
 TRAIN, TEST = (1, 2, 3, 4), (24, 25)

@@ -60,8 +60,8 @@ def test_signed_poisson_per_channel() -> None:
 
 
 def test_channels_are_checked_before_anything_is_read(empty_data) -> None:
-    from snnlab.composition import compose
-    from snnlab.experiment import build
+    from snnlab.config.build import build
+    from snnlab.config.compose import compose
 
     for encoder in ("direct", "signed_poisson"):
         options = ["method=stbp", "data=mnist", f"encoder={encoder}", "encoder.mean=[0.5,0.5,0.5]"]

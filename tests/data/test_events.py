@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.data.aedat import parse_aedat, read_aedat, write_aedat
 from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning, random_events
-from snnlab.data.events import EventDataset, Events, Recordings, StoredRecordings
+from snnlab.data.events.recordings import EventDataset, Events, Recordings, StoredRecordings
+from snnlab.data.formats.aedat import parse_aedat, read_aedat, write_aedat
 from snnlab.errors import InputError
 
 

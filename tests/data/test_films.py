@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from snnlab.data.camera import Camera
-from snnlab.data.events import EventDataset, Events, Recordings
-from snnlab.data.films import Films
-from snnlab.data.mnist_dvs import MNISTDVS, crop, export_aedat
+from snnlab.data.events.films import Films
+from snnlab.data.events.mnist_dvs import MNISTDVS, crop, export_aedat
+from snnlab.data.events.recordings import EventDataset, Events, Recordings
 from snnlab.errors import InputError
 
 QUIET = {"noise_hz": 0.0, "mismatch": 0.0}

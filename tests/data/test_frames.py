@@ -18,10 +18,10 @@ from snnlab.data import frames as module
 from snnlab.data.__main__ import cache_line
 from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning, random_events
-from snnlab.data.events import EventDataset, Events, Recordings
-from snnlab.data.films import Films
+from snnlab.data.events.films import Films
+from snnlab.data.events.mnist_dvs import MNISTDVS
+from snnlab.data.events.recordings import EventDataset, Events, Recordings
 from snnlab.data.frames import StoredFrames, disk_use
-from snnlab.data.mnist_dvs import MNISTDVS
 
 EVENTS = [random_events(n, 9, 7, 1000, seed=n) for n in (400, 0, 3, 900, 30, 5000)]
 BINNING = Binning(9, 7, 4, 250)  # 126 cells a step: no whole number of bytes

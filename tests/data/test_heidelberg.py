@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from snnlab.data import shd
-from snnlab.data.heidelberg import SpikeFile
-from snnlab.data.shd import SHD
-from snnlab.data.ssc import SSC
+from snnlab.data.events.heidelberg import SpikeFile
+from snnlab.data.events.shd import SHD
+from snnlab.data.events.ssc import SSC
 from snnlab.errors import InputError
 
 VLEN = {kind: h5py.vlen_dtype(np.dtype(kind)) for kind in ("float16", "uint16")}

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from snnlab.data.augmentation import ImageAugmentation
-from snnlab.data.datamodule import Batch
-from snnlab.data.digits import Digits
+from snnlab.data.contract import Batch
+from snnlab.data.images.digits import Digits
 from snnlab.errors import InputError
 
 

@@ -18,11 +18,11 @@ from scipy.io import savemat
 
 from snnlab.data import emnist, svhn, tiny_imagenet
 from snnlab.data.__main__ import main
-from snnlab.data.cifar100 import CIFAR100
-from snnlab.data.datamodule import DataModule
-from snnlab.data.emnist import EMNIST
-from snnlab.data.svhn import SVHN
-from snnlab.data.tiny_imagenet import TinyImageNet
+from snnlab.data.contract import DataModule
+from snnlab.data.images.cifar100 import CIFAR100
+from snnlab.data.images.emnist import EMNIST
+from snnlab.data.images.svhn import SVHN
+from snnlab.data.images.tiny_imagenet import TinyImageNet
 from snnlab.errors import InputError
 
 CLASSES = {"cifar100": CIFAR100, "svhn": SVHN, "emnist": EMNIST, "tiny_imagenet": TinyImageNet}

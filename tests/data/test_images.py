@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.composition import compose
-from snnlab.data.archives import unpack
-from snnlab.data.cifar10 import CIFAR10
-from snnlab.data.datamodule import stratified_order
-from snnlab.data.digits import Digits
-from snnlab.data.fashion_mnist import FashionMNIST
-from snnlab.data.idx import parse_idx, read_content
-from snnlab.data.mnist import MNIST
+from snnlab.config.build import build
+from snnlab.config.compose import compose
+from snnlab.data.contract import stratified_order
+from snnlab.data.images.cifar10 import CIFAR10
+from snnlab.data.images.digits import Digits
+from snnlab.data.images.fashion_mnist import FashionMNIST
+from snnlab.data.images.idx import parse_idx, read_content
+from snnlab.data.images.mnist import MNIST
+from snnlab.data.publish.archives import unpack
 from snnlab.errors import InputError
-from snnlab.experiment import build
-from snnlab.reports.tables import row_name
+from snnlab.tables.rows import row_name
 
 LABELS = "train-labels-idx1-ubyte.gz"
 

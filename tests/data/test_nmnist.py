@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tonic.io
 
-from snnlab.data.events import EVENT
-from snnlab.data.nmnist import NMNIST, read_bin
+from snnlab.data.events.nmnist import NMNIST, read_bin
+from snnlab.data.events.recordings import EVENT
 from snnlab.errors import InputError
 
 

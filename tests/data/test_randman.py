@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.data.randman import Randman, manifold
+from snnlab.data.tasks.randman import Randman, manifold
 from snnlab.errors import InputError
 
 SMALL = {"classes": 3, "units": 5, "samples": 40, "steps": 30, "alpha": 2.0}

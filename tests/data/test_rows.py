@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from snnlab.callbacks.figures import first_samples, input_figure
-from snnlab.composition import compose
+from snnlab.config.build import build
+from snnlab.config.compose import compose
 from snnlab.data.__main__ import main
-from snnlab.data.cifar10 import CIFAR10
-from snnlab.data.datamodule import Batch
-from snnlab.data.digits import Digits
-from snnlab.data.images import RowsDataset, rows
-from snnlab.data.mnist import MNIST
+from snnlab.data.contract import Batch
+from snnlab.data.images.cifar10 import CIFAR10
+from snnlab.data.images.digits import Digits
+from snnlab.data.images.mnist import MNIST
+from snnlab.data.images.module import RowsDataset, rows
 from snnlab.errors import InputError
-from snnlab.experiment import build
 
 
 def test_step_t_is_row_t() -> None:

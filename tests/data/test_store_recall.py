@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.data.store_recall import StoreRecall
+from snnlab.data.tasks.store_recall import StoreRecall
 from snnlab.errors import InputError
 
 

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from snnlab.data.__main__ import DATASETS, build, main
-from snnlab.data.drifting_blobs import BINS, PAIRS, DriftingBlobs, pair_index, positions
+from snnlab.data.tasks.drifting_blobs import BINS, PAIRS, DriftingBlobs, pair_index, positions
 from snnlab.errors import InputError
 
 CONF = Path(__file__).parents[2] / "conf"

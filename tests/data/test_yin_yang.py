@@ -10,7 +10,7 @@ import torch
 
 from snnlab.data.__main__ import main
 from snnlab.data.encoders import Latency
-from snnlab.data.yin_yang import DOT, YANG, YIN, YinYang, classes_of
+from snnlab.data.tasks.yin_yang import DOT, YANG, YIN, YinYang, classes_of
 from snnlab.errors import InputError
 
 

@@ -1,4 +1,4 @@
-"""The golden set: numbers that must not move while walls do. ``make golden`` holds them to the bit where they were made.
+"""The golden set: numbers that must not move while walls do; ``make golden`` holds them to the bit.
 
 Here, on whatever machine runs the tests, they are held within a tolerance: another processor rounds differently, a
 membrane that ends on the other side of its threshold is a spike more or less, and a few of those move a score of some

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.composition import compose
+from snnlab.config.build import build
+from snnlab.config.compose import compose
 from snnlab.errors import InputError
-from snnlab.experiment import build
 from snnlab.initializers.fluctuation import Afferents, Fluctuation, dale_scales, solve
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Network

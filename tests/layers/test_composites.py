@@ -9,7 +9,6 @@ from torch import nn
 
 from snnlab.callbacks.figures import membranes_figure, spikes_figure, spread
 from snnlab.callbacks.health import Health
-from snnlab.dry_run import layer_rows
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.dropout import HeldDropout
 from snnlab.layers.feedback import Feedback
@@ -22,6 +21,7 @@ from snnlab.models.resnet import ResNet
 from snnlab.models.vgg import VGG
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.surrogate import make_surrogate
+from snnlab.runs.dry_run import layer_rows
 
 FRAMES = (5, 2, 1, 8, 8)
 

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from snnlab.data.datamodule import DataSpec
+from snnlab.data.contract import DataSpec
 from snnlab.initializers.kaiming import Kaiming
-from snnlab.layers.deep_rewiring import DeepRewiring
 from snnlab.layers.network import Network
 from snnlab.methods.stbp import STBP
 from snnlab.models.mlp import MLP
+from snnlab.weights.deep_rewiring import DeepRewiring
 
 
 def rewired(**options):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from snnlab import kernels
 from snnlab.callbacks.memory import LiveBytes
 from snnlab.layers.over_time import over_time
-from snnlab.neurons import kernels
 
 
 def both(layer, sequence, gradient, monkeypatch):

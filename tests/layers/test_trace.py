@@ -10,10 +10,10 @@ from torch.nn.utils.parametrize import register_parametrization
 from snnlab.initializers.kaiming import Kaiming
 from snnlab.layers.network import Network
 from snnlab.layers.recurrent import Recurrent
-from snnlab.layers.standardised import EPSILON, Scaled, Standardised, parametrize_weight, stored_weight, weights_kept
 from snnlab.layers.trace import Traced, detached
 from snnlab.metrics.synaptic_operations import SynapticOperations
 from snnlab.neurons.lif import LIF, LIFState
+from snnlab.weights.standardised import EPSILON, Scaled, Standardised, parametrize_weight, stored_weight, weights_kept
 
 
 def test_trace_of_spikes_1_0_1():

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.data.datamodule import DataSpec
+from snnlab.data.contract import DataSpec
 from snnlab.data.encoders import SignedPoisson
 from snnlab.errors import InputError
 from snnlab.layers.batch_norm_through_time import BatchNormThroughTime, SharedBatchNorm
+from snnlab.methods.base.step_schedule import StepSchedule
 from snnlab.methods.bntt import BNTT
-from snnlab.methods.step_schedule import StepSchedule
 from snnlab.models.mlp import MLP
 from snnlab.models.small_conv import SmallConv
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.composition import compose
-from snnlab.data.datamodule import Batch, DataSpec
+from snnlab.config.build import build
+from snnlab.config.compose import compose
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Direct
 from snnlab.errors import InputError
-from snnlab.experiment import build, run
 from snnlab.methods.burstccn import BurstCCN, continuous
 from snnlab.methods.burstccn.burstccn import Activity
 from snnlab.methods.burstccn.continuous import ContinuousBurstCCN, student_and_teacher
@@ -19,6 +19,7 @@ from snnlab.methods.burstccn.figures import angles_figure, apical_figure
 from snnlab.metrics.angle import angle
 from snnlab.models.mlp import MLP
 from snnlab.models.small_conv import SmallConv
+from snnlab.runs.wiring import run
 
 SGD = partial(torch.optim.SGD, lr=0.3)
 

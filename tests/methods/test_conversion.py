@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.data.datamodule import Batch, DataSpec
+from snnlab.config.compose import compose
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Direct, Latency, Rate
 from snnlab.errors import InputError
-from snnlab.evaluate import ask, evaluate
-from snnlab.evaluations import comparison
-from snnlab.evaluations.accuracy_over_time import Curve
-from snnlab.experiment import compose, run
+from snnlab.evaluate import comparison
+from snnlab.evaluate.accuracy_over_time import Curve
+from snnlab.evaluate.ask import ask, evaluate
 from snnlab.methods.ann import ANN
 from snnlab.methods.conversion import Conversion
 from snnlab.metrics.multiply_accumulates import multiply_accumulates
@@ -20,6 +20,7 @@ from snnlab.models.lenet import LeNet
 from snnlab.models.mlp import MLP
 from snnlab.models.recurrent_mlp import RecurrentMLP
 from snnlab.neurons.lif import LIF
+from snnlab.runs.wiring import run
 
 SPEC = DataSpec("pictures", "image", (1, 8, 8), 4)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from snnlab.data.yin_yang import YinYang, classes_of
-from snnlab.methods.decision_regions import COLOURS, SIDE, decision_regions
+from snnlab.data.tasks.yin_yang import YinYang, classes_of
+from snnlab.methods.base.decision_regions import COLOURS, SIDE, decision_regions
 
 
 def named(x, y):

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.callbacks.memory import LiveBytes
-from snnlab.data.datamodule import Batch, DataSpec
+from snnlab.config.build import build
+from snnlab.config.compose import compose
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Rate
 from snnlab.errors import InputError
-from snnlab.experiment import build, compose, run
 from snnlab.layers.trace import detached
 from snnlab.methods.fptt import FPTT
 from snnlab.methods.fptt.dynamic_regularizer import DynamicRegularizer
@@ -20,6 +21,7 @@ from snnlab.methods.stbp import STBP
 from snnlab.models.mlp import MLP
 from snnlab.models.recurrent_mlp import RecurrentMLP
 from snnlab.models.small_conv import SmallConv
+from snnlab.runs.wiring import run
 
 EVENTS = DataSpec("vectors", "event", (6,), 3, time_steps=10)
 VALUES = DataSpec("sums", "sequence", (2,), 1, time_steps=10, asks="value_at_end", answer_steps=1)

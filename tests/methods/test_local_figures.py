@@ -4,9 +4,9 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from snnlab.data.datamodule import Batch, DataSpec
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Direct
-from snnlab.methods.local_figures import fields_figure, picture, presentation_figure
+from snnlab.methods.base.local_figures import fields_figure, picture, presentation_figure
 from snnlab.methods.vdsp import VDSP
 from snnlab.models.mlp import MLP
 

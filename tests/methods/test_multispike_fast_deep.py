@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.data.datamodule import Batch, DataSpec
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Direct, Latency, Rate
 from snnlab.errors import InputError
 from snnlab.layers.spike_time_network import STEPS, ExactNeuron, SpikeTimeNetwork

@@ -7,17 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.callbacks.memory import LiveBytes
-from snnlab.data.datamodule import Batch, DataSpec
+from snnlab.config.build import build
+from snnlab.config.compose import compose
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Direct, Rate
 from snnlab.errors import InputError
-from snnlab.experiment import build, compose, run
 from snnlab.layers.recurrent import Recurrent
-from snnlab.layers.standardised import stored_weight
 from snnlab.layers.trace import Traced
 from snnlab.methods.ottt import OTTT
 from snnlab.models.mlp import MLP
 from snnlab.models.recurrent_mlp import RecurrentMLP
 from snnlab.models.small_conv import SmallConv
+from snnlab.runs.wiring import run
+from snnlab.weights.standardised import stored_weight
 
 EVENTS = DataSpec("vectors", "event", (6,), 3, time_steps=5)
 IMAGES = DataSpec("pictures", "image", (1, 8, 8), 3)
@@ -297,7 +299,7 @@ def in_tmp(monkeypatch, tmp_path):
 
 
 def test_a_run_learns_and_tells_how_its_memory_grows(in_tmp):
-    from snnlab.evaluate import ask
+    from snnlab.evaluate.ask import ask
 
     result = run(compose([*QUICK, "trainer.max_epochs=2"]))
     assert result.metrics["test"]["accuracy"] > 0.8
@@ -325,7 +327,7 @@ def test_the_schedule_falls_once_an_epoch_and_clipping_bounds_the_update(in_tmp)
         return learn(batch, backward, step)
 
     parts.method.learn = watched
-    from snnlab.experiment import make_trainer
+    from snnlab.runs.wiring import make_trainer
 
     make_trainer(parts.config, None, [], []).fit(parts.method, datamodule=parts.data)
     rates = [rate for rate, _ in seen]

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from snnlab.experiment import compose, run
-from snnlab.methods.method import Method
+from snnlab.config.compose import compose
+from snnlab.methods.base.method import Method
+from snnlab.runs.wiring import run
 
 
 def test_an_epoch_is_the_mean_over_its_samples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

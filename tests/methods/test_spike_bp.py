@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.data.datamodule import DataSpec
+from snnlab.data.contract import DataSpec
 from snnlab.layers.pooling_neuron import PoolingNeuron
 from snnlab.methods.spike_bp import SpikeBP
 from snnlab.models.lenet import LeNet

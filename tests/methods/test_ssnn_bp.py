@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.composition import compose
-from snnlab.data.datamodule import Batch, DataSpec
+from snnlab.config.build import build
+from snnlab.config.compose import compose
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Rate
 from snnlab.errors import InputError
-from snnlab.experiment import build
 from snnlab.layers.coincidence import Coincidences
 from snnlab.methods.ssnn_bp import SSNNBP, ssnn_bp
 from snnlab.models.mlp import MLP
@@ -289,9 +289,9 @@ def test_what_does_not_fit_is_refused_before_data_is_read(options, words, empty_
 
 
 def test_a_run_is_recorded_under_its_label(monkeypatch, tmp_path):
-    from snnlab.experiment import run
-    from snnlab.reports.run_record import RunRecord
-    from snnlab.reports.tables import row_name
+    from snnlab.runs.record import RunRecord
+    from snnlab.runs.wiring import run
+    from snnlab.tables.rows import row_name
 
     monkeypatch.chdir(tmp_path)
     options = ["method=ssnn_bp", "data=digits", "logger=none", "model.hidden=[16]", "encoder.time_steps=5"]

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.data.datamodule import DataSpec
-from snnlab.layers.deep_rewiring import DeepRewiring
+from snnlab.data.contract import DataSpec
 from snnlab.methods.stbp import STBP
 from snnlab.models.mlp import MLP
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.surrogate import CURVES, make_surrogate
+from snnlab.weights.deep_rewiring import DeepRewiring
 
 SPEC = DataSpec("vectors", "event", (3,), 2, time_steps=5)
 

@@ -11,10 +11,10 @@ import lightning as L
 import pytest
 import torch
 
-from snnlab.data.datamodule import Batch, DataSpec
-from snnlab.data.digits import Digits
-from snnlab.data.drifting_blobs import DriftingBlobs
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Latency
+from snnlab.data.images.digits import Digits
+from snnlab.data.tasks.drifting_blobs import DriftingBlobs
 from snnlab.errors import InputError, RunFailure
 from snnlab.methods.vdib import VDIB, judge
 from snnlab.models.mlp import MLP

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.data.datamodule import DataModule
-from snnlab.data.digits import Digits
+from snnlab.data.contract import DataModule
 from snnlab.data.encoders import Latency
+from snnlab.data.images.digits import Digits
 from snnlab.errors import InputError
 from snnlab.methods.vdib import decoders, judge
 from snnlab.methods.vdib.feedback import HiddenCredit

@@ -5,16 +5,17 @@ import math
 import pytest
 import torch
 
-from snnlab.composition import compose
-from snnlab.data.datamodule import Batch, DataSpec
+from snnlab import kernels
+from snnlab.config.build import build
+from snnlab.config.compose import compose
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Direct
 from snnlab.errors import InputError
-from snnlab.experiment import build, run
 from snnlab.methods.vdsp import VDSP
 from snnlab.methods.vdsp.rules import Memristor, Plain
 from snnlab.models.mlp import MLP
-from snnlab.neurons import kernels
 from snnlab.neurons.signed_reset_lif import SignedResetLIF
+from snnlab.runs.wiring import run
 
 RULES = {"plain": Plain(2.0), "memristor": Memristor()}
 STRONG = {"gain": 6.0, "bias": 0.5, "gain_output": 60.0, "tau_output": 0.011, "inhibition_time": 0.02}

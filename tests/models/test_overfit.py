@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.data.datamodule import DataSpec
+from snnlab.data.contract import DataSpec
 from snnlab.data.encoders import Direct
 from snnlab.initializers.kaiming import Kaiming
 from snnlab.methods.stbp import STBP

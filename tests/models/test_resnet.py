@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.experiment import build, compose
+from snnlab.config.build import build
+from snnlab.config.compose import compose
 from snnlab.layers.blocks import Blocks
 from snnlab.models.resnet import ResNet
 from snnlab.neurons.lif import LIF

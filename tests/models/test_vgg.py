@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from snnlab.experiment import build, compose
+from snnlab.config.build import build
+from snnlab.config.compose import compose
 from snnlab.layers.blocks import Blocks
 from snnlab.models.vgg import VGG
 from snnlab.neurons.lif import LIF

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from snnlab import kernels
 from snnlab.errors import InputError
-from snnlab.neurons import kernels
 from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.cuba_lif import CubaLIF
 from snnlab.neurons.filtered_lif import FilteredLIF

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from snnlab import kernels
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
-from snnlab.neurons import kernels
 from snnlab.neurons.alif import ALIF
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.ltc import LTC, Gate, LiquidIntegrator

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from snnlab.neurons import kernels
+from snnlab import kernels
 from snnlab.neurons.signed_reset_lif import SignedResetLIF
 from snnlab.neurons.winner_take_all_lif import WinnerTakeAllLIF
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.composition import compose
-from snnlab.data.datamodule import Batch
+from snnlab.config.build import build
+from snnlab.config.compose import compose
+from snnlab.data.contract import Batch
 from snnlab.errors import InputError
-from snnlab.experiment import build
 from snnlab.regularizers.homeostasis import Homeostasis
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.data.datamodule import Batch, DataModule
-from snnlab.methods.method import Method
-from snnlab.reports.run_record import RunRecord
+from snnlab.data.contract import Batch, DataModule
+from snnlab.methods.base.method import Method
+from snnlab.runs.record import RunRecord
 
 log = logging.getLogger("snnlab")
 INK, ACCENT, SECOND = "#1b1b1f", "#c2410c", "#0f766e"

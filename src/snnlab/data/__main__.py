@@ -20,30 +20,30 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from snnlab.data.adding import Adding
-from snnlab.data.cifar10 import CIFAR10
-from snnlab.data.cifar10_dvs import CIFAR10DVS
-from snnlab.data.cifar100 import CIFAR100
-from snnlab.data.datamodule import DataModule
-from snnlab.data.digits import Digits
-from snnlab.data.drifting_blobs import DriftingBlobs
-from snnlab.data.dvs_gesture import DVSGesture
-from snnlab.data.emnist import EMNIST
-from snnlab.data.fashion_mnist import FashionMNIST
-from snnlab.data.films import BLOCK, Films
+from snnlab.data.contract import DataModule
+from snnlab.data.events.cifar10_dvs import CIFAR10DVS
+from snnlab.data.events.dvs_gesture import DVSGesture
+from snnlab.data.events.films import BLOCK, Films
+from snnlab.data.events.heidelberg import Heidelberg
+from snnlab.data.events.mnist_dvs import MNISTDVS, export_aedat
+from snnlab.data.events.nmnist import NMNIST
+from snnlab.data.events.shd import SHD
+from snnlab.data.events.ssc import SSC
 from snnlab.data.frames import disk_use
-from snnlab.data.heidelberg import Heidelberg
-from snnlab.data.images import ImageModule, PublishedImages
-from snnlab.data.mnist import MNIST
-from snnlab.data.mnist_dvs import MNISTDVS, export_aedat
-from snnlab.data.nmnist import NMNIST
-from snnlab.data.randman import Randman
-from snnlab.data.shd import SHD
-from snnlab.data.ssc import SSC
-from snnlab.data.store_recall import StoreRecall
-from snnlab.data.svhn import SVHN
-from snnlab.data.tiny_imagenet import TinyImageNet
-from snnlab.data.yin_yang import YinYang
+from snnlab.data.images.cifar10 import CIFAR10
+from snnlab.data.images.cifar100 import CIFAR100
+from snnlab.data.images.digits import Digits
+from snnlab.data.images.emnist import EMNIST
+from snnlab.data.images.fashion_mnist import FashionMNIST
+from snnlab.data.images.mnist import MNIST
+from snnlab.data.images.module import ImageModule, PublishedImages
+from snnlab.data.images.svhn import SVHN
+from snnlab.data.images.tiny_imagenet import TinyImageNet
+from snnlab.data.tasks.adding import Adding
+from snnlab.data.tasks.drifting_blobs import DriftingBlobs
+from snnlab.data.tasks.randman import Randman
+from snnlab.data.tasks.store_recall import StoreRecall
+from snnlab.data.tasks.yin_yang import YinYang
 from snnlab.errors import InputError, RunFailure, nearest
 
 DATASETS: dict[str, type[DataModule]] = {

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import check_range
-from snnlab.data.events import Events, Recordings
+from snnlab.data.contract import check_range
+from snnlab.data.events.recordings import Events, Recordings
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.data.events import Events, Recordings
+from snnlab.data.events.recordings import Events, Recordings
 from snnlab.errors import InputError
 
 
@@ -140,7 +140,7 @@ class Binning:
 @cache
 def _scatter() -> Any:
     """Return the compiled kernel; numba is imported only by those who bin."""
-    from snnlab.compiled import njit
+    from snnlab.kernels.compiled import njit
 
     @njit()
     def scatter(x, y, t, p, offsets, frames, window_us, window, row_of, column_of, fewer, occupancy, by_events):  # type: ignore[no-untyped-def]

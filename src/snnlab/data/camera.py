@@ -30,8 +30,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from snnlab.data.datamodule import check_range
-from snnlab.data.events import Events, Recordings
+from snnlab.data.contract import check_range
+from snnlab.data.events.recordings import Events, Recordings
 
 VERSION = 1  # of the model: films of another version are filmed again
 SIDE, CORNER = 26, 48  # window of the sensor: columns and rows CORNER to CORNER + SIDE - 1
@@ -138,7 +138,7 @@ class Camera:
 @cache
 def _kernel() -> Any:
     """Return the compiled film; numba is imported only by those who film."""
-    from snnlab.compiled import njit
+    from snnlab.kernels.compiled import njit
 
     @njit()
     def film(texture, path, times, thresholds, refractory, noise_t, noise_pixel, x, y, t, p):  # type: ignore[no-untyped-def]
@@ -223,7 +223,7 @@ def films_per_second(films: int = 200) -> float:
     """Measure the camera on one core: two-second films per second, after a first one that compiles the kernel."""
     import time
 
-    from snnlab.data.digits import WHITE, read_digits
+    from snnlab.data.images.digits import WHITE, read_digits
 
     images = torch.from_numpy(read_digits()[0][:films]).float() / WHITE
     names = [(0, i) for i in range(len(images))]

@@ -176,7 +176,7 @@ def disk_use(cache: Path) -> dict[str, int]:
 @cache
 def _kernels() -> tuple[Any, Any]:
     """Return the compiled ``pack`` and ``unpack``; numba is imported only by those who bin."""
-    from snnlab.compiled import njit
+    from snnlab.kernels.compiled import njit
 
     @njit()
     def pack(flat, places, packed):  # type: ignore[no-untyped-def]

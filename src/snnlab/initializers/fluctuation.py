@@ -38,12 +38,12 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from snnlab.errors import InputError
-from snnlab.layers.constrained import keep_mask, keep_signs
 from snnlab.layers.network import Composite, Network
 from snnlab.layers.over_time import over_time
 from snnlab.layers.recurrent import Recurrent
 from snnlab.neurons.neuron import Neuron, Temporal
 from snnlab.neurons.response import Response
+from snnlab.weights.constrained import keep_mask, keep_signs
 
 Weight = nn.Linear | nn.Conv2d
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from snnlab.layers.network import Network
-from snnlab.layers.standardised import stored_weight
+from snnlab.weights.standardised import stored_weight
 
 
 class Kaiming:

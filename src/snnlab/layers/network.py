@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from snnlab import kernels
 from snnlab.layers.over_time import over_time, plain, watched
-from snnlab.neurons import kernels
 from snnlab.neurons.neuron import Neuron, Temporal
 
 States = dict[str, Any]

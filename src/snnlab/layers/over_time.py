@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from snnlab import kernels
+from snnlab.kernels.bits import saved_as_bits
 from snnlab.layers import spike_linear, spike_pool
-from snnlab.neurons import kernels
-from snnlab.neurons.kernels.bits import saved_as_bits
 
 SAME = (nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity)  # the same input, the same output
 GLOBAL = torch.nn.modules.module  # where hooks on every module are kept

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnlab.neurons import kernels
-from snnlab.neurons.kernels import threads
-from snnlab.neurons.kernels.bits import LEAST, Packed, pack, unpack_rows
+from snnlab import kernels
+from snnlab.kernels import threads
+from snnlab.kernels.bits import LEAST, Packed, pack, unpack_rows
 
 SPARSE = 0.08  # share of non-zero numbers below which gathering wins; measured, see docs/speed.md
 PROBED = 1 << 14  # numbers that the share is estimated from
@@ -65,7 +65,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def gather(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """The same from the rows of b where a is not 0, whatever its share."""
-    from snnlab.neurons.kernels import cpu
+    from snnlab.kernels import cpu
 
     outputs = a.new_empty(len(a), b.shape[1])
     start = b.new_zeros(b.shape[1]) if bias is None else bias.contiguous()
@@ -79,7 +79,7 @@ def add_outer(sums: Tensor, a: Tensor, b: Tensor, sparse: bool) -> None:
     if not sparse:
         sums.addmm_(a.t(), b)
         return
-    from snnlab.neurons.kernels import cpu
+    from snnlab.kernels import cpu
 
     threads.share(cpu.scatter, a.shape[1], *(t.contiguous().numpy() for t in (a, b)), sums.numpy(), least=16)
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnlab.neurons import kernels
-from snnlab.neurons.kernels import threads
+from snnlab import kernels
+from snnlab.kernels import threads
 
 
 def takes(layer: nn.Module) -> bool:
@@ -62,7 +62,7 @@ def tiles(window: list[int], stride: list[int], padding: list[int], ceil: bool, 
 
 def run(kernel: str, source: Tensor, window: list[int], target: Tensor) -> None:
     """Call a kernel of cpu.py on maps [..., H, W]."""
-    from snnlab.neurons.kernels import cpu
+    from snnlab.kernels import cpu
 
     maps = [t.view(-1, *t.shape[-2:]).numpy() for t in (source.detach(), target)]
     threads.share(getattr(cpu, kernel), len(maps[0]), maps[0], *window, maps[1], least=16)

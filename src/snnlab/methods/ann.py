@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import Batch, DataSpec
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
-from snnlab.methods.method import Method, Model, Optimizer, Scheduler
+from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
 from snnlab.metrics.multiply_accumulates import multiply_accumulates
 
 

@@ -25,11 +25,11 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import DataModule, DataSpec
+from snnlab.data.contract import DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.batch_norm_through_time import BatchNormThroughTime, SharedBatchNorm, gamma_over_time
 from snnlab.layers.blocks import Blocks
-from snnlab.methods.method import Method, Model, Optimizer, Scheduler
+from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
 from snnlab.metrics.spikes_over_time import SpikesOverTime
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF

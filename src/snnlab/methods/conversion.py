@@ -27,13 +27,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Direct, Rate
 from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.over_time import over_time
 from snnlab.methods.ann import RectifiedBlocks
-from snnlab.methods.method import Method, Model, Optimizer, Scheduler, make_accuracy
+from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler, make_accuracy
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.neuron import Temporal

@@ -29,14 +29,14 @@ from typing import Any, Literal, NoReturn
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Latency, Rate
-from snnlab.data.yin_yang import YinYang
+from snnlab.data.tasks.yin_yang import YinYang
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.spike_time_network import STEPS, ExactNeuron, SpikeTimeNetwork
-from snnlab.methods.decision_regions import decision_regions
-from snnlab.methods.method import Method, Model, Optimizer, Scheduler
+from snnlab.methods.base.decision_regions import decision_regions
+from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
 
 MOST_TAUS = 80  # duration / tau_synapse; e^88 is the end of float32
 DOUBLINGS = 10  # a bump is at most 2^10 times the first

@@ -27,17 +27,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import Batch, DataSpec
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.recurrent import Recurrent
-from snnlab.layers.standardised import parametrize_weight, stored_weight, weights_kept
 from snnlab.layers.trace import Traced, detached
-from snnlab.methods.method import Method, Model, Optimizer, Scheduler
+from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.neuron import Neuron
 from snnlab.neurons.surrogate import Curve, make_surrogate
+from snnlab.weights.standardised import parametrize_weight, stored_weight, weights_kept
 
 
 class OTTTBlocks(Blocks):

@@ -24,10 +24,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import DataSpec
+from snnlab.data.contract import DataSpec
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.pooling_neuron import PoolingNeuron
-from snnlab.methods.method import Method, Model, Optimizer, Scheduler, Split
+from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler, Split
 from snnlab.neurons.leak_corrected_lif import LeakCorrectedLIF
 from snnlab.neurons.neuron import Neuron
 from snnlab.neurons.straight_through_integrator import StraightThroughIntegrator

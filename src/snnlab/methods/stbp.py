@@ -23,14 +23,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import DataModule, DataSpec
+from snnlab.data.contract import DataModule, DataSpec
 from snnlab.layers.blocks import Blocks
-from snnlab.layers.deep_rewiring import DeepRewiring
-from snnlab.methods.method import Method, Model, Optimizer, Regularizer, Scheduler
+from snnlab.methods.base.method import Method, Model, Optimizer, Regularizer, Scheduler
 from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import Leak, Reset
 from snnlab.neurons.surrogate import Curve, make_surrogate
+from snnlab.weights.deep_rewiring import DeepRewiring
 
 
 class STBP(Method):

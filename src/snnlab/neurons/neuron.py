@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnlab import kernels
 from snnlab.errors import InputError
-from snnlab.neurons import kernels
 from snnlab.neurons.response import Response
 
 

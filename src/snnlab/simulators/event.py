@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import InputError
-from snnlab.neurons.kernels import threads
+from snnlab.kernels import threads
 
 GRAZING = 1e-3  # least slope du/dt that (4) divides by, in units of threshold / tau
 LEAST = 8  # samples that are worth a thread

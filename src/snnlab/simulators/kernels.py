@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.compiled import njit
-from snnlab.neurons.kernels.cpu import compiled
-from snnlab.neurons.kernels.threads import ALIGNED
+from snnlab.kernels.compiled import njit
+from snnlab.kernels.cpu import compiled
+from snnlab.kernels.threads import ALIGNED
 
 
 @compiled

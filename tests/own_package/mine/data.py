@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from snnlab.data.datamodule import Batch, BatchedDataset, DataModule, DataSpec, Provenance, Splits, check_range
+from snnlab.data.contract import Batch, BatchedDataset, DataModule, DataSpec, Provenance, Splits, check_range
 
 
 class Trains(BatchedDataset):

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import DataSpec
+from snnlab.data.contract import DataSpec
 from snnlab.layers.blocks import Blocks
-from snnlab.methods.method import Method, Model, Optimizer, Scheduler
+from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
 from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.integrator import Integrator
 

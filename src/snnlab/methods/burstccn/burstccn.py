@@ -26,12 +26,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.microcircuit import EventRate, Pathways, Stage, stages
+from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
 from snnlab.methods.burstccn.figures import angles_figure, apical_figure
-from snnlab.methods.method import Method, Model, Optimizer, Scheduler
 from snnlab.metrics.angle import Angle
 from snnlab.metrics.multiply_accumulates import multiply_accumulates
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from snnlab.data.datamodule import Batch
+from snnlab.data.contract import Batch
 
 if TYPE_CHECKING:
     from snnlab.methods.burstccn.burstccn import BurstCCN

@@ -27,13 +27,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.trace import detached
+from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
 from snnlab.methods.fptt.dynamic_regularizer import DynamicRegularizer
 from snnlab.methods.fptt.figures import answers_figure
-from snnlab.methods.method import Method, Model, Optimizer, Scheduler
 from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import Leak, Reset

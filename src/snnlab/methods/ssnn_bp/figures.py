@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from snnlab.data.datamodule import Batch
+from snnlab.data.contract import Batch
 
 if TYPE_CHECKING:
     from snnlab.methods.ssnn_bp.ssnn_bp import SSNNBP

@@ -28,12 +28,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Latency, Rate
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.coincidence import Coincidences
-from snnlab.methods.method import Method, Model, Scheduler
+from snnlab.methods.base.method import Method, Model, Scheduler
 from snnlab.methods.ssnn_bp.figures import streams_figure
 from snnlab.neurons.composite import CompositeNeuron
 from snnlab.neurons.composite import Rate as RateFunction

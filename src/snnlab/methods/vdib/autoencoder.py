@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy
 
-from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Composite
 from snnlab.layers.over_time import over_time
-from snnlab.methods.method import Method, Model, Optimizer, Scheduler, Split
+from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler, Split
 from snnlab.methods.vdib import criterion, decoders
 from snnlab.methods.vdib.decoders import DecoderKind
 from snnlab.methods.vdib.judge import LeNet, load_judge

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from snnlab.data.datamodule import Batch, DataModule
+from snnlab.data.contract import Batch, DataModule
 
 if TYPE_CHECKING:
     from snnlab.methods.vdib.vdib import VDIB

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from snnlab.data.datamodule import Batch, BatchedDataset, DataModule, EpochBatches
+from snnlab.data.contract import Batch, BatchedDataset, DataModule, EpochBatches
 
 VERSION = 1  # part of the cache key: raise it when anything below changes
 LEARNING_RATE, BATCH_SIZE = 2e-3, 128

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from snnlab.data.datamodule import DataModule, DataSpec
+from snnlab.data.contract import DataModule, DataSpec
 from snnlab.errors import InputError
 
 Target = Literal["prototype", "same_image"]

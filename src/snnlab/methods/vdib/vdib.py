@@ -23,9 +23,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import Batch, DataModule, DataSpec
+from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
-from snnlab.methods.method import Model, Optimizer, Scheduler
+from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.methods.vdib import criterion, figures
 from snnlab.methods.vdib.autoencoder import Autoencoder, Encoding, Outcome
 from snnlab.methods.vdib.criterion import Baseline, Credit

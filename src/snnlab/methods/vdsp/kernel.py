@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from snnlab.kernels.cpu import compiled
 from snnlab.methods.vdsp.rules import Memristor, Plain
-from snnlab.neurons.kernels.cpu import compiled
 
 if TYPE_CHECKING:
     from snnlab.neurons.signed_reset_lif import SignedResetLIF

@@ -21,14 +21,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.datamodule import DataModule, DataSpec
+from snnlab import kernels
+from snnlab.data.contract import DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.over_time import watched
-from snnlab.methods.local_plasticity import LocalPlasticity
-from snnlab.methods.method import Model, Scheduler
+from snnlab.methods.base.local_plasticity import LocalPlasticity
+from snnlab.methods.base.method import Model, Scheduler
 from snnlab.methods.vdsp.rules import Memristor, Plain
-from snnlab.neurons import kernels
 from snnlab.neurons.signed_reset_lif import SignedResetLIF
 from snnlab.neurons.winner_take_all_lif import WinnerTakeAllLIF
 

@@ -1,0 +1,124 @@
+"""EMNIST: handwritten letters and digits of 28 x 28 in six splits, in the format of MNIST.
+
+Source: Cohen, Afshar, Tapson, van Schaik 2017, arXiv:1702.05373.
+Layout: gzip.zip holds gzip/emnist-<split>-{train,test}-{images-idx3,labels-idx1}-ubyte.gz. The images lie transposed
+in their files (columns first) and are turned here; the labels of the split ``letters`` start at 1 and become 0 to 25.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from snnlab.data.images.idx import check_pair, find_files, parse_idx, read_content
+from snnlab.data.images.module import ImageArrays, Order, PublishedImages, check_choice
+from snnlab.data.publish.archives import unpack, vouched
+from snnlab.data.publish.downloads import download as fetch
+from snnlab.errors import InputError
+
+URLS = ("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",)
+MD5 = "58c8d27c78d21e728a6bc7b3cc06412e"  # of gzip.zip, as published in the loaders of several libraries
+ARCHIVE = "gzip.zip"
+FOLDERS = ("emnist", "EMNIST/raw", "EMNIST", "emnist/gzip", "gzip")  # the first one receives downloads
+SPLITS = {  # classes, training images, test images
+    "balanced": (47, 112_800, 18_800),
+    "letters": (26, 124_800, 20_800),
+    "digits": (10, 240_000, 40_000),
+    "mnist": (10, 60_000, 10_000),
+    "byclass": (62, 697_932, 116_323),
+    "bymerge": (47, 697_932, 116_323),
+}
+Split = Literal["balanced", "letters", "digits", "mnist", "byclass", "bymerge"]
+
+
+class EMNIST(PublishedImages):
+    """Handwritten characters of one split; no hash of a single file is known to us.
+
+    So files are verified by the marker that a download (or the archive under the root) leaves.
+
+    Args:
+        split: balanced (47 classes, equally many of each), letters (26, both cases together), digits (10),
+            mnist (10, the size of MNIST), byclass (62), bymerge (47, alike upper and lower case merged).
+        All others as in PublishedImages.
+
+    Batches: images [B, 1, 28, 28] in [0, 1], upright, labels [B]; the image is its own natural signal.
+    Raises:  InputError: an argument out of range, or files that are missing, broken or unknown.
+    """
+
+    title = "emnist"
+    shape = (1, 28, 28)
+
+    def __init__(
+        self,
+        root: str | Path,
+        cache: str | Path,
+        batch_size: int = 100,
+        seed: int = 0,
+        num_workers: int = 0,
+        download: bool = True,
+        unverified: bool = False,
+        val_size: int = 5000,
+        train_size: int | None = None,
+        split: Split = "balanced",
+        crop_padding: int = 0,
+        flip: float = 0.0,
+        cutout: int = 0,
+        sequence: Order = "none",
+    ) -> None:
+        check_choice("data.emnist: split", split, list(SPLITS))
+        self.classes, *counts = SPLITS[split]
+        self.counts = counts[0], counts[1]
+        self.split, self.first_label = split, int(split == "letters")
+        kinds = [(part, kind) for part in ("train", "test") for kind in ("images-idx3", "labels-idx1")]
+        self.files = [f"emnist-{split}-{part}-{kind}-ubyte" for part, kind in kinds]
+        super().__init__(
+            root, cache, batch_size, seed, num_workers, download, unverified, val_size, train_size,
+            crop_padding, flip, cutout, sequence,
+        )  # fmt: skip
+
+    def find(self) -> list[Path] | None:
+        """Return the paths of the four files of the split under the root, or None unless one folder holds them."""
+        return find_files([self.root / name for name in FOLDERS], self.files)
+
+    def found(self) -> bool:
+        return self.find() is not None
+
+    def arrays_of_parts(self) -> ImageArrays:
+        paths = self.find() or self._download()
+        marker, whole, notes = vouched(paths[0].parent, MD5), hashlib.sha256(), list[str]()
+        contents = [read_content(path) for path in paths]
+        arrays = [parse_idx(content, path) for content, path in zip(contents, paths, strict=True)]
+        limits = self.first_label, self.first_label + self.classes - 1
+        for i in (0, 2):
+            check_pair(arrays[i], arrays[i + 1], paths[i], paths[i + 1], limits)
+        for content, path in zip(contents, paths, strict=True):
+            whole.update(content)
+            digest = hashlib.sha256(content).hexdigest()
+            if digest != marker.get(path.name):
+                notes.append(self.unknown(path, f"no archive of known checksum ({ARCHIVE}) vouches for it", digest))
+        train_images, test_images = (arrays[i].swapaxes(1, 2)[:, None] for i in (0, 2))
+        return ImageArrays(
+            train_images,
+            arrays[1] - self.first_label,
+            test_images,
+            arrays[3] - self.first_label,
+            whole.hexdigest(),
+            verified=None if notes else f"the publisher's archive checksum at download (MD5 {MD5})",
+            notes=tuple(notes),
+        )
+
+    def _download(self) -> list[Path]:
+        """Fetch the archive unless it is there, unpack the split's files, and return their paths."""
+        folder = self.root / FOLDERS[0]
+        archives = [path / ARCHIVE for path in (folder, self.root, self.root / "EMNIST" / "raw", self.root / "EMNIST")]
+        archive = next((path for path in archives if path.is_file()), archives[0])
+        if not archive.is_file():
+            if not self.download:
+                raise InputError(
+                    f"data.emnist: {self.files[0]} (.gz or not) and its three fellows are not in {folder}; "
+                    f"put them or {ARCHIVE} there, or data.download=true fetches it (536 MiB)"
+                )
+            fetch(URLS, archive, f"md5:{MD5}")
+        unpack(archive, folder, MD5, {f"{name}.gz": f"gzip/{name}.gz" for name in self.files}, "EMNIST")
+        return [folder / f"{name}.gz" for name in self.files]

@@ -1,0 +1,209 @@
+"""IDX files (the format of MNIST) and the data sets that are four of them.
+
+Format: two zero bytes, a type byte, the number of dimensions, each dimension as big-endian uint32, then the values,
+big-endian, last dimension fastest. Files may be gzipped.  Source: Y. LeCun, "The MNIST database", file formats.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnlab.data.contract import first_of_each_class
+from snnlab.data.images.module import ImageArrays, PublishedImages
+from snnlab.data.publish.downloads import download as fetch
+from snnlab.data.publish.downloads import is_html
+from snnlab.errors import InputError
+
+DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def read_content(path: Path) -> bytes:
+    """Return the bytes of ``path``, decompressed when they are gzip (told by content, not by name).
+
+    Raises:
+        InputError: missing, empty, an HTML page, or a gzip file that is corrupt or cut short.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
+    if not content:
+        raise InputError(f"{path} is empty (0 bytes); delete it and download it again")
+    if is_html(content[:512]):
+        raise InputError(f"{path} is an HTML page, not the file it is named for; delete it and download it again")
+    if content[:2] == b"\x1f\x8b":
+        try:
+            return gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise InputError(f"{path} is a corrupt gzip file ({error}); delete it and download it again") from error
+    return content
+
+
+def parse_idx(content: bytes, path: Path) -> np.ndarray:
+    """Return the array that the decompressed IDX bytes ``content`` hold; ``path`` names them in errors.
+
+    Raises:
+        InputError: wrong magic number, unknown type, too few or too many bytes.
+    """
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in DTYPES:
+        raise InputError(
+            f"{path} is no IDX file: its first bytes are {content[:4].hex()}, an IDX file of bytes starts 0000 08; "
+            "delete it and download it again"
+        )
+    dtype, dims = np.dtype(DTYPES[content[2]]), content[3]
+    start = 4 + 4 * dims
+    if len(content) < start:
+        raise InputError(f"{path} is truncated in its header ({len(content)} of {start} bytes); download it again")
+    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", dims, offset=4))
+    need = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if len(content) != need:
+        what = "is truncated" if len(content) < need else "has trailing bytes"
+        raise InputError(
+            f"{path} {what}: {len(content)} bytes, shape {list(shape)} needs {need}; delete it and download it again"
+        )
+    return np.frombuffer(content, dtype, offset=start).reshape(shape)
+
+
+@dataclass(frozen=True)
+class IDXFile:
+    """One published file: its name without ``.gz``, the MD5 of the published gzip, the SHA-256 of the content."""
+
+    name: str
+    md5: str
+    sha256: str
+
+
+class IDXArrays(NamedTuple):
+    """The four arrays of a data set in IDX format, their common hash, and whether they are the published ones."""
+
+    train_images: np.ndarray  # uint8 [N, H, W]
+    train_labels: np.ndarray  # uint8 [N]
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    hash: str  # SHA-256 of the four decompressed files, one after the other
+    altered: bool
+
+
+class IDXImages(PublishedImages):
+    """Grey images of 28 x 28 in four IDX files: 60,000 for training, 10,000 for testing, 10 classes.
+
+    Used where they lie under ``root`` (gzipped or not), else downloaded there.
+
+    Args:    as in PublishedImages.
+    Batches: images [B, 1, 28, 28] in [0, 1], labels [B]; the image is its own natural signal.
+    Raises:  InputError: an argument out of range, or files that are missing, broken or unknown.
+    """
+
+    shape = (1, 28, 28)
+    classes = 10
+    counts = (60_000, 10_000)
+    folders: ClassVar[tuple[str, ...]]  # under the root, the first one receives downloads
+    mirrors: ClassVar[tuple[str, ...]]
+    files: ClassVar[tuple[IDXFile, ...]]  # train images, train labels, test images, test labels
+    at_hand: IDXArrays | None = None  # what ``arrays`` returns, where another data set has read it already
+
+    @classmethod
+    def find(cls, root: Path) -> list[Path] | None:
+        """Return the paths of the four files under ``root``, or None unless one folder holds all of them."""
+        return find_files([root / name for name in cls.folders], [file.name for file in cls.files])
+
+    def found(self) -> bool:
+        return self.find(self.root) is not None
+
+    def arrays(self) -> IDXArrays:
+        """Read, check and return the four files, downloading them first where that is allowed and needed."""
+        if self.at_hand is not None:
+            return self.at_hand
+        paths = self.find(self.root) or self._download()
+        content = [read_content(path) for path in paths]
+        whole, altered = hashlib.sha256(), False
+        for path, file, data in zip(paths, self.files, content, strict=True):
+            whole.update(data)
+            digest = hashlib.sha256(data).hexdigest()
+            if digest != file.sha256:
+                parse_idx(data, path)  # a broken file is told before an unknown one
+                if not self.unverified:
+                    raise InputError(
+                        f"data.{self.title}: {path} has SHA-256 {digest[:12]}..., the published content "
+                        f"{file.sha256[:12]}...; "
+                        "download it again, or data.unverified=true uses it and flags the results as altered"
+                    )
+                altered = True
+        arrays = [parse_idx(data, path) for data, path in zip(content, paths, strict=True)]
+        for i in (0, 2):
+            check_pair(arrays[i], arrays[i + 1], paths[i], paths[i + 1], (0, 9))
+        return IDXArrays(arrays[0], arrays[1], arrays[2], arrays[3], whole.hexdigest(), altered)
+
+    def arrays_of_parts(self) -> ImageArrays:
+        data = self.arrays()
+        return ImageArrays(
+            data.train_images[:, None],
+            data.train_labels,
+            data.test_images[:, None],
+            data.test_labels,
+            data.hash,
+            verified=None if data.altered else "known content hash (SHA-256 of each of the four files)",
+        )
+
+    def _download(self) -> list[Path]:
+        existing = [self.root / name for name in self.folders if (self.root / name).is_dir()]
+        held = [f for f in existing if any(_gz_or_raw(f / file.name).is_file() for file in self.files)]
+        folder = (held or existing or [self.root / self.folders[0]])[0]
+        missing = [file for file in self.files if not _gz_or_raw(folder / file.name).is_file()]
+        if not self.download:
+            raise InputError(
+                f"data.{self.title}: {missing[0].name} (.gz or not) is not in {folder}; "
+                "put it there, or data.download=true fetches it"
+            )
+        for file in missing:
+            urls = [f"{mirror}{file.name}.gz" for mirror in self.mirrors]
+            fetch(urls, folder / f"{file.name}.gz", f"md5:{file.md5}")
+        return [_gz_or_raw(folder / file.name) for file in self.files]
+
+
+def check_pair(
+    images: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path, limits: tuple[int, int]
+) -> None:
+    """Raise InputError unless the arrays are images [N, 28, 28] and as many labels within ``limits``."""
+    if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
+        raise InputError(f"{image_path} holds {images.dtype} {list(images.shape)}, needed are uint8 [N, 28, 28]")
+    if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
+        raise InputError(
+            f"{label_path} holds {labels.dtype} {list(labels.shape)}, the images beside it number {len(images)}; "
+            "both files must come from one data set"
+        )
+    low, high = limits
+    if len(labels) == 0 or labels.max() > high or labels.min() < low:
+        wrong = labels[(labels > high) | (labels < low)]
+        found = f"label {wrong[0]}" if len(labels) else "no label"
+        raise InputError(f"{label_path} holds {found}, labels must lie in {low} to {high}; download it again")
+
+
+def find_files(folders: Sequence[Path], names: Sequence[str]) -> list[Path] | None:
+    """Return the paths of all files ``names`` (gzipped or not) in the first folder that holds them, or None."""
+    for folder in folders:
+        paths = [_gz_or_raw(folder / name) for name in names]
+        if all(path.is_file() for path in paths):
+            return paths
+    return None
+
+
+def idx_prototypes(data: IDXArrays) -> Tensor:
+    """Return [10, 1, H, W] in [0, 1]: the first image of each class in the training file."""
+    images = torch.from_numpy(data.train_images[:, None].copy())
+    return first_of_each_class(images, torch.from_numpy(data.train_labels.copy()), 10).float() / 255
+
+
+def _gz_or_raw(path: Path) -> Path:
+    """Return ``path`` if it exists, else the path of its gzipped form."""
+    return path if path.is_file() else path.with_name(path.name + ".gz")

@@ -1,0 +1,256 @@
+"""Published archives: fetched, unpacked beside, and asked to vouch for files that lie unpacked.
+
+Large data sets stay on disk. What is known of their files (SHA-256, whether they can be read) is worked out once and
+remembered in the cache by name, size and time of change, so that the next run does not read gigabytes again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+from rich.progress import track
+
+from snnlab.data.publish.downloads import CHUNK
+from snnlab.data.publish.downloads import download as fetch
+from snnlab.data.publish.files import TERMINAL, atomic, cannot_write
+from snnlab.errors import InputError
+
+MARKER = "snnlab-download.json"
+BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)
+Place = Callable[[str], str | None]  # name inside an archive -> path below the folder, None: not wanted
+
+
+class Archive(NamedTuple):
+    """One published archive: its name, its MD5, and where it can be fetched (nowhere: by hand only)."""
+
+    name: str
+    md5: str
+    urls: tuple[str, ...] = ()
+
+
+class Checked(NamedTuple):
+    """What a provenance says of the files of a data set."""
+
+    hash: str
+    altered: bool
+    verified: str | None
+    notes: list[str]
+
+
+def install(archives: Sequence[Archive], folder: Path, place: Place, allowed: bool, title: str, missing: str) -> None:
+    """Unpack into ``folder`` the archives that lie in it or beside it, fetching the others if that is ``allowed``.
+
+    An archive must meet its MD5; its files appear in ``folder`` whole, and a marker there keeps their SHA-256.
+
+    Raises:
+        InputError: nothing to unpack and not allowed to fetch (``missing`` says what was sought), a wrong checksum,
+            a corrupt archive, a folder that cannot be written.
+        RunFailure: the disk is full.
+    """
+    for archive in archives:
+        path = _find(archive, folder)
+        if path is None:
+            if not allowed:
+                raise InputError(f"data.{title}: {missing}; put {archive.name} there, or data.download=true fetches it")
+            path = fetch(archive.urls, folder / archive.name, f"md5:{archive.md5}")
+        unpack(path, archive.md5, folder, place)
+
+
+def unpack(path: Path, md5: str, folder: Path, place: Place) -> None:
+    """Unpack the wanted files of the archive at ``path`` into ``folder``, and note their SHA-256 in its marker."""
+    if (digest := _md5(path)) != md5:
+        raise InputError(f"{path} has MD5 {digest}, published is {md5}; delete it and download it again")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=folder))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        hashes = {}
+        for name, file in _members(path, place):
+            target = temporary / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as copy:
+                hashes[name] = _sha256(file, copy)
+        if not hashes:
+            raise InputError(f"{path} holds none of the files sought; delete it and download it again")
+        for name in hashes:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary / name, folder / name)
+        marker = _marker(folder) | {path.name: {"md5": md5, "sha256": hashes}}
+        with atomic(folder / MARKER) as out:
+            out.write(json.dumps(marker, indent=1).encode())
+    except BROKEN as error:
+        raise InputError(f"{path} is a corrupt archive ({error}); delete it and download it again") from error
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check(
+    title: str,
+    folder: Path,
+    names: Sequence[str],
+    archives: Sequence[Archive],
+    place: Place,
+    parse: Callable[[Path], object],
+    cache: Path,
+    unverified: bool,
+) -> Checked:
+    """Return what is known of the files ``names`` in ``folder``; refuse unknown content unless ``unverified``.
+
+    A file is vouched for by the marker of a download, or by an archive in or beside the folder that meets its MD5.
+    One that is not is parsed before it is judged, so that a broken file is told as broken.
+
+    Raises: InputError: a missing, broken or unknown file, in one line.
+    """
+    paths = [folder / name for name in names]
+    digests: list[str] = remember(cache, "sha256", paths, lambda: [_file_sha256(path) for path in _shown(paths)])
+    hashes = dict(zip(names, digests, strict=True))
+    marker, known, vouching = _marker(folder), dict[str, str](), list[str]()
+    for archive in archives:
+        entry = marker.get(archive.name, {})
+        if entry.get("md5") == archive.md5:
+            known |= entry["sha256"]
+            vouching.append(archive.md5)
+    unknown = [name for name in names if known.get(name) != hashes[name]]
+    for archive in archives if unknown else ():
+        path = _find(archive, folder)
+        if path is not None and archive.md5 not in vouching:
+            inside = remember(cache, f"inside {archive.md5}", [path], partial(_inside, path, archive.md5, place))
+            known |= inside
+            vouching += [archive.md5] if inside else []
+    unknown = [name for name in unknown if known.get(name) != hashes[name]]
+    digest = hashlib.sha256("".join(f"{name} {hashes[name]}\n" for name in names).encode()).hexdigest()
+    notes = ["hash: of the names and SHA-256 of all files in order"]
+    if not unknown:
+        return Checked(digest, False, f"the publisher's archive checksums (MD5 {', '.join(vouching)})", notes)
+    if not unverified:
+        parse(folder / unknown[0])
+        raise InputError(
+            f"data.{title}: {folder / unknown[0]} matches no published checksum (SHA-256 "
+            f"{hashes[unknown[0]][:12]}...); put {_archive_of(archives, unknown[0])} beside it, which vouches for it, "
+            "or data.unverified=true uses it and flags the results as altered"
+        )
+    doubtful = [folder / name for name in unknown]
+    remember(cache, "parsed", doubtful, lambda: _parsed(doubtful, parse))
+    return Checked(digest, True, None, [*notes, f"{len(unknown)} of {len(names)} files match no published checksum"])
+
+
+def _parsed(paths: Sequence[Path], parse: Callable[[Path], object]) -> int:
+    for path in _shown(paths):
+        parse(path)
+    return len(paths)
+
+
+def remember(cache: Path, what: str, paths: Sequence[Path], make: Callable[[], Any]) -> Any:
+    """Return ``make()``, or what it returned when the files were last as they are now (path, size, time of change)."""
+    try:
+        stats = [(str(path.resolve()), (s := path.stat()).st_size, s.st_mtime_ns) for path in paths]
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
+    key = hashlib.sha256(json.dumps([what, stats]).encode()).hexdigest()[:32]
+    target = cache / "checked" / f"{key}.json"
+    try:
+        return json.loads(target.read_text())
+    except (OSError, ValueError):
+        value = make()
+    with atomic(target) as file:
+        file.write(json.dumps(value).encode())
+    return value
+
+
+def _find(archive: Archive, folder: Path) -> Path | None:
+    return next((path for f in (folder, folder.parent) if (path := f / archive.name).is_file()), None)
+
+
+def _archive_of(archives: Sequence[Archive], name: str) -> str:
+    """The archive that is named like the file, or all of them."""
+    like = [a.name for a in archives if a.name.split(".")[0] in name.replace("/", ".").split(".")]
+    return " or ".join(like or [a.name for a in archives])
+
+
+def _md5(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
+
+
+def _inside(path: Path, md5: str, place: Place) -> dict[str, str]:
+    """SHA-256 of the wanted files in an archive; none where it is not the published one, which vouches for nothing."""
+    if _md5(path) != md5:
+        return {}
+    return {name: _sha256(file) for name, file in _members(path, place)}
+
+
+def _members(path: Path, place: Place) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the wanted files of a zip or a gzipped tar, those of zips within it included, with their places."""
+    if path.name.endswith((".tar.gz", ".tgz")):
+        with tarfile.open(path, "r:gz") as tar:
+            for member in tar:
+                name = place(member.name) if member.isfile() else None
+                if name is not None:
+                    yield name, cast(IO[bytes], tar.extractfile(member))
+        return
+    with zipfile.ZipFile(path) as archive:
+        yield from _zip_members(archive, place)
+
+
+def _zip_members(archive: zipfile.ZipFile, place: Place) -> Iterator[tuple[str, IO[bytes]]]:
+    for inner in archive.namelist():
+        name = place(inner)
+        if name is not None:
+            with archive.open(inner) as file:
+                yield name, file
+        elif inner.endswith(".zip") and not Path(inner).name.startswith("."):
+            with tempfile.TemporaryFile() as copy, archive.open(inner) as file:
+                shutil.copyfileobj(file, copy, CHUNK)
+                with zipfile.ZipFile(copy) as within:
+                    yield from _zip_members(within, place)
+
+
+def _sha256(file: IO[bytes], copy: IO[bytes] | None = None) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+        if copy is not None:
+            copy.write(chunk)
+    return digest.hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return _sha256(file)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
+
+
+def _shown(paths: Sequence[Path]) -> Any:
+    shown: dict[str, Any] = {"console": TERMINAL, "disable": not TERMINAL.is_terminal, "transient": True}
+    return track(paths, description="checking files", **shown)
+
+
+def _marker(folder: Path) -> dict[str, Any]:
+    """Return what verified downloads left beside their files, or nothing."""
+    try:
+        marker = json.loads((folder / MARKER).read_text())
+        return {name: {"md5": entry["md5"], "sha256": dict(entry["sha256"])} for name, entry in marker.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}

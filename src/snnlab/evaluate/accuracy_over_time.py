@@ -1,0 +1,79 @@
+"""Accuracy and spikes when inference stops after each step, on the test split.
+
+accuracy[t]   share of samples whose class has the highest score after step t
+spikes[t]     spikes of all layers up to and with step t, per sample
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from snnlab.data.contract import DataModule
+from snnlab.errors import InputError
+from snnlab.evaluate.analysis import Analysis, Stored
+from snnlab.methods.base.method import Method
+
+
+class Curve:
+    """accuracy [T] and cumulative spikes per sample [T] of a method on one split, those of each layer too.
+
+    Args:
+        accuracy: [T].
+        layers: cumulative spikes per sample [T] of each spiking layer.
+        neurons: of each spiking layer.
+    """
+
+    def __init__(self, accuracy: Tensor, layers: dict[str, Tensor], neurons: dict[str, int]) -> None:
+        self.accuracy, self.layers, self.neurons = accuracy, layers, neurons
+        self.spikes = torch.stack(list(layers.values())).sum(0)
+
+
+@torch.no_grad()
+def curve(method: Method, data: DataModule, split: Literal["val", "test"] = "test") -> Curve:
+    """Score every step of every sample of a split.
+
+    Raises:
+        InputError: when the method scores no classes.
+    """
+    if not method.scores_sequences:
+        raise InputError(f"{type(method).__name__} gives no class scores that could stop early")
+    if not method.network.neurons():
+        raise InputError(f"{type(method).__name__} has no spiking layer, and takes one step")
+    method.eval()
+    right, samples = torch.zeros(0), 0
+    spikes: dict[str, Tensor] = {}
+    neurons: dict[str, int] = {}
+    for batch in data.test_dataloader() if split == "test" else data.val_dataloader():
+        with method.network.observe() as seen:
+            scores = method.scores_over_time(method.frames(batch))  # [T, B, K]
+        hits = (scores.argmax(-1) == batch.labels).double().sum(1).cpu()
+        right = hits if samples == 0 else right + hits
+        for name, fired in seen.items():
+            counts = fired.flatten(1).sum(1, dtype=torch.float64).cpu()
+            spikes[name] = spikes[name] + counts if name in spikes else counts
+            neurons[name] = fired[0, 0].numel()
+        samples += len(batch.labels)
+    return Curve(right / samples, {n: s.cumsum(0) / samples for n, s in spikes.items()}, neurons)
+
+
+def analyse(run: Stored) -> Analysis:
+    """The curve of the test split."""
+    found = curve(run.method, run.data)
+    values = {"accuracy": found.accuracy.tolist(), "spikes_per_inference": found.spikes.tolist()}
+    return Analysis(values, {"accuracy_over_time": figure(found)})
+
+
+def figure(found: Curve) -> Any:
+    """Accuracy against the step at which inference stops, and against the spikes spent until then."""
+    import matplotlib.pyplot as plt
+
+    picture, axes = plt.subplots(1, 2, figsize=(7, 2.6), sharey=True)
+    steps = range(1, len(found.accuracy) + 1)
+    axes[0].plot(steps, 100 * found.accuracy, marker="o", markersize=2.5)
+    axes[0].set(xlabel="steps run", ylabel="test accuracy (%)")
+    axes[1].plot(found.spikes, 100 * found.accuracy, marker="o", markersize=2.5)
+    axes[1].set(xlabel="spikes per sample until then")
+    return picture

@@ -1,0 +1,66 @@
+"""What a stored run can be asked after its training: one file of this room per question.
+
+``python -m snnlab.evaluate RUN QUESTION [key=value ...]`` calls ``analyse`` of the file QUESTION.py; its keyword
+arguments are the question's options. An analysis never touches the run: its values and pictures get a folder of their
+own under RUN/evaluations/.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import lightning as L
+
+from snnlab.data.contract import DataModule
+from snnlab.errors import InputError, nearest
+from snnlab.methods.base.method import Method
+
+
+class Stored(NamedTuple):
+    """A stored run, trained and ready: its method in evaluation mode, its data set up, its resolved config.
+
+    ``rebuild(overrides)`` makes the method once more from the changed config, untrained; ``trainer(arguments,
+    callbacks)`` makes a Trainer like the run's, with some arguments changed, that keeps everything in memory.
+    A question that compares two runs has a second parameter of this type, ``against=FOLDER`` on the command line.
+    """
+
+    method: Method
+    data: DataModule
+    config: dict[str, Any]
+    folder: str
+    rebuild: Callable[[Sequence[str]], Method]
+    trainer: Callable[[dict[str, Any], list[Any]], L.Trainer]
+
+
+class Analysis(NamedTuple):
+    """The answer: ``values`` for evaluation.json (numbers, lists, texts) and matplotlib ``figures`` by file name."""
+
+    values: dict[str, Any]
+    figures: dict[str, Any]
+
+
+def questions() -> list[str]:
+    """Names of the analyses: the files of this folder that hold an ``analyse``."""
+    import snnlab.evaluate as room
+
+    return sorted(m.name for m in pkgutil.iter_modules(room.__path__) if m.name != "analysis")
+
+
+def find(name: str) -> Callable[..., Analysis]:
+    """Return ``analyse`` of the question ``name``.
+
+    Raises:
+        InputError: when there is no such question.
+    """
+    if name not in questions():
+        raise InputError(f"{name!r} is no question to ask of a run; nearest: {nearest(name, questions())}")
+    return importlib.import_module(f"snnlab.evaluate.{name}").analyse  # type: ignore[no-any-return]
+
+
+def options(analyse: Callable[..., Analysis]) -> dict[str, inspect.Parameter]:
+    """The keyword arguments of an analysis, by name; the first parameter is the stored run."""
+    return dict(list(inspect.signature(analyse).parameters.items())[1:])

@@ -1,0 +1,85 @@
+"""Score a stored run again, or ask it a question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from snnlab.errors import InputError
+from snnlab.runs.stored import open_run, rebuild
+
+
+def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """Test a stored run and return its ``metrics``, nested as in run.json, and the ``provenance`` of the data.
+
+    Raises:
+        InputError: as ``open_run``.
+    """
+    from snnlab.callbacks.reproducible import ReseedEachEpoch
+    from snnlab.runs.record import nested
+    from snnlab.runs.wiring import make_trainer
+
+    parts = open_run(run, overrides)
+    trainer = make_trainer(parts.config, None, [ReseedEachEpoch(parts.config["seed"])], [])
+    trainer.test(parts.method, datamodule=parts.data, verbose=False)
+    metrics = nested({key: value.item() for key, value in trainer.callback_metrics.items()})
+    return {"metrics": metrics, "provenance": parts.data.provenance.as_dict()}
+
+
+def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Ask ``question`` of a stored run; return what goes into evaluation.json, and the figures by name.
+
+    Overrides that name an option of the question are its arguments, read as YAML, the folder of a run where it takes a
+    ``Stored``; the others change the config of ``run``.
+
+    Raises:
+        InputError: as ``open_run``, and when there is no such question or an option is missing or of the wrong type.
+    """
+    from typing import get_type_hints
+
+    import matplotlib
+    import matplotlib.pyplot as plt
+    import yaml
+    from lightning import seed_everything
+
+    from snnlab.callbacks.figures import INK, STYLE
+    from snnlab.config.schema import check_arguments
+    from snnlab.evaluate.analysis import Stored, find, options
+    from snnlab.runs.record import RunRecord
+    from snnlab.runs.wiring import make_trainer
+
+    analyse = find(question)
+    known = options(analyse)
+    given = [override for override in overrides if override.partition("=")[0] in known]
+    arguments = {name: yaml.safe_load(value) for name, _, value in (override.partition("=") for override in given)}
+    missing = [name for name, option in known.items() if option.default is option.empty and name not in arguments]
+    if missing:
+        raise InputError(f"{question} needs {missing[0]}=..., see snnlab/evaluate/{question}.py")
+    others = {name for name, hint in get_type_hints(analyse).items() if hint in (Stored, Stored | None)}
+    check_arguments(question, {name: value for name, value in arguments.items() if name not in others}, analyse)
+
+    def open_stored(folder: str, changes: Sequence[str] = ()) -> Stored:
+        parts = open_run(folder, changes)
+        return Stored(
+            parts.method.eval(),
+            parts.data,
+            parts.config,
+            folder,
+            rebuild=lambda more: rebuild(folder, [*changes, *more]),
+            trainer=lambda arguments, callbacks: make_trainer(
+                {"trainer": {**parts.config["trainer"], **arguments}}, None, callbacks, []
+            ),
+        )
+
+    stored = open_stored(str(run), [override for override in overrides if override not in given])
+    arguments |= {name: open_stored(str(arguments[name])) for name in others & set(arguments)}
+    seed_everything(stored.config["seed"], verbose=False)
+    matplotlib.use("Agg")
+    with plt.rc_context(STYLE):
+        answer = analyse(stored, **arguments)
+        for name, figure in answer.figures.items():
+            heading = f"{name.replace('_', ' ')}: {RunRecord.read(run).title()}"
+            figure.suptitle(heading, fontsize=9, x=0.01, ha="left", color=INK)
+    content = {"question": question, "values": answer.values, "provenance": stored.data.provenance.as_dict()}
+    return content, answer.figures

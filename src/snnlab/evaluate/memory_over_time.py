@@ -1,0 +1,76 @@
+"""Memory of one training step against the number of time steps, for any method: does it grow with T?
+
+bytes[T]      most live tensor bytes of one training step above those before it (on a GPU: allocated bytes)
+growth        bytes at the largest T / bytes at the smallest; 1 means that memory does not depend on T
+
+``twin`` names one override of the run's config whose method is measured as well, e.g. ``twin=method.gradient=bptt``.
+A step is a real one, taken by a trainer of its own on a method made anew; nothing of the stored run is trained.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from snnlab.callbacks.memory import PeakMemory
+from snnlab.data.contract import Batch
+from snnlab.errors import InputError
+from snnlab.evaluate.analysis import Analysis, Stored
+
+STEPS = [2, 8, 32, 64]
+
+
+def analyse(run: Stored, steps: list[int] = STEPS, twin: str | None = None) -> Analysis:
+    """Measure the run's method, and its twin, at every T of ``steps``.
+
+    Raises:
+        InputError: when a T is below 1.
+    """
+    if not steps or min(steps) < 1:
+        raise InputError(f"memory_over_time: steps = {steps} must name numbers of at least 1; {STEPS} is usual")
+    batch = next(iter(run.data.train_dataloader()))
+    methods: dict[str, list[str]] = {run.config["method"]["_target_"].rpartition(".")[2]: []} | (
+        {twin: [twin]} if twin else {}
+    )
+    curves = {name: [training_bytes(run, change, batch, t) for t in steps] for name, change in methods.items()}
+    values: dict[str, Any] = {"steps": steps, "bytes": curves}
+    values |= {f"growth of {name}": max(peaks) / max(min(peaks), 1) for name, peaks in curves.items()}
+    return Analysis(values, {"memory_over_time": figure(steps, curves)})
+
+
+def training_bytes(run: Stored, change: list[str], batch: Batch, steps: int) -> int:
+    """Return the bytes that one training step of the changed run needs on ``batch`` with ``steps`` time steps."""
+    method = run.rebuild(change)
+    method.prepare(run.data)
+    if method.encoder is not None:
+        method.encoder.time_steps = steps  # type: ignore[assignment]
+    else:
+        batch = resized(batch, steps, run.data.spec.asks == "class_per_step")
+    memory = PeakMemory()
+    arguments = {"max_epochs": 1, "limit_train_batches": None, "limit_val_batches": 0, "enable_progress_bar": False}
+    trainer = run.trainer(arguments, [memory])
+    loader: Any = DataLoader([batch, batch], batch_size=None)  # type: ignore[arg-type]
+    trainer.fit(method, train_dataloaders=loader, val_dataloaders=loader)
+    assert memory.peak_bytes is not None
+    return memory.peak_bytes
+
+
+def resized(batch: Batch, steps: int, labels_too: bool) -> Batch:
+    """Return a batch [T, B, ...] of ``steps`` time steps: its first ones, repeated where it is too short."""
+    at = torch.arange(steps) % len(batch.inputs)
+    labels = batch.labels[at] if labels_too else batch.labels
+    return Batch(batch.inputs[at], labels, batch.signals)
+
+
+def figure(steps: list[int], curves: dict[str, list[int]]) -> Any:
+    """Mebibytes against T, one curve each."""
+    import matplotlib.pyplot as plt
+
+    picture, axis = plt.subplots(figsize=(4.6, 3.0))
+    for name, peaks in curves.items():
+        axis.plot(steps, [peak / 2**20 for peak in peaks], marker="o", markersize=3, label=name)
+    axis.set(xlabel="time steps T", ylabel="MiB above those before the step", ylim=(0, None))
+    axis.legend(frameon=False)
+    return picture

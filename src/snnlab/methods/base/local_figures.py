@@ -1,0 +1,69 @@
+"""Pictures of the local methods: what each output neuron has learned, and who fires in one presentation."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from snnlab.data.contract import Batch
+
+if TYPE_CHECKING:
+    from snnlab.methods.base.local_plasticity import LocalPlasticity
+
+
+def fields_figure(weight: Tensor, assignment: Tensor, input_shape: tuple[int, ...], most: int = 100) -> Any:
+    """Weights [N, inputs] of the first ``most`` neurons as images, each with the class it was given."""
+    import matplotlib.pyplot as plt
+
+    weight, assignment = weight[:most].float().cpu(), assignment[:most].cpu()
+    columns = math.ceil(math.sqrt(len(weight)))
+    rows = -(-len(weight) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(0.75 * columns + 0.3, 0.85 * rows + 0.5), squeeze=False)
+    low, high = float(weight.min()), float(weight.max())
+    for j, axis in enumerate(axes.flat):
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        if j < len(weight):
+            axis.imshow(picture(weight[j], input_shape), cmap="Greys", vmin=low, vmax=high, interpolation="nearest")
+            axis.set_title("-" if assignment[j] < 0 else str(int(assignment[j])), fontsize=6, pad=1.5)
+    return figure
+
+
+def picture(field: Tensor, input_shape: tuple[int, ...]) -> Tensor:
+    """Weights [inputs] as a plane: colours or polarities are averaged; a line of inputs is folded to a square."""
+    if len(input_shape) == 3 and min(input_shape[1:]) > 1:
+        return field.view(input_shape).mean(0)
+    width = math.ceil(math.sqrt(len(field)))
+    return torch.nn.functional.pad(field, (0, -len(field) % width)).view(-1, width)
+
+
+@torch.no_grad()
+def presentation_figure(method: LocalPlasticity, batch: Batch) -> Any:
+    """Spikes of every layer while the first sample is shown, weights at rest; the last layer by the neurons' class."""
+    import matplotlib.pyplot as plt
+
+    frames = method.frames(batch)[:, :1]
+    with method.network.observe() as seen:
+        outputs = method.network(frames)
+    predicted = int(method.shares(outputs.sum(0))[0].argmax())
+    names = list(seen)
+    figure, axes = plt.subplots(len(names), 1, figsize=(7, 1.9 * len(names) + 0.6), sharex=True, squeeze=False)
+    for axis, name in zip(axes[:, 0], names, strict=True):
+        spikes = seen[name][:, 0].flatten(1).cpu()
+        times, units = spikes.nonzero(as_tuple=True)
+        last = name == names[-1]
+        colours = [f"C{max(int(c), 0) % 6}" for c in method.assignment.cpu()[units]] if last else "#1b1b1f"
+        axis.scatter(times, units, s=26 if last else 4, marker="|", c=colours, linewidths=1.1)
+        title = f"{name}: {int(spikes.sum())} spikes"
+        if last:
+            title += f", with their class; label {int(batch.labels[0])}, voted {predicted}"
+        axis.set(ylabel="unit", title=title, ylim=(-0.5, spikes.shape[1] - 0.5))
+    for time, unit in zip(times.tolist(), units.tolist(), strict=True):
+        axes[-1, 0].annotate(
+            str(int(method.assignment[unit])), (time, unit), (2, 1), textcoords="offset points", fontsize=6
+        )
+    axes[-1, 0].set(xlabel="time step", xlim=(-0.5, len(frames) - 0.5))
+    return figure

@@ -1,0 +1,291 @@
+"""The record of a run: its folder, ``config.yaml`` and ``run.json``, written atomically at the start and at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from snnlab.errors import InputError
+from snnlab.runs.atomic import write_text
+
+SCHEMA = 1
+PACKAGES = ("snnlab", "torch", "lightning", "hydra-core", "torchmetrics", "tonic", "numpy", "wandb")
+
+
+class RunRecord:
+    """One run's folder and the content of its run.json."""
+
+    def __init__(self, folder: Path, content: dict[str, Any]) -> None:
+        self.folder, self.content = folder, content
+
+    @classmethod
+    def open(
+        cls, composition: Any, config: dict[str, Any], parts: Any, sweep: str | None
+    ) -> tuple[RunRecord, str | None]:
+        """Make (or, with ``resume``, reopen) the run's folder and write run.json with status running.
+
+        Returns the record and the checkpoint to go on from, None for a fresh start.
+
+        Raises:
+            InputError: when ``resume`` names no run, or the folder cannot be made.
+        """
+        output = Path(config["paths"]["output"]).expanduser()
+        if sweep is not None:
+            output = output / sweep
+        folder, checkpoint = find_resumable(config, output)
+        if folder is None:
+            name = "_".join(str(composition.choices[group]) for group in ("method", "data"))
+            folder = make_folder(output, f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}_seed{config['seed']}")
+        data = parts.data.provenance.as_dict()
+        model_parameters = sum(p.numel() for p in parts.method.parameters() if p.requires_grad)
+        record = cls(
+            folder,
+            {
+                "schema": SCHEMA,
+                "status": "running",
+                **{group: composition.choices[group] for group in ("method", "model", "data", "encoder", "hardware")},
+                "label": parts.method.label or composition.choices["method"],
+                "seed": config["seed"],
+                "config": config,
+                "config_hash": config_hash(config),
+                "overrides": composition.overrides,
+                "recipe": composition.recipe,
+                "git": git_state(),
+                "versions": versions(),
+                "machine": machine(),
+                "kernels": {},
+                "provenance": data,
+                "metrics": {"train": {}, "val": {}, "test": {}},
+                "timing": {},
+                "memory": {},
+                "parameters": model_parameters,
+                "fit_report": None,
+                "process": {"id": os.getpid(), "host": platform.node()},
+                "started": f"{datetime.now():%Y-%m-%dT%H:%M:%S}",
+                "resumed": checkpoint is not None,
+            },
+        )
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        (folder / "figures").mkdir(exist_ok=True)
+        write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        record.write()
+        return record, str(checkpoint) if checkpoint else None
+
+    @classmethod
+    def read(cls, folder: str | Path) -> RunRecord:
+        """Read a stored run.
+
+        Raises:
+            InputError: when the folder holds no readable run.json.
+        """
+        folder = Path(folder).expanduser()
+        path = folder / "run.json"
+        if not path.is_file():
+            raise InputError(f"{folder} is no run folder: it holds no run.json; give a folder below paths.output")
+        try:
+            content = json.loads(path.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is not readable as JSON ({error}); run the experiment again") from error
+        if content.get("schema") != SCHEMA:
+            raise InputError(f"{path}: schema = {content.get('schema')}, this snnlab reads {SCHEMA}")
+        return cls(folder, content)
+
+    def write(self) -> None:
+        write_text(self.folder / "run.json", json.dumps(self.content, indent=2, allow_nan=False) + "\n")
+
+    def announcement(self) -> str:
+        """One line: what runs on what, and where it is recorded."""
+        c = self.content
+        sizes = ", ".join(f"{split} {size}" for split, size in c["provenance"]["sizes"].items())
+        flags = "".join(f" [{flag}]" for flag in flags_of(c["provenance"]))
+        return f"run: {label_of(c)} on {c['data']}{flags} ({sizes}), {c['parameters']:,} parameters -> {self.folder}"
+
+    def title(self) -> str:
+        """Heading of every figure: the run, and what is simulated, synthetic, altered or a subset."""
+        c = self.content
+        flags = flags_of(c["provenance"])
+        return f"{label_of(c)} on {c['data']}" + (f" ({', '.join(flags)})" if flags else "") + f", seed {c['seed']}"
+
+    def complete(
+        self, history: Any, trainer: Any, fit_seconds: float, memory: Any, best: Path, kernels: dict[str, list[str]]
+    ) -> None:
+        """Write status completed with the metrics of the best epoch and of the test."""
+        test = {key: value.item() for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
+        epoch = int(best.stem.removeprefix("epoch"))
+        self.content["metrics"] = nested({**history.at(epoch), **test})
+        self.content["timing"] = {
+            "fit_seconds": round(fit_seconds, 3),
+            "samples_per_second": round(history.samples / fit_seconds, 1),
+            "epochs": history.epochs,
+        }
+        self.content["kernels"] = kernels
+        self.content["memory"] = {"peak_bytes": memory.peak_bytes}
+        self.content["checkpoint"] = f"checkpoints/{best.name}"
+        self.content["status"] = "completed"
+        self.write()
+
+    def fail(self, status: str, reason: str) -> None:
+        """Write how the run ended; a disk that is full now must not hide why it failed."""
+        self.content["status"], self.content["reason"] = status, reason
+        try:
+            self.write()
+        except OSError:
+            return
+
+
+def nested(flat: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """``{"test/firing_rate/hidden1": x}`` to ``{"train": {}, "val": {}, "test": {"firing_rate": {"hidden1": x}}}``.
+
+    Only finite values are kept.
+    """
+    tree: dict[str, dict[str, Any]] = {"train": {}, "val": {}, "test": {}}
+    for key, value in sorted(flat.items()):
+        if not math.isfinite(value):
+            continue
+        *path, leaf = key.split("/")
+        if path[0] not in tree:
+            continue
+        node: dict[str, Any] = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[leaf] = value
+    return tree
+
+
+def label_of(content: Mapping[str, Any]) -> str:
+    """Name of the run's method as people see it."""
+    return str(content.get("label", content["method"]))
+
+
+def flags_of(provenance: Mapping[str, Any]) -> list[str]:
+    words = [provenance["source"]] if provenance["source"] in ("simulated", "synthetic") else []
+    words += [word for word in ("altered", "subset") if provenance[word]]
+    return words + (["author's protocol: no validation"] if provenance.get("sizes", {}).get("val") == 0 else [])
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Hash of all that decides a run's numbers, so that ``resume=auto`` finds the same run again."""
+    deciding = {
+        key: value
+        for key, value in config.items()
+        if key not in ("resume", "debug", "dry_run", "paths", "logger", "callbacks")
+    }
+    deciding["data"] = {key: value for key, value in config["data"].items() if key not in ("root", "cache")}
+    text = json.dumps(deciding, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def find_resumable(config: Mapping[str, Any], output: Path) -> tuple[Path | None, Path | None]:
+    """Return the run folder to continue and its last epoch's checkpoint, or (None, None) to start afresh."""
+    resume = config["resume"]
+    if resume == "never":
+        return None, None
+    if resume == "auto":
+        for path in sorted(output.glob("*/run.json"), key=lambda p: p.parent.name, reverse=True):
+            try:
+                content = RunRecord.read(path.parent).content
+            except InputError:
+                continue
+            unfinished = content["status"] != "completed" and not is_alive(content)
+            if content.get("config_hash") == config_hash(config) and unfinished:
+                return path.parent, last_checkpoint(path.parent)
+        return None, None
+    record = RunRecord.read(resume)
+    if record.content["status"] == "completed":
+        raise InputError(f"resume={resume}: that run is completed; score it with python -m snnlab.evaluate {resume}")
+    if is_alive(record.content):
+        raise InputError(f"resume={resume}: process {record.content['process']['id']} is still running it")
+    if record.content["config_hash"] != config_hash(config):
+        raise InputError(
+            f"resume={resume}: that run has another config; its overrides: {' '.join(record.content['overrides'])}"
+        )
+    return record.folder, last_checkpoint(record.folder)
+
+
+def is_alive(content: Mapping[str, Any]) -> bool:
+    """Whether the process of a run that says it is running still exists on this machine."""
+    process = content.get("process")
+    if content["status"] != "running" or not process or process["host"] != platform.node():
+        return False
+    try:
+        os.kill(process["id"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process["id"] != os.getpid()
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    found = (folder / "checkpoints").glob("epoch*.ckpt")
+    return max(found, key=lambda path: int(path.stem.removeprefix("epoch")), default=None)
+
+
+def make_folder(output: Path, name: str) -> Path:
+    """Make a folder that no other run has, even when several start in the same second."""
+    for attempt in range(1, 10_000):
+        folder = output / (name if attempt == 1 else f"{name}_{attempt}")
+        try:
+            folder.mkdir(parents=True, exist_ok=False)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno == 28:
+                raise
+            raise InputError(
+                f"paths.output = {output} cannot be written: {error.strerror}; choose another folder"
+            ) from error
+        return folder
+    raise InputError(f"paths.output = {output} holds too many runs named {name}")
+
+
+def git_state() -> dict[str, Any]:
+    """Commit of the checkout this package runs from; null when it is an installed wheel."""
+    here = Path(__file__).resolve().parents[3]
+    if not (here / ".git").exists():
+        return {"commit": None, "dirty": None}
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+        )
+        status = subprocess.run(
+            ["git", "-C", str(here), "status", "--porcelain"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit.stdout.strip() or None, "dirty": bool(status.stdout.strip())}
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {"device": device, "cpu": cpu_name(), "cores": os.cpu_count()}
+
+
+def cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.is_file() else None
+    return found.group(1).strip() if found else platform.processor() or platform.machine()

@@ -1,0 +1,144 @@
+"""Parts in, a record out: ``run`` fits, tests once with the checkpoint chosen on validation, and records all of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from snnlab.config.build import build
+from snnlab.config.compose import Composition
+from snnlab.errors import InputError, RunFailure, one_line
+
+log = logging.getLogger("snnlab")
+
+
+@dataclass
+class Result:
+    """What a finished run leaves: its folder, its metrics by split, its figures."""
+
+    folder: Path
+    metrics: dict[str, dict[str, Any]]
+    figures: list[Path]
+
+
+def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list[Any], loggers: list[Any]) -> L.Trainer:
+    """Make the Trainer of ``trainer.*``; ``folder`` None keeps everything in memory."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch.callbacks import ProgressBar
+
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero.*")  # data.val_size=0
+    warnings.filterwarnings("ignore", message=".*The number of training batches.*")
+    warnings.filterwarnings("ignore", message=".*Found .* module.s. in eval mode.*")
+    arguments = dict(config["trainer"])
+    arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if folder is None:
+        arguments["enable_checkpointing"] = False
+    try:
+        return L.Trainer(
+            **arguments, callbacks=callbacks, logger=loggers, default_root_dir=str(folder) if folder else None
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(f"trainer: {one_line(error)}") from error
+
+
+def run(composition: Composition, sweep: str | None = None) -> Result:
+    """Train, validate after each epoch, test once with the best checkpoint, and record all of it.
+
+    Args:
+        composition: from ``compose``.
+        sweep: name of the sweep this run belongs to; W&B groups by it, and the run's folder lies in the sweep's.
+
+    Raises:
+        InputError: before any data is read where that is possible.
+        RunFailure: NaN loss, full disk.
+        KeyboardInterrupt: after a checkpoint has been written.
+    """
+    from snnlab import kernels
+    from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints
+    from snnlab.callbacks.figures import Figures
+    from snnlab.callbacks.health import Health
+    from snnlab.callbacks.history import History
+    from snnlab.callbacks.memory import PeakMemory
+    from snnlab.callbacks.progress import make_progress
+    from snnlab.callbacks.reproducible import ReseedEachEpoch
+    from snnlab.runs.record import RunRecord
+    from snnlab.runs.wandb_run import StartAfterFirstStep, close_wandb, finish_wandb, make_wandb_logger
+
+    parts = build(composition.config)
+    config = parts.config
+    make_trainer(config, None, [], [])  # a wrong trainer argument is refused here, before any data is read
+    parts.data.setup()
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+    record, checkpoint = RunRecord.open(composition, config, parts, sweep)
+    log.info("%s", record.announcement())
+    try:
+        history, memory = History(record.folder), PeakMemory()
+        validated = parts.data.spec.sizes.get("val") != 0  # 0: an author's protocol
+        metric, mode = parts.method.monitor
+        checkpoints = EpochCheckpoints(record.folder, metric, mode, validated)
+        wandb_logger = make_wandb_logger(config, record, sweep)
+        callbacks: list[L.Callback] = [
+            ReseedEachEpoch(config["seed"]),
+            checkpoints,
+            CheckpointOnInterrupt(record.folder),
+        ]
+        callbacks += [history, memory]
+        if config["callbacks"]["health"]:
+            callbacks.append(Health())
+        figures = Figures(record, history) if config["callbacks"]["figures"] else None
+        if config["callbacks"]["progress"]:
+            callbacks += make_progress(config["trainer"]["enable_progress_bar"])
+        if wandb_logger:
+            callbacks.append(StartAfterFirstStep(wandb_logger))
+        trainer = make_trainer(config, record.folder, callbacks, [wandb_logger] if wandb_logger else [])
+
+        L.seed_everything(config["seed"], verbose=False)
+        kernels.used.clear()
+        kernels.looped.clear()
+        parts.method.prepare(parts.data)
+        started = time.perf_counter()
+        if parts.method.trains:
+            trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+            if trainer.interrupted:
+                raise KeyboardInterrupt
+            best = checkpoints.best()
+            parts.method.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        else:
+            trainer.validate(parts.method, datamodule=parts.data, verbose=False)
+            best = checkpoints.only(trainer)
+        fit_seconds = time.perf_counter() - started - (wandb_logger.seconds if wandb_logger else 0)
+        parts.method.to(trainer.strategy.root_device)
+        parts.method.finish(parts.data)
+        trainer.test(parts.method, datamodule=parts.data, verbose=False)
+        record.complete(history, trainer, fit_seconds, memory, best, kernels.path())
+        pictures = figures.draw(parts.method, parts.data) if figures else []
+        if wandb_logger:
+            finish_wandb(wandb_logger, record, pictures)
+        return Result(record.folder, record.content["metrics"], pictures)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if record.content["status"] != "completed":  # a picture interrupted does not undo the run
+            record.fail("interrupted", "interrupted by the user")
+        raise KeyboardInterrupt from error
+    except BaseException as error:
+        if record.content["status"] != "completed":
+            record.fail("failed", one_line(error))
+        if isinstance(error, OSError) and error.errno == 28:
+            raise RunFailure(
+                f"disk full while writing {error.filename or record.folder}; free some space, then resume=auto"
+            ) from error
+        raise
+    finally:
+        close_wandb()
