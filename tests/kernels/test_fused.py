@@ -25,6 +25,7 @@ from snnlab.neurons.plif import PLIF
 from snnlab.neurons.straight_through_integrator import StraightThroughIntegrator
 from snnlab.neurons.surrogate import CURVES, Triangle, make_surrogate
 from snnlab.neurons.winner_take_all import WinnerTakeAll
+from take import take
 
 CASES = list(itertools.product(("soft", "hard", "none"), ("first", "scaled", "last"), (False, True), CURVES))
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-10}
@@ -32,20 +33,19 @@ TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-10}
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch):
-    monkeypatch.setattr(kernels, "enabled", True)
-    monkeypatch.setattr(kernels, "used", set())
-    monkeypatch.setattr(kernels, "looped", set())
+    take(monkeypatch, True)
 
 
-def both(neuron: Temporal, currents: Tensor, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, ...]]:
+def both(
+    neuron: Temporal, currents: Tensor, monkeypatch: pytest.MonkeyPatch, fused: str = "auto"
+) -> list[tuple[Tensor, ...]]:
     """Outputs, gradient of the currents and of each parameter: fused, then step by step."""
     results = []
-    for fused in (True, False):
-        monkeypatch.setattr(kernels, "enabled", fused)
-        kernels.used.clear()
+    for choice in (fused, "step"):
+        take(monkeypatch, choice)
         leaf = currents.clone().requires_grad_()
         outputs = neuron(leaf)
-        assert bool(kernels.used) is fused
+        assert bool(kernels.current().fused) is (choice != "step")
         weights = torch.linspace(-1, 1, outputs.numel(), dtype=outputs.dtype).view_as(outputs)
         grads = torch.autograd.grad((outputs * weights).sum(), [leaf, *neuron.parameters()])
         results.append((outputs.detach(), *grads))
@@ -107,7 +107,7 @@ def programmed(neuron: Neuron, monkeypatch: pytest.MonkeyPatch) -> Program:
     grads = torch.randn_like(currents)
     program = trace(neuron, (3, 5), torch.float64)
     outputs, *found = work_out(program, neuron, currents.detach(), grads)
-    monkeypatch.setattr(kernels, "enabled", False)
+    take(monkeypatch, False)
     expected = neuron(currents)
     assert torch.equal(outputs, expected) and outputs.any()
     close(found, torch.autograd.grad(expected, [currents, *neuron.parameters()], grads), torch.float64)
@@ -172,10 +172,10 @@ def test_threads_share_the_neurons(monkeypatch):
 def test_currents_that_are_not_contiguous_and_gradients_that_are_expanded(monkeypatch):
     torch.manual_seed(0)
     agree(LIF(), torch.randn(5, 4, 6).transpose(0, 2), monkeypatch)
-    monkeypatch.setattr(kernels, "enabled", True)
+    take(monkeypatch, True)
     currents, found = torch.randn(4, 2, 3), []
     for fused in (True, False):
-        monkeypatch.setattr(kernels, "enabled", fused)
+        take(monkeypatch, fused)
         leaf = currents.clone().requires_grad_()
         LIF(surrogate=Triangle())(leaf).mean().backward()  # the gradient of a mean is one number, expanded
         found.append(leaf.grad)
@@ -187,7 +187,7 @@ def test_currents_that_are_not_contiguous_and_gradients_that_are_expanded(monkey
 def test_a_current_that_is_the_same_at_every_step(neuron, monkeypatch):
     results = []
     for fused in (True, False):
-        monkeypatch.setattr(kernels, "enabled", fused)
+        take(monkeypatch, fused)
         torch.manual_seed(0)
         image = torch.randn(3, 8, requires_grad=True)
         weight = torch.randn(6, 8, requires_grad=True)
@@ -251,11 +251,10 @@ def test_a_neuron_of_ones_own_is_fused_and_one_that_mixes_neurons_is_not(monkeyp
     (spikes, grad), (expected, expected_grad) = both(Elementwise(), torch.randn(8, 3, 20).double(), monkeypatch)
     assert torch.equal(spikes, expected) and spikes.any()
     close([grad], [expected_grad], torch.float64)
-    monkeypatch.setattr(kernels, "enabled", True)
-    kernels.looped.clear()
+    take(monkeypatch, True)
     Elementwise()(torch.randn(8, 3, 20))
     Mixing()(torch.randn(8, 3, 20))
-    assert kernels.path() == {"fused": ["Elementwise"], "step": ["Mixing"]}
+    assert kernels.current().taken() == {"fused": ["Elementwise"], "step": ["Mixing"]}
     with pytest.raises(Unsupported, match="mean"):
         trace(Mixing(), (20,), torch.float32)
 
@@ -276,7 +275,7 @@ def test_without_numba_there_is_one_notice_and_the_step_path(monkeypatch):
     for _ in range(2):
         assert LIF()(torch.ones(2, 1, 1)).tolist() == [[[1.0]], [[1.0]]]
     assert notices == ["kernels: numba is not usable (No module named 'numba'); neurons run step by step"]
-    assert kernels.path() == {"fused": [], "step": ["LIF"]}
+    assert kernels.current().taken() == {"fused": [], "step": ["LIF"]}
 
 
 INTERPRETED = """
@@ -292,7 +291,7 @@ from snnlab.neurons.neuron import Temporal
 from snnlab.neurons.plif import PLIF
 from snnlab.neurons.surrogate import make_surrogate
 
-kernels.enabled = False
+kernels.current = lambda path=kernels.Path("step"): path
 cases = [LIF(0.8, 0.7, reset, detach, leak=leak, v_reset=-0.1, surrogate=make_surrogate(curve, strict=detach))
          for reset, detach, leak, curve in (("soft", False, "first", "triangle"), ("hard", True, "last", "box"),
                                             ("none", False, "scaled", "gaussian"), ("hard", False, "first", "sigmoid"))]
@@ -339,19 +338,18 @@ def test_half_keeps_the_spikes_and_gradients_to_a_thousandth(neuron, monkeypatch
     torch.manual_seed(0)
     currents = torch.randn(50, 8, 40)
     expected, *gradients = both(neuron, currents, monkeypatch)[1]
-    monkeypatch.setattr(kernels, "half", True)
-    outputs, *found = both(neuron, currents, monkeypatch)[0]
+    outputs, *found = both(neuron, currents, monkeypatch, "half")[0]
     assert torch.equal(outputs, expected)
     for grad, other in zip(found, gradients, strict=True):
         assert float((grad - other).norm() / other.norm()) < 2e-3
 
 
 def test_half_needs_less_memory_and_can_go_backward_twice(monkeypatch):
-    monkeypatch.setattr(kernels, "half", True)
+    take(monkeypatch, "half")
     currents = torch.randn(100, 8, 500)
     alive, twice = {}, []
     for half in (False, True):
-        monkeypatch.setattr(kernels, "half", half)
+        take(monkeypatch, "half" if half else "auto")
         leaf = currents.clone().requires_grad_()
         with LiveBytes() as counted:
             given = leaf * 1
@@ -369,7 +367,7 @@ def test_half_needs_less_memory_and_can_go_backward_twice(monkeypatch):
 def test_half_saturates_in_place_of_overflowing(monkeypatch):
     grads = []
     for half in (True, False):
-        monkeypatch.setattr(kernels, "half", half)
+        take(monkeypatch, "half" if half else "auto")
         leaf = torch.full((5, 2, 8), 1e6).requires_grad_()
         LIF(0.9, 1.0, "soft", surrogate=make_surrogate("atan", 1e6))(leaf).sum().backward()  # wide: a slope even there
         grads.append(leaf.grad)

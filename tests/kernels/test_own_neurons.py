@@ -17,6 +17,7 @@ from snnlab.neurons.lif import LIF
 from snnlab.neurons.neuron import Neuron
 from snnlab.neurons.plif import PLIF
 from snnlab.neurons.surrogate import Triangle, make_surrogate
+from take import take
 
 
 class State(NamedTuple):
@@ -153,14 +154,12 @@ FUSED = {Hidden, TwoThresholds, Expanded, Zeros, Clamped, RandomStart}
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch):
-    monkeypatch.setattr(kernels, "enabled", True)
-    monkeypatch.setattr(kernels, "used", set())
-    monkeypatch.setattr(kernels, "looped", set())
+    take(monkeypatch, True)
 
 
 def shown(make, fused, monkeypatch):
     """Two sequences, of another T and B, and one after numbers were set: outputs, gradients, buffers, random state."""
-    monkeypatch.setattr(kernels, "enabled", fused)
+    take(monkeypatch, fused)
     neuron, found = make(), []
     torch.manual_seed(0)
     for steps, batch in ((7, 3), (5, 4), (7, 1)):
@@ -179,8 +178,9 @@ def shown(make, fused, monkeypatch):
 
 @pytest.mark.parametrize("make", CASES)
 def test_a_neuron_of_ones_own_gives_the_numbers_of_its_loop(make, monkeypatch):
-    got, expected = (shown(make, fused, monkeypatch) for fused in (True, False))
-    assert bool(kernels.used) == (make in FUSED), kernels.path()
+    got = shown(make, True, monkeypatch)
+    assert bool(kernels.current().fused) == (make in FUSED), kernels.current().taken()
+    expected = shown(make, False, monkeypatch)
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=2e-6 * max(1.0, float(b.abs().max())))
 
@@ -197,7 +197,7 @@ def test_tracing_leaves_the_module_as_it_was():
 def test_a_current_that_is_not_a_number_stays_none(surrogate, monkeypatch):
     grads = []
     for fused in (True, False):
-        monkeypatch.setattr(kernels, "enabled", fused)
+        take(monkeypatch, fused)
         neuron = LIF(0.9, 1.0, "soft", surrogate=make_surrogate(surrogate))
         c = torch.ones(6, 2, 5)
         c[1, 0, 2] = torch.nan
@@ -229,7 +229,7 @@ def test_a_linear_layer_may_see_more_dimensions():
 def test_an_expansion_without_a_gradient_takes_none(monkeypatch):
     weight, found = torch.randn(2, 3, requires_grad=True), []
     for fused in (True, False):
-        monkeypatch.setattr(kernels, "enabled", fused)
+        take(monkeypatch, fused)
         with torch.no_grad():
             c = weight.expand(5, 2, 3)
         weight.grad = None
@@ -255,10 +255,11 @@ def test_a_program_that_cannot_be_compiled_is_told_once(monkeypatch, caplog):
     monkeypatch.setattr(cpu, "kernel", broken)
     neuron, c = Own(), torch.randn(5, 2, 4)
     first, second = neuron(c), neuron(c)
-    monkeypatch.setattr(kernels, "enabled", False)
+    assert kernels.current().taken() == {"fused": [], "step": ["Own"]}
+    take(monkeypatch, False)
     assert torch.equal(first, neuron(c)) and torch.equal(second, first)
     assert [r.message for r in caplog.records] == ["kernels: Own is not usable (no compiler); it runs step by step"]
-    assert kernels.path() == {"fused": [], "step": ["Own"]}
+    assert kernels.current().taken() == {"fused": [], "step": ["Own"]}
 
 
 # currents that are written over ---------------------------------------------------------------------------------------
@@ -308,7 +309,7 @@ def maps():
 def test_currents_that_somebody_else_needs_are_not_written_over(layers, monkeypatch):
     found = []
     for fused in (True, False):
-        monkeypatch.setattr(kernels, "enabled", fused)
+        take(monkeypatch, fused)
         torch.manual_seed(0)
         network = Network(layers())
         outputs = network(torch.randn(8, 3, 5, generator=torch.Generator().manual_seed(1)) * 2)
@@ -323,7 +324,7 @@ def test_currents_that_somebody_else_needs_are_not_written_over(layers, monkeypa
 def test_hooks_see_currents(where, monkeypatch):
     found = []
     for fused in (True, False):
-        monkeypatch.setattr(kernels, "enabled", fused)
+        take(monkeypatch, fused)
         torch.manual_seed(0)
         network = Network([("w", nn.Linear(5, 6)), ("i", nn.Identity()), ("n", LIF())])
         seen = []

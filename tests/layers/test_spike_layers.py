@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab import kernels
 from snnlab.callbacks.memory import LiveBytes
 from snnlab.layers.over_time import over_time
+from take import take
 
 
 def both(layer, sequence, gradient, monkeypatch):
     """Output and gradients of input and parameters, in the special form and in the plain one."""
     found = []
     for special in (True, False):
-        monkeypatch.setattr(kernels, "enabled", special)
+        take(monkeypatch, special)
         leaf = sequence.clone().requires_grad_()
         output = over_time(layer, leaf)
         found.append((output, *torch.autograd.grad(output, [leaf, *layer.parameters()], gradient)))

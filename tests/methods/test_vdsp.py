@@ -16,6 +16,7 @@ from snnlab.methods.vdsp.rules import Memristor, Plain
 from snnlab.models.mlp import MLP
 from snnlab.neurons.signed_reset_lif import SignedResetLIF
 from snnlab.runs.wiring import run
+from take import take
 
 RULES = {"plain": Plain(2.0), "memristor": Memristor()}
 STRONG = {"gain": 6.0, "bias": 0.5, "gain_output": 60.0, "tau_output": 0.011, "inhibition_time": 0.02}
@@ -151,15 +152,14 @@ def test_5_at_most_one_output_spike_per_step():
 def test_kernel_and_loop_agree(rule, events, monkeypatch):
     results = []
     for enabled in (True, False):
-        monkeypatch.setattr(kernels, "enabled", enabled)
-        monkeypatch.setattr(kernels, "used", set())
+        take(monkeypatch, enabled)
         method = make(rule=rule, tau_refractory=0.007)
         frames = method.encoder(images(12))
         if events:
             torch.manual_seed(2)
             frames = 3.0 * (torch.rand(frames.shape) < 0.2).double()
         counts, figures = method.present(frames, 0.05)
-        assert ("VDSP" in kernels.used) is enabled
+        assert ("VDSP" in kernels.current().fused) is enabled
         _, _, outputs = method.parts()
         results.append((counts, method.output_weight(), outputs.adaptation_start, torch.stack(list(figures.values()))))
     for fast, slow in zip(*results, strict=True):

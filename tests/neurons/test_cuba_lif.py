@@ -17,6 +17,7 @@ from snnlab.neurons.leak_corrected_lif import LeakCorrectedLIF
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.plif import PLIF
 from snnlab.neurons.straight_through_integrator import StraightThroughIntegrator
+from take import take
 
 
 def test_a_case_made_by_hand():
@@ -87,11 +88,10 @@ def test_fused_equals_step(reset, detach, monkeypatch):
     currents = 3 * torch.randn(30, 4, 6, dtype=torch.float64)
     results = []
     for fused in (True, False):
-        monkeypatch.setattr(kernels, "enabled", fused)
-        monkeypatch.setattr(kernels, "used", set())
+        take(monkeypatch, fused)
         leaf = currents.clone().requires_grad_()
         spikes = neuron(leaf)
-        assert bool(kernels.used) is fused
+        assert bool(kernels.current().fused) is fused
         weights = torch.linspace(-1, 1, spikes.numel(), dtype=torch.float64).view_as(spikes)
         results.append((spikes, torch.autograd.grad((spikes * weights).sum(), leaf)[0]))
     assert torch.equal(results[0][0], results[1][0]) and 0.01 < results[0][0].mean() < 0.9

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab import kernels
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.neurons.alif import ALIF
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.ltc import LTC, Gate, LiquidIntegrator
 from snnlab.neurons.surrogate import make_surrogate
+from take import take
 
 RATE = 0.3
 LOGIT = math.log(RATE / (1 - RATE))
@@ -121,7 +121,7 @@ def test_alif_runs_fused_with_the_numbers_of_its_step(monkeypatch):
     neuron, currents = ALIF(0.8, surrogate=SPIKE).double(), torch.randn(25, 3, 4, dtype=torch.float64)
     results = []
     for enabled in (True, False):
-        monkeypatch.setattr(kernels, "enabled", enabled)
+        take(monkeypatch, enabled)
         leaf = currents.clone().requires_grad_()
         spikes = neuron(leaf)
         results.append((spikes.detach(), torch.autograd.grad((spikes * currents).sum(), leaf)[0]))

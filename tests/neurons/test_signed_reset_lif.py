@@ -8,6 +8,7 @@ import torch
 from snnlab import kernels
 from snnlab.neurons.signed_reset_lif import SignedResetLIF
 from snnlab.neurons.winner_take_all_lif import WinnerTakeAllLIF
+from take import take
 
 TAU = 0.06
 
@@ -55,10 +56,9 @@ def test_fused_and_step_by_step_agree(monkeypatch):
     neuron, currents = SignedResetLIF(gain=6.0, bias=0.5, tau_refractory=0.012), torch.rand(70, 4, 300)
     outputs = []
     for enabled in (True, False):
-        monkeypatch.setattr(kernels, "enabled", enabled)
-        monkeypatch.setattr(kernels, "used", set())
+        take(monkeypatch, enabled)
         outputs.append(neuron(currents))
-        assert ("SignedResetLIF" in kernels.used) is enabled
+        assert ("SignedResetLIF" in kernels.current().fused) is enabled
     assert torch.equal(*outputs) and outputs[0].sum() > 1000
 
 

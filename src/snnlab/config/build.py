@@ -41,16 +41,18 @@ def build(config: DictConfig) -> Parts:
     schema.check_plain(plain)  # type: ignore[arg-type]
     schema.check_arguments("trainer", plain["trainer"], L.Trainer)
     chosen = plain.get("kernels", "auto")
-    kernels.enabled, kernels.half = chosen != "step", chosen == "half"
+    path = kernels.Path(chosen)
     L.seed_everything(plain["seed"], verbose=False)
     data = instantiate_part("data", plain["data"])
     encoder = instantiate_part("encoder", plain["encoder"]) if "_target_" in plain["encoder"] else None
     model = instantiate_part("model", plain["model"])
     initializer = instantiate_part("init", plain["init"])
     try:
-        method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)
+        with kernels.using(path):
+            method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)
     except UnansweredError as error:
         raise InputError(f"{error}; choose method={' or '.join(_methods_for(data.spec.asks))}") from error
+    method.network.kernels = path
     check_trainer(plain["trainer"], method.automatic_optimization)
     if (precision := plain["trainer"]["precision"]) is not None:
         method.check_precision(str(precision))

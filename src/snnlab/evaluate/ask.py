@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from snnlab import kernels
 from snnlab.errors import InputError
 from snnlab.runs.stored import open_run, rebuild
 
@@ -22,7 +23,8 @@ def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[s
 
     parts = open_run(run, overrides)
     trainer = make_trainer(parts.config, None, [ReseedEachEpoch(parts.config["seed"])], [])
-    trainer.test(parts.method, datamodule=parts.data, verbose=False)
+    with kernels.using(parts.method.network.path):
+        trainer.test(parts.method, datamodule=parts.data, verbose=False)
     metrics = nested({key: value.item() for key, value in trainer.callback_metrics.items()})
     return {"metrics": metrics, "provenance": parts.data.provenance.as_dict()}
 
@@ -76,7 +78,7 @@ def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[
     arguments |= {name: open_stored(str(arguments[name])) for name in others & set(arguments)}
     seed_everything(stored.config["seed"], verbose=False)
     matplotlib.use("Agg")
-    with plt.rc_context(STYLE):
+    with plt.rc_context(STYLE), kernels.using(stored.method.network.path):
         answer = analyse(stored, **arguments)
         for name, figure in answer.figures.items():
             heading = f"{name.replace('_', ' ')}: {RunRecord.read(run).title()}"

@@ -15,14 +15,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from snnlab.kernels.path import Path, current, using
 from snnlab.kernels.program import Program, Unsupported, inputs, trace
+
+__all__ = ["Path", "current", "fused", "using"]
 
 log = logging.getLogger("snnlab")
 
-enabled = True  # the config's ``kernels: step`` turns them off
-half = False  # ``kernels: half``: what the backward needs of the forward is kept in half the bits
-used: set[str] = set()  # classes that ran fused in this process
-looped: set[str] = set()  # classes that ran step by step
 _backends: dict[str, ModuleType | None] = {}  # cpu.py and gpu.py, once they were asked for
 _programs: WeakKeyDictionary[nn.Module, dict[Any, Program | None]] = WeakKeyDictionary()
 
@@ -31,38 +30,27 @@ OWN = vars(nn.Module()).keys() - {"training"}  # what every module has
 MOST = 32  # programs of one neuron that are remembered
 
 
-def path() -> dict[str, list[str]]:
-    """Which path each class of neuron took in this process, for run.json."""
-    return {"fused": sorted(used), "step": sorted(looped)}
-
-
 def fused(neuron: nn.Module, currents: Tensor) -> Tensor | None:
-    """Outputs [T, B, ...] for currents [T, B, ...], or None where the loop over ``step`` has to do it."""
-    name = type(neuron).__name__
-    wanted = enabled and currents.numel() and currents.ndim > 1 and not torch.compiler.is_compiling()
+    """Outputs [T, B, ...] for currents [T, B, ...], or None where the loop over ``step`` has to do it.
+
+    A program that cannot be compiled here is told once and left alone from then on.
+    """
+    path, name, outputs = current(), type(neuron).__name__, None
+    wanted = path.enabled and currents.numel() and currents.ndim > 1 and not torch.compiler.is_compiling()
     kernel = backend(currents) if wanted else None
     program = None if kernel is None else _program(neuron, currents)
-    outputs = None if program is None else _run(neuron, program, currents, kernel)
-    (looped if outputs is None else used).add(name)
-    return outputs
+    if program is not None and program.runs is not False:
+        from snnlab.kernels.sequence import unroll
 
-
-def _run(neuron: nn.Module, program: Program, currents: Tensor, kernel: Any) -> Tensor | None:
-    """Run a program; one that cannot be compiled here is told once and left alone from then on."""
-    from snnlab.kernels.sequence import unroll
-
-    if program.runs is False:
-        return None
-    try:
-        outputs = unroll(neuron, program, currents, kernel)
-    except Exception as error:
-        if program.runs:
-            raise
-        program.runs = False
-        reason = str(error).split("\n")[0]
-        log.warning("kernels: %s is not usable (%s); it runs step by step", type(neuron).__name__, reason)
-        return None
-    program.runs = True
+        try:
+            outputs = unroll(neuron, program, currents, kernel)
+        except Exception as error:
+            if program.runs:
+                raise
+            reason = str(error).split("\n")[0]
+            log.warning("kernels: %s is not usable (%s); it runs step by step", name, reason)
+        program.runs = outputs is not None
+    (path.looped if outputs is None else path.fused).add(name)
     return outputs
 
 

@@ -32,7 +32,7 @@ class Packed(NamedTuple):
 
 def saved_as_bits() -> AbstractContextManager[Any]:
     """Pack what is saved for a backward pass while the context is open; with ``kernels: step`` nothing changes."""
-    if not (kernels.enabled and torch.is_grad_enabled()) or torch.compiler.is_compiling():
+    if not (kernels.current().enabled and torch.is_grad_enabled()) or torch.compiler.is_compiling():
         return nullcontext()
     return torch.autograd.graph.saved_tensors_hooks(keep, give)
 

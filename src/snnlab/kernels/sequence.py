@@ -72,7 +72,7 @@ class _Fused(torch.autograd.Function):
         plan.backend.run(run, plan.steps, flat.shape[1], numbers, given)
         if place is not None:
             torch.autograd.graph.increment_version(x)  # whoever saved the currents must not use what is there now
-        ctx.save_for_backward(*(map(halved, kept) if kernels.half else kept), *held)
+        ctx.save_for_backward(*(map(halved, kept) if kernels.current().half else kept), *held)
         ctx.plan, ctx.kernel, ctx.numbers = plan._replace(state=[]), kernel, numbers
         ctx.arrays, ctx.shape = arrays, shape
         return outputs

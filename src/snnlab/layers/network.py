@@ -40,50 +40,59 @@ class Network(nn.Module):
         check_names("Network", [name for name, _ in layers])
         self.layers = nn.ModuleDict(dict(layers))
         check_names("Network", [name for name, _ in self._leaves()])
+        self.kernels: kernels.Path | None = None  # None: as the network around it, or as a plain call
         self.watchers: list[Watcher] = []  # called after each temporal layer that is stepped
 
     def step(self, frame: Tensor, states: States | None = None) -> tuple[Tensor, States]:
         """Advance one step: frame [B, ...] and the states of the step before (None: start) -> output and states."""
-        before, after = states or {}, {}
-        for name, layer in self.layers.items():
-            if isinstance(layer, Temporal):
-                state = before[name] if name in before else layer.initial_state(frame)
-                frame, after[name] = layer.step(frame, state)
-                for watcher in self.watchers:
-                    watcher(layer, frame, after[name], name not in before)
-            else:
-                frame = layer(frame)
-        return frame, after
+        with kernels.using(self.kernels):
+            before, after = states or {}, {}
+            for name, layer in self.layers.items():
+                if isinstance(layer, Temporal):
+                    state = before[name] if name in before else layer.initial_state(frame)
+                    frame, after[name] = layer.step(frame, state)
+                    for watcher in self.watchers:
+                        watcher(layer, frame, after[name], name not in before)
+                else:
+                    frame = layer(frame)
+            return frame, after
 
     @parametrize.cached()  # a parametrized weight is worked out once a sequence, not once a step
     def forward(self, frames: Tensor) -> Tensor:
-        before: nn.Module | None = None
-        for layer in self.layers.values():
-            if isinstance(layer, Temporal):
-                alone = type(layer).forward is Temporal.forward and not watched(layer)  # nobody else gets its currents
-                if before is not None and plain(before, PASSING) and alone:
-                    kernels.offer(frames)
-                frames = layer(frames)
-            else:
-                frames = over_time(layer, frames)
-            if not plain(layer, (nn.Identity,)):
-                before = layer
-        return frames
+        with kernels.using(self.kernels):
+            before: nn.Module | None = None
+            for layer in self.layers.values():
+                if isinstance(layer, Temporal):
+                    alone = type(layer).forward is Temporal.forward and not watched(layer)  # its currents are its own
+                    if before is not None and plain(before, PASSING) and alone:
+                        kernels.offer(frames)
+                    frames = layer(frames)
+                else:
+                    frames = over_time(layer, frames)
+                if not plain(layer, (nn.Identity,)):
+                    before = layer
+            return frames
 
     @parametrize.cached()
     def unroll(self, frames: Tensor) -> tuple[Tensor, Record]:
         """Return outputs [T, B, ...] and, for each temporal leaf, its outputs and states, all [T, B, ...]."""
-        record: Record = {}
-        for name, layer in self.layers.items():
-            if isinstance(layer, Composite):
-                frames, inner = layer.unroll(frames)
-                record |= {f"{name}_{key}": value for key, value in inner.items()}
-            elif isinstance(layer, Temporal):
-                frames, states = layer.unroll(frames)
-                record[name] = (frames, states)
-            else:
-                frames = over_time(layer, frames)
-        return frames, record
+        with kernels.using(self.kernels):
+            record: Record = {}
+            for name, layer in self.layers.items():
+                if isinstance(layer, Composite):
+                    frames, inner = layer.unroll(frames)
+                    record |= {f"{name}_{key}": value for key, value in inner.items()}
+                elif isinstance(layer, Temporal):
+                    frames, states = layer.unroll(frames)
+                    record[name] = (frames, states)
+                else:
+                    frames = over_time(layer, frames)
+            return frames, record
+
+    @property
+    def path(self) -> kernels.Path:
+        """The path that this network takes: its own, else the one it is called on."""
+        return self.kernels or kernels.current()
 
     def leaves(self) -> dict[str, nn.Module]:
         """Every layer that is not a composite, by name, in order."""

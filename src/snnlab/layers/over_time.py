@@ -23,13 +23,13 @@ def over_time(layer: nn.Module, sequence: Tensor) -> Tensor:
     layers of ``SAME``; with ``kernels: step``, or where somebody watches the layer, T times.
     """
     steps, batch = sequence.shape[:2]
-    if steps > 1 and sequence.stride(0) == 0 and kernels.enabled and plain(layer, SAME):
+    if steps > 1 and sequence.stride(0) == 0 and kernels.current().enabled and plain(layer, SAME):
         once: Tensor = layer(sequence[0])
         return once.expand(steps, *once.shape)
     merged = sequence.flatten(0, 1)  # [T*B, ...]
     if spike_linear.takes(layer, merged) and not watched(layer):
         outputs = spike_linear.spike_linear(layer, merged)  # type: ignore[arg-type]
-    elif kernels.enabled and spike_pool.takes(layer) and not watched(layer):
+    elif kernels.current().enabled and spike_pool.takes(layer) and not watched(layer):
         outputs = spike_pool.pool(layer, merged)  # type: ignore[arg-type]
     else:
         with saved_as_bits() if isinstance(layer, nn.Conv2d) else nullcontext():

@@ -31,7 +31,7 @@ def takes(layer: nn.Module, x: Tensor) -> bool:
     return (
         isinstance(layer, nn.Linear)
         and type(layer).forward is nn.Linear.forward
-        and kernels.enabled
+        and kernels.current().enabled
         and not torch.compiler.is_compiling()
         and kernels.on_cpu(x)
         and x.ndim == 2

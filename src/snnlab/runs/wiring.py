@@ -13,6 +13,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from snnlab import kernels
 from snnlab.config.build import build
 from snnlab.config.compose import Composition
 from snnlab.errors import InputError, RunFailure, one_line
@@ -65,7 +66,6 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         RunFailure: NaN loss, full disk.
         KeyboardInterrupt: after a checkpoint has been written.
     """
-    from snnlab import kernels
     from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints
     from snnlab.callbacks.figures import Figures
     from snnlab.callbacks.health import Health
@@ -106,25 +106,26 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         trainer = make_trainer(config, record.folder, callbacks, [wandb_logger] if wandb_logger else [])
 
         L.seed_everything(config["seed"], verbose=False)
-        kernels.used.clear()
-        kernels.looped.clear()
-        parts.method.prepare(parts.data)
-        started = time.perf_counter()
-        if parts.method.trains:
-            trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
-            if trainer.interrupted:
-                raise KeyboardInterrupt
-            best = checkpoints.best()
-            parts.method.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
-        else:
-            trainer.validate(parts.method, datamodule=parts.data, verbose=False)
-            best = checkpoints.only(trainer)
-        fit_seconds = time.perf_counter() - started - (wandb_logger.seconds if wandb_logger else 0)
-        parts.method.to(trainer.strategy.root_device)
-        parts.method.finish(parts.data)
-        trainer.test(parts.method, datamodule=parts.data, verbose=False)
-        record.complete(history, trainer, fit_seconds, memory, best, kernels.path())
-        pictures = figures.draw(parts.method, parts.data) if figures else []
+        parts.method.network.path.forget()
+        with kernels.using(parts.method.network.path):  # for what a method computes outside of its network, too
+            parts.method.prepare(parts.data)
+            started = time.perf_counter()
+            if parts.method.trains:
+                trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+                if trainer.interrupted:
+                    raise KeyboardInterrupt
+                best = checkpoints.best()
+                parts.method.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+            else:
+                trainer.validate(parts.method, datamodule=parts.data, verbose=False)
+                best = checkpoints.only(trainer)
+            fit_seconds = time.perf_counter() - started - (wandb_logger.seconds if wandb_logger else 0)
+            parts.method.to(trainer.strategy.root_device)
+            parts.method.finish(parts.data)
+            trainer.test(parts.method, datamodule=parts.data, verbose=False)
+        record.complete(history, trainer, fit_seconds, memory, best, parts.method.network.path.taken())
+        with kernels.using(parts.method.network.path):
+            pictures = figures.draw(parts.method, parts.data) if figures else []
         if wandb_logger:
             finish_wandb(wandb_logger, record, pictures)
         return Result(record.folder, record.content["metrics"], pictures)

@@ -106,13 +106,10 @@ def measure(
 
 def path(form: Callable[[Tensor], Tensor], currents: Tensor) -> bool:
     """Whether ``form`` runs through a compiled kernel."""
-    before = set(kernels.used)
-    kernels.used.clear()
-    with torch.no_grad():
+    taken = kernels.Path()
+    with torch.no_grad(), kernels.using(taken):
         form(currents[:2])
-    fused = bool(kernels.used)
-    kernels.used |= before
-    return fused
+    return bool(taken.fused)
 
 
 def told(form: Callable[[Tensor], Tensor], loop: Callable[[Tensor], Tensor], neuron: Neuron, currents: Tensor) -> str:

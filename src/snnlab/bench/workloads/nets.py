@@ -68,11 +68,8 @@ class Competitor(NamedTuple):
     plain: bool = True  # torch's layers as they are
 
     def run(self, frames: Tensor) -> Tensor:
-        before, kernels.enabled = kernels.enabled, not self.plain
-        try:
+        with kernels.using(kernels.Path("step" if self.plain else "auto")):
             outputs: Tensor = self.network(frames)
-        finally:
-            kernels.enabled = before
         return outputs
 
     def step(self, frames: Tensor) -> Job:

@@ -144,7 +144,7 @@ class VDSP(LocalPlasticity):
         if self.compiled():
             counts, fired = self.run_kernel(frames, lr, carry=True)
         else:
-            kernels.looped.add("VDSP")
+            self.network.path.looped.add("VDSP")
             shown = [self.step_by_step(frames[:, b : b + 1], lr) for b in range(frames.shape[1])]
             counts, fired = (torch.stack(part) for part in zip(*shown, strict=True))
         post, pre = counts.sum(1).mean(), fired.mean()
@@ -155,7 +155,7 @@ class VDSP(LocalPlasticity):
 
     def compiled(self) -> bool:
         """Whether the kernel holds here; without numba, on a GPU and with ``kernels: step`` it does not."""
-        return kernels.enabled and kernels.on_cpu(self.parts()[1].weight)
+        return self.network.path.enabled and kernels.on_cpu(self.parts()[1].weight)
 
     def run_kernel(self, frames: Tensor, lr: float | None, carry: bool) -> tuple[Tensor, Tensor]:
         """Present frames [T, B, ...] by kernel.py: spikes of the output neurons [B, N], of all input neurons [B].
@@ -164,7 +164,7 @@ class VDSP(LocalPlasticity):
         """
         from snnlab.methods.vdsp.kernel import present
 
-        kernels.used.add("VDSP")
+        self.network.path.fused.add("VDSP")
         inputs, layer, outputs = self.parts()
         held = frames.stride(0) == 0  # direct coding: one image in memory, seen T times
         currents = (frames[:1] if held else frames).flatten(2).to(layer.weight.dtype).contiguous()
