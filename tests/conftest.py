@@ -38,12 +38,12 @@ def empty_data(monkeypatch, tmp_path):
 @pytest.fixture
 def run_command(monkeypatch, tmp_path, capsys):
     """Run one command line in an empty folder; returns (exit code, stdout, stderr)."""
-    from snnlab.train import command
+    from snnlab.train import main
 
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = command([*arguments])
+        code = main([*arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

@@ -33,18 +33,19 @@ MAY_IMPORT = {
     "initializers": {"weights", "layers", "neurons"},
     "regularizers": set(),
     "hardware": {"weights", "layers", "neurons"},
-    "data": {"kernels"},  # numba's compiler
+    "data": {"kernels", "command"},  # numba's compiler; __main__ is a command
     "config": {"data", "methods", "kernels"},
     "methods": {"kernels", "weights", "layers", "neurons", "data", "metrics"},
     "callbacks": {"layers", "neurons", "data", "methods", "metrics", "runs"},
     "runs": {"kernels", "neurons", "data", "methods", "callbacks", "config"},
-    "tables": {"runs"},
+    "tables": {"runs", "command"},
     "evaluate": {
         *("kernels", "layers", "neurons", "simulators", "data", "methods", "metrics", "callbacks"),
-        *("config", "runs", "train"),
+        *("config", "runs", "train", "command"),
     },
     "bench": {
         *("kernels", "layers", "neurons", "models", "data", "methods", "callbacks", "config", "runs"),
+        "command",
     },
 }
 

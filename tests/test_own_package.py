@@ -13,7 +13,7 @@ import pytest
 
 from snnlab.config.build import build
 from snnlab.config.compose import compose
-from snnlab.train import command
+from snnlab.train import main
 
 HERE = Path(__file__).parent
 OWN = HERE / "own_package"
@@ -67,7 +67,7 @@ def test_it_meets_data_and_methods_of_the_house(monkeypatch):
 def test_its_bad_input_is_one_line(monkeypatch, capsys, tmp_path, override, words):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(OWN))
-    assert command([*ARGUMENTS, "data=two_rates", override]) == 2
+    assert main([*ARGUMENTS, "data=two_rates", override]) == 2
     error = capsys.readouterr().err
     assert words in error and len(error.strip().splitlines()) == 1 and not (tmp_path / "outputs").exists()
 

@@ -1,5 +1,7 @@
 """``python -m snnlab``: see train.py."""
 
+import sys
+
 from snnlab.train import main
 
-main()
+sys.exit(main())

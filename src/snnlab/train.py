@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snnlab.command import parse, run, set_up_logging
+from snnlab.errors import InputError
+
 if TYPE_CHECKING:
     from snnlab.runs.wiring import Result
 
@@ -33,6 +36,7 @@ keys
   trainer.max_epochs=5 (every Lightning Trainer argument)  method.KEY=  model.KEY=  data.KEY=  encoder.KEY=
   --cfg               print the composed config and stop
   --config-dir DIR    one more folder of configs, for methods and data of your own
+  --debug             show tracebacks
 
 other commands (each with --help)
   python -m snnlab.data list | prepare NAME | show NAME
@@ -40,88 +44,39 @@ other commands (each with --help)
   python -m snnlab.tables FOLDER ...
 
 environment: SNNLAB_DATA (data root, default ./data), SNNLAB_CACHE (default: the user's cache folder)
-exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted
+exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted, 141 nobody reads the output any more
 """
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of ``python -m snnlab`` and of the console script ``snnlab``; ends the process with its exit code."""
-    sys.exit(command(list(sys.argv[1:] if argv is None else argv)))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line of ``python -m snnlab`` and return its exit code."""
+    return run("snnlab", train, arguments, interrupted="interrupted; go on with the same command and resume=auto")
 
 
-def command(arguments: list[str]) -> int:
-    """Run one command line and return its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    from snnlab.errors import InputError, RunFailure
-
-    debug = any(a.replace("'", "").lower() in ("debug=true", "++debug=true") for a in arguments)
-    try:
-        flags, overrides, config_dir = split_arguments(arguments)
-        if "help" in flags:
-            print(HELP.format(choices=choices_text(config_dir)), end="")
-            return 0
-        if "cfg" in flags:
-            from omegaconf import OmegaConf
-
-            from snnlab.config.compose import compose
-
-            print(OmegaConf.to_yaml(compose(overrides, config_dir).config), end="")
-            return 0
-        if "multirun" in flags:
-            return sweep(overrides, config_dir)
-        return single(overrides, config_dir)
-    except InputError as error:
-        if debug:
-            raise
-        print(f"snnlab: {error}", file=sys.stderr)
-        return 2
-    except RunFailure as error:
-        if debug:
-            raise
-        print(f"snnlab: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if debug or error.errno != 28:
-            raise
-        print(
-            f"snnlab: disk full while writing {error.filename or 'a file'}; free some space and run again",
-            file=sys.stderr,
-        )
-        return 1
-    except KeyboardInterrupt:
-        print("snnlab: interrupted; go on with the same command and resume=auto", file=sys.stderr)
-        return 130
-
-
-def split_arguments(arguments: list[str]) -> tuple[set[str], list[str], Path | None]:
-    """Tell flags from overrides.
+def train(arguments: list[str]) -> int:
+    """What the command line asks for: help, the composed config, a sweep or one run.
 
     Raises:
-        InputError: for a flag that does not exist, or a --config-dir that is no folder.
+        InputError: for a flag that does not exist, a --config-dir that is no folder, and as a run does.
     """
-    from snnlab.errors import InputError, nearest
+    line = parse(arguments, ("-h --help", "-m --multirun", "-c --cfg"), ("-cd --config-dir",))
+    config_dir = Path(line.values["config-dir"]).expanduser() if "config-dir" in line.values else None
+    if config_dir and not config_dir.is_dir():
+        raise InputError(
+            f"--config-dir {config_dir}: there is no such folder; give the one that holds method/, data/, ..."
+        )
+    overrides = [*line.words, *line.overrides]
+    if "help" in line.flags:
+        print(HELP.format(choices=choices_text(config_dir)), end="")
+        return 0
+    if "cfg" in line.flags:
+        from omegaconf import OmegaConf
 
-    known = {"-h": "help", "--help": "help", "-m": "multirun", "--multirun": "multirun", "--cfg": "cfg", "-c": "cfg"}
-    flags: set[str] = set()
-    overrides: list[str] = []
-    config_dir: Path | None = None
-    rest = iter(arguments)
-    for argument in rest:
-        if argument in known:
-            flags.add(known[argument])
-        elif argument in ("--config-dir", "-cd") or argument.startswith("--config-dir="):
-            value = argument.partition("=")[2] or next(rest, "")
-            config_dir = Path(value).expanduser()
-            if not value or not config_dir.is_dir():
-                raise InputError(
-                    f"--config-dir {value}: there is no such folder; give the one that holds method/, data/, ..."
-                )
-        elif argument.startswith("-"):
-            raise InputError(
-                f"{argument}: there is no such flag; nearest: {nearest(argument, [*known, '--config-dir'])}"
-            )
-        else:
-            overrides.append(argument)
-    return flags, overrides, config_dir
+        from snnlab.config.compose import compose
+
+        print(OmegaConf.to_yaml(compose(overrides, config_dir).config), end="")
+        return 0
+    return (sweep if "multirun" in line.flags else single)(overrides, config_dir)
 
 
 def choices_text(config_dir: Path | None) -> str:
@@ -160,7 +115,6 @@ def sweep(overrides: list[str], config_dir: Path | None) -> int:
     from snnlab.config.build import build
     from snnlab.config.compose import compose, expand_sweeps
     from snnlab.config.paths import conf_dir
-    from snnlab.errors import InputError
 
     own = [o for o in overrides if not o.lstrip("+").startswith("hydra")]
     jobs = expand_sweeps(own)
@@ -199,19 +153,6 @@ def sweep(overrides: list[str], config_dir: Path | None) -> int:
     return 0
 
 
-def set_up_logging() -> None:
-    """One line per message on stdout: ``snnlab: ...``."""
-    import logging
-
-    logger = logging.getLogger("snnlab")
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.propagate = False
-    logger.setLevel(logging.INFO)
-
-
 def report(result: Result) -> None:
     """Print the test's numbers and where the record and the figures lie."""
     print_metrics(result.metrics["test"])
@@ -234,4 +175,4 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

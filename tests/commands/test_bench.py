@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.bench.__main__ import help_text, main, parse
+from snnlab.bench.__main__ import choose, help_text, main
 from snnlab.bench.workloads.workload import outlines
 
 TINY = {
@@ -32,11 +32,7 @@ def bench(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str, dict | None]:
-        try:
-            main([*arguments])
-            code = 0
-        except SystemExit as error:
-            code = error.code
+        code = main([*arguments])
         captured = capsys.readouterr()
         found = sorted(tmp_path.glob("benchmarks/results/*/result.json"))
         return code, captured.out, captured.err, json.loads(found[-1].read_text()) if found else None
@@ -138,10 +134,10 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, words, bench):
 
 def test_a_key_goes_to_the_workloads_that_have_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names, settings, options = parse(["mlp", "linear_lif", "units=[8]", "batch=4", "threads=1"])
+    names, settings, options = choose(["mlp", "linear_lif"], ["units=[8]", "batch=4", "threads=1"])
     assert names == ["mlp", "linear_lif"] and settings.threads == 1
     assert options == {"mlp": {"batch": 4}, "linear_lif": {"units": [8], "batch": 4}}
-    assert parse([])[0] == list(outlines())
+    assert choose([], [])[0] == list(outlines())
 
 
 def test_help_names_every_workload_and_imports_no_torch():

@@ -18,7 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snnlab.errors import InputError, RunFailure, nearest
+from snnlab import command
+from snnlab.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from snnlab.bench.workloads.workload import Bench, Report
@@ -82,7 +83,7 @@ def help_text() -> str:
     return HELP.format(peers=", ".join(peers), workloads="\n".join(lines))
 
 
-def parse(arguments: Sequence[str]) -> tuple[list[str], Settings, dict[str, dict[str, Any]]]:
+def choose(words: Sequence[str], overrides: Sequence[str]) -> tuple[list[str], Settings, dict[str, dict[str, Any]]]:
     """Return the workloads, the settings, and the options given to each workload.
 
     Raises:
@@ -94,15 +95,12 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Settings, dict[str, dict
     from snnlab.bench.workloads.workload import find, options, outlines
     from snnlab.config.schema import check_arguments
 
-    for argument in arguments:
-        if argument.startswith("-"):
-            raise InputError(f"{argument}: there is no such flag; nearest: {nearest(argument, ['--help', '--debug'])}")
-    names = list(dict.fromkeys(a for a in arguments if "=" not in a)) or list(outlines())
+    names = list(dict.fromkeys(words)) or list(outlines())
     measures = {name: find(name) for name in names}
     shared = {field.name for field in fields(Settings)}
     given: dict[str, Any] = {}
     chosen_options: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for key, _, text in (argument.partition("=") for argument in arguments if "=" in argument):
+    for key, _, text in (override.partition("=") for override in overrides):
         try:
             value = text if key in ("peers", "output") else yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -142,7 +140,7 @@ def check_output(folder: Path) -> None:
         raise InputError(f"output = {folder} cannot be written: {error.strerror}; choose another folder") from error
 
 
-def run(name: str, settings: Settings, chosen_options: dict[str, Any]) -> Path | None:
+def measure_and_write(name: str, settings: Settings, chosen_options: dict[str, Any]) -> Path | None:
     """Measure one workload, and return the folder of its result, None where all of it was skipped."""
     import torch
 
@@ -266,30 +264,27 @@ def write(output: Path, name: str, content: dict[str, Any], figures: dict[str, A
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point; ends the process with 0, 1 (failed), 2 (bad input) or 130 (interrupted)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    arguments = [a for a in arguments if a != "--debug"]
-    if "--help" in arguments or "-h" in arguments:
-        print(help_text(), end="")
-        sys.exit(0)
-    try:
-        names, settings, chosen_options = parse(arguments)
-        from snnlab.train import set_up_logging
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line of ``python -m snnlab.bench`` and return its exit code."""
+    ended = "interrupted; the workloads that had ended are written"
+    return command.run("snnlab.bench", bench, arguments, interrupted=ended)
 
-        set_up_logging()
-        for name in names:
-            run(name, settings, chosen_options[name])
-    except (InputError, RunFailure, OSError) as error:
-        if debug:
-            raise
-        print(f"snnlab.bench: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
-    except KeyboardInterrupt:
-        print("snnlab.bench: interrupted; the workloads that had ended are written", file=sys.stderr)
-        sys.exit(130)
+
+def bench(arguments: list[str]) -> None:
+    """Measure the workloads that the command line names.
+
+    Raises:
+        InputError: as ``choose``, before anything is measured.
+    """
+    line = command.parse(arguments, ("-h --help",))
+    if "help" in line.flags:
+        print(help_text(), end="")
+        return
+    names, settings, options = choose(line.words, line.overrides)
+    command.set_up_logging()
+    for name in names:
+        measure_and_write(name, settings, options[name])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from snnlab.errors import InputError, RunFailure
+from snnlab.command import parse, run, set_up_logging
+from snnlab.errors import InputError
 
 HELP = """usage: python -m snnlab.evaluate RUN [QUESTION] [KEY=VALUE ...]
 
@@ -34,48 +35,53 @@ def print_values(values: dict[str, Any]) -> None:
         print(f"{name:28} {value:.4f}" if isinstance(value, float) else f"{name:28} {value}")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point; ends the process with 0, 1 (failed) or 2 (bad input)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    arguments = [a for a in arguments if a != "--debug"]
-    if not arguments or "--help" in arguments or "-h" in arguments:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line of ``python -m snnlab.evaluate`` and return its exit code."""
+    return run("snnlab.evaluate", score, arguments, interrupted="interrupted; nothing was written")
+
+
+def score(arguments: list[str]) -> int:
+    """Score the stored run that the command line names, or ask it a question, and write the answer beside it.
+
+    Raises:
+        InputError: as ``ask`` and ``evaluate``.
+    """
+    folder, rest = arguments[:1], arguments[1:]
+    if folder and folder[0].startswith("-"):
+        folder, rest = [], arguments
+    line = parse(rest, ("-h --help",))
+    if "help" in line.flags or not folder:
         from snnlab.evaluate.analysis import questions
 
         print(HELP.format(questions=", ".join(questions())), end="")
-        sys.exit(0 if arguments else 2)
-    try:
-        from snnlab.evaluate.ask import ask, evaluate
-        from snnlab.runs.atomic import write_text
-        from snnlab.runs.record import flags_of, make_folder
-        from snnlab.train import print_metrics, set_up_logging
+        return 0 if "help" in line.flags else 2
+    if len(line.words) > 1:
+        raise InputError(f"{line.words[1]!r} cannot be read as key=value; ask one question at a time")
+    from snnlab.evaluate.ask import ask, evaluate
+    from snnlab.runs.atomic import write_text
+    from snnlab.runs.record import flags_of, make_folder
+    from snnlab.train import print_metrics
 
-        set_up_logging()
-        run, overrides = arguments[0], arguments[1:]
-        figures: dict[str, Any] = {}
-        if overrides and "=" not in overrides[0]:
-            result, figures = ask(run, overrides[0], overrides[1:])
-            print_values(result["values"])
-        else:
-            result = evaluate(run, overrides)
-            print_metrics(result["metrics"]["test"])
-        if flags := flags_of(result["provenance"]):
-            print(f"data     {', '.join(flags)}")
-        folder = make_folder(Path(run).expanduser() / "evaluations", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
-        for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png")
-            print(f"figure   {folder / f'{name}.png'}")
-        write_text(folder / "evaluation.json", json.dumps({"overrides": overrides, **result}, indent=2) + "\n")
-        print(f"record   {folder / 'evaluation.json'}")
-    except (InputError, RunFailure, OSError) as error:
-        if debug:
-            raise
-        print(f"snnlab.evaluate: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
-    except KeyboardInterrupt:
-        print("snnlab.evaluate: interrupted; nothing was written", file=sys.stderr)
-        sys.exit(130)
+    set_up_logging()
+    stored = Path(folder[0]).expanduser()
+    figures: dict[str, Any] = {}
+    if line.words:
+        result, figures = ask(folder[0], line.words[0], line.overrides)
+        print_values(result["values"])
+    else:
+        result = evaluate(folder[0], line.overrides)
+        print_metrics(result["metrics"]["test"])
+    if flags := flags_of(result["provenance"]):
+        print(f"data     {', '.join(flags)}")
+    output = make_folder(stored / "evaluations", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    for name, figure in figures.items():
+        figure.savefig(output / f"{name}.png")
+        print(f"figure   {output / f'{name}.png'}")
+    content = {"overrides": [*line.words, *line.overrides], **result}
+    write_text(output / "evaluation.json", json.dumps(content, indent=2) + "\n")
+    print(f"record   {output / 'evaluation.json'}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -30,8 +30,8 @@ from snnlab.config import libraries
 libraries.load()
 from snnlab.callbacks.memory import PeakMemory
 PeakMemory.on_train_batch_end = end
-from snnlab.train import command
-code = command(sys.argv[1:])
+from snnlab.train import main
+code = main(sys.argv[1:])
 os._exit(code or 1)
 """
 

@@ -1,0 +1,138 @@
+"""What every command shares: how its line is read, what it prints when it cannot go on, the code it ends with.
+
+Light to import: nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from snnlab.errors import InputError, RunFailure, nearest
+
+DONE, FAILED, BAD_INPUT = 0, 1, 2
+INTERRUPTED, PIPE_CLOSED = 130, 141  # as a shell reports a program that Ctrl-C, or a reader that went away, has ended
+
+
+class Line(NamedTuple):
+    """A command line taken apart; each part in the order in which it was given."""
+
+    flags: set[str]  # by name, without dashes
+    values: dict[str, str]  # of options that take one, by name, without dashes; the last of several counts
+    words: list[str]
+    overrides: list[str]  # key=value
+
+
+def parse(arguments: Sequence[str], flags: Sequence[str] = (), valued: Sequence[str] = ()) -> Line:
+    """Tell flags, options with a value (``--out X`` or ``--out=X``), plain words and ``key=value`` apart.
+
+    Args:
+        arguments: of the command line, without the name of the program.
+        flags: each with its spellings, ``"-m --multirun"``; the last one names it.
+        valued: likewise, options that take a value.
+
+    Raises:
+        InputError: for a flag that does not exist, one given a value, or an option without its value.
+    """
+    names = {spelling: entry.split()[-1].lstrip("-") for entry in (*flags, *valued) for spelling in entry.split()}
+    takes = {names[entry.split()[-1]] for entry in valued}
+    line = Line(set(), {}, [], [])
+    rest = iter(arguments)
+    for argument in rest:
+        spelling, equals, value = argument.partition("=")
+        if not argument.startswith("-"):
+            (line.overrides if equals else line.words).append(argument)
+        elif spelling not in names:
+            raise InputError(f"{spelling}: there is no such flag; nearest: {nearest(spelling, [*names, '--debug'])}")
+        elif names[spelling] in takes:
+            value = value if equals else next(rest, "")
+            if not value:
+                raise InputError(f"{spelling} needs a value: {spelling}=VALUE")
+            line.values[names[spelling]] = value
+        elif equals:
+            raise InputError(f"{argument}: {spelling} takes no value")
+        else:
+            line.flags.add(names[spelling])
+    return line
+
+
+def run(
+    name: str,
+    main: Callable[[list[str]], int | None],
+    arguments: Sequence[str] | None = None,
+    interrupted: str = "interrupted",
+) -> int:
+    """Call ``main`` with the arguments and return the exit code; what went wrong becomes one line on stderr.
+
+    Codes: what ``main`` returns, 0 for None; 2 bad input; 1 a run that failed, a file that cannot be read or written;
+    130 interrupted; 141 when the reader of stdout went away (``| head``), without a word.
+
+    Args:
+        name: first word of the line on stderr.
+        main: takes the arguments but ``--debug``. With that, or ``debug=true``, errors keep their traceback.
+        arguments: sys.argv's when None.
+        interrupted: what to say after a Ctrl-C.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = any(word.replace("'", "").lower().lstrip("+") in ("--debug", "debug=true") for word in given)
+    try:
+        code = main([word for word in given if word != "--debug"])
+        sys.stdout.flush()
+        return code or DONE
+    except KeyboardInterrupt:
+        print(f"{name}: {interrupted}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        return PIPE_CLOSED
+    except (InputError, RunFailure, OSError) as error:
+        if debug or (isinstance(error, OSError) and error.filename is None and error.errno != errno.ENOSPC):
+            raise
+        print(f"{name}: {_told(error)}", file=sys.stderr)
+        return BAD_INPUT if isinstance(error, InputError) else FAILED
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"disk full while writing {error.filename or 'a file'}; free some space and run again"
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+
+
+def _reader_is_gone() -> bool:
+    """Whether stdout is the pipe that broke; then it is turned away, so that Python's last flush finds no fault."""
+    try:
+        number = sys.stdout.fileno()
+        poll = select.poll()
+    except (OSError, AttributeError):  # stdout is no file, or this system cannot tell
+        return False
+    poll.register(number, select.POLLOUT)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return True
+
+
+class Lines(logging.StreamHandler):
+    """Messages on stdout, one a line; a reader that went away ends the command as it ends a print."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            raise
+        super().handleError(record)
+
+
+def set_up_logging() -> None:
+    """Send what snnlab logs to stdout, one line a message."""
+    logger = logging.getLogger("snnlab")
+    if not logger.handlers:
+        handler = Lines(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+    logger.setLevel(logging.INFO)
