@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 from snnlab import kernels
@@ -10,5 +11,5 @@ from snnlab import kernels
 def take(monkeypatch: Any, choice: str | bool = "auto") -> kernels.Path:
     """Let every call of a network without a path of its own take ``choice`` (true: auto, false: step); return it."""
     path = kernels.Path({True: "auto", False: "step"}.get(choice, choice))
-    monkeypatch.setattr(kernels, "current", lambda: path)
+    monkeypatch.setattr(kernels.path, "_current", ContextVar("path", default=path))
     return path

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab import kernels
 from snnlab.callbacks.memory import LiveBytes
+from snnlab.kernels import backends
 from snnlab.kernels.bits import Packed, give, keep, pack, unpack
 from snnlab.layers.network import Network
 from snnlab.layers.over_time import over_time
@@ -17,7 +17,7 @@ from snnlab.neurons.lif import LIF
 @pytest.fixture(params=["numba", "torch"])
 def _both_ways(request, monkeypatch):
     if request.param == "torch":
-        monkeypatch.setattr(kernels, "on_cpu", lambda tensor: False)
+        monkeypatch.setattr(backends, "on_cpu", lambda tensor: False)
 
 
 @pytest.mark.usefixtures("_both_ways")

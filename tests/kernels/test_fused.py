@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from snnlab import kernels
 from snnlab.callbacks.memory import LiveBytes
+from snnlab.kernels import backends
 from snnlab.kernels.program import ONE, ZERO, Program, Unsupported, inputs, trace
 from snnlab.kernels.sequence import halved
 from snnlab.neurons.filtered_lif import FilteredLIF
@@ -269,9 +270,9 @@ def test_without_numba_there_is_one_notice_and_the_step_path(monkeypatch):
         raise ImportError("No module named 'numba'")
 
     notices = []
-    monkeypatch.setattr(kernels, "import_module", refuse)
-    monkeypatch.setattr(kernels, "_backends", {})
-    monkeypatch.setattr(kernels.log, "warning", lambda text, *values: notices.append(text % values))
+    monkeypatch.setattr(backends, "import_module", refuse)
+    monkeypatch.setattr(backends, "_backends", {})
+    monkeypatch.setattr(backends.log, "warning", lambda text, *values: notices.append(text % values))
     for _ in range(2):
         assert LIF()(torch.ones(2, 1, 1)).tolist() == [[[1.0]], [[1.0]]]
     assert notices == ["kernels: numba is not usable (No module named 'numba'); neurons run step by step"]
@@ -291,7 +292,7 @@ from snnlab.neurons.neuron import Temporal
 from snnlab.neurons.plif import PLIF
 from snnlab.neurons.surrogate import make_surrogate
 
-kernels.current = lambda path=kernels.Path("step"): path
+kernels.path._current.set(kernels.Path("step"))
 cases = [LIF(0.8, 0.7, reset, detach, leak=leak, v_reset=-0.1, surrogate=make_surrogate(curve, strict=detach))
          for reset, detach, leak, curve in (("soft", False, "first", "triangle"), ("hard", True, "last", "box"),
                                             ("none", False, "scaled", "gaussian"), ("hard", False, "first", "sigmoid"))]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab import kernels
+from snnlab.kernels import fuse
 from snnlab.kernels.program import Unsupported, trace
 from snnlab.layers.network import Composite, Network
 from snnlab.layers.over_time import over_time
@@ -240,10 +241,10 @@ def test_an_expansion_without_a_gradient_takes_none(monkeypatch):
 
 def test_a_number_that_changes_with_every_batch_does_not_fill_the_memory():
     neuron = LIF()
-    for i in range(kernels.MOST + 5):
+    for i in range(fuse.MOST + 5):
         neuron.threshold = 1 + i / 100
         neuron(torch.ones(2, 1, 3))
-    assert len(kernels._programs[neuron]) == kernels.MOST
+    assert len(fuse._programs[neuron]) == fuse.MOST
 
 
 def test_a_program_that_cannot_be_compiled_is_told_once(monkeypatch, caplog):

@@ -15,7 +15,7 @@ from snnlab.errors import InputError
 from snnlab.methods.burstccn import BurstCCN, continuous
 from snnlab.methods.burstccn.burstccn import Activity
 from snnlab.methods.burstccn.continuous import ContinuousBurstCCN, student_and_teacher
-from snnlab.methods.burstccn.figures import angles_figure, apical_figure
+from snnlab.methods.burstccn.figures import angles_figure
 from snnlab.metrics.angle import angle
 from snnlab.models.mlp import MLP
 from snnlab.models.small_conv import SmallConv
@@ -376,7 +376,7 @@ def test_the_angles_are_drawn_against_the_epoch(drawn):
 def test_burst_probabilities_and_apical_potentials_are_drawn_by_layer(drawn):
     method = make(hidden=(15, 12))
     batch = Batch(torch.rand(200, 20, dtype=torch.float64), torch.arange(200) % 5)
-    axes = drawn(apical_figure(method, batch))
+    axes = drawn(method.bursts_figure(batch))
     inputs = method.frames(batch)[0]
     activity = method.react(inputs, method.target(batch.labels, inputs))
     shown = [(axes[i], p) for i, p in enumerate(activity.probabilities)]

@@ -6,7 +6,7 @@ import torch
 
 from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Direct
-from snnlab.methods.base.local_figures import fields_figure, picture, presentation_figure
+from snnlab.methods.base.local_figures import fields_figure, picture
 from snnlab.methods.vdsp import VDSP
 from snnlab.models.mlp import MLP
 
@@ -44,7 +44,7 @@ def test_the_spikes_of_a_presentation_are_drawn_where_they_are():
     method = VDSP(MLP([]), DataSpec("pixels", "image", (1, 6, 6), 4), Direct(40), neurons=20, gain=6.0, lr=1e-3)
     method.assignment.copy_(torch.arange(20) % 4)
     batch = Batch(torch.rand(3, 1, 6, 6), torch.tensor([2, 0, 1]))
-    inputs, outputs = presentation_figure(method, batch).axes
+    inputs, outputs = method.presentation(batch).axes
     with method.network.observe() as seen:
         counts = method.network(method.frames(batch)[:, :1]).sum((0, 1))
     for axis, name in ((inputs, "input"), (outputs, "readout")):

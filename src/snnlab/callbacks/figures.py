@@ -12,7 +12,6 @@ from torch import Tensor
 
 from snnlab.data.contract import Batch, DataModule
 from snnlab.methods.base.method import Method
-from snnlab.runs.record import RunRecord
 
 log = logging.getLogger("snnlab")
 INK, ACCENT, SECOND = "#1b1b1f", "#c2410c", "#0f766e"
@@ -29,10 +28,16 @@ STYLE: Any = {
 
 
 class Figures:
-    """Draw into ``figures/`` of a run's folder once the test is done."""
+    """Draw into ``figures/`` of a run's folder once the test is done.
 
-    def __init__(self, record: RunRecord, history: Any) -> None:
-        self.record, self.history = record, history
+    Args:
+        folder: of the run.
+        title: heading of every picture, after its name.
+        history: of the epochs.
+    """
+
+    def __init__(self, folder: Path, title: str, history: Any) -> None:
+        self.folder, self.title, self.history = folder, title, history
 
     def draw(self, method: Method, data: DataModule) -> list[Path]:
         """Return the paths of the pictures made; one that fails is reported and does not lose the run."""
@@ -70,9 +75,8 @@ class Figures:
     def save(self, name: str, figure: Any) -> Path:
         import matplotlib.pyplot as plt
 
-        heading = self.record.title()
-        figure.suptitle(f"{name.replace('_', ' ')}: {heading}", fontsize=9, x=0.01, ha="left", color=INK)
-        path = self.record.folder / "figures" / f"{name}.png"
+        figure.suptitle(f"{name.replace('_', ' ')}: {self.title}", fontsize=9, x=0.01, ha="left", color=INK)
+        path = self.folder / "figures" / f"{name}.png"
         figure.savefig(path)
         plt.close(figure)
         return path

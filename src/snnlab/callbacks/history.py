@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 
-from snnlab.runs.atomic import write_text
+from snnlab.atomic import write_text
 
 
 class History(L.Callback):

@@ -57,8 +57,8 @@ def score(arguments: list[str]) -> int:
         return 0 if "help" in line.flags else 2
     if len(line.words) > 1:
         raise InputError(f"{line.words[1]!r} cannot be read as key=value; ask one question at a time")
+    from snnlab.atomic import write_text
     from snnlab.evaluate.ask import ask, evaluate
-    from snnlab.runs.atomic import write_text
     from snnlab.runs.record import flags_of, make_folder
     from snnlab.train import print_metrics
 

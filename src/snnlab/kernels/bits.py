@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab import kernels
-from snnlab.kernels import threads
+from snnlab.kernels import backends, threads
+from snnlab.kernels.path import current
 
 LEAST = 4096  # numbers that are worth packing
 PROBED = 512  # of these, spread over the tensor, tell most analog tensors at once
@@ -32,7 +32,7 @@ class Packed(NamedTuple):
 
 def saved_as_bits() -> AbstractContextManager[Any]:
     """Pack what is saved for a backward pass while the context is open; with ``kernels: step`` nothing changes."""
-    if not (kernels.current().enabled and torch.is_grad_enabled()) or torch.compiler.is_compiling():
+    if not (current().enabled and torch.is_grad_enabled()) or torch.compiler.is_compiling():
         return nullcontext()
     return torch.autograd.graph.saved_tensors_hooks(keep, give)
 
@@ -81,7 +81,7 @@ def pack(tensor: Tensor) -> Tensor | Packed:
 def unpack(saved: Packed) -> Tensor:
     """The inverse of ``pack``."""
     flat = torch.empty(saved.shape.numel(), dtype=saved.dtype, device=saved.bits.device)
-    if kernels.on_cpu(flat):
+    if backends.on_cpu(flat):
         from snnlab.kernels import cpu
 
         threads.share(cpu.unpack, len(flat), saved.bits.numpy(), cpu.number(saved.value, flat), 0, flat.numpy())
@@ -102,7 +102,7 @@ def unpack_rows(saved: Packed, first: int, rows: Tensor) -> None:
 
 def _pack(flat: Tensor, value: float) -> Tensor | None:
     """The bits of a tensor, or None where it holds another number than 0 and ``value``."""
-    if kernels.on_cpu(flat):
+    if backends.on_cpu(flat):
         from snnlab.kernels import cpu
 
         bits = torch.empty(-(-len(flat) // 8), dtype=torch.uint8)

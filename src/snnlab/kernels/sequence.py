@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab import kernels
+from snnlab.kernels.offer import accept, first_derivative
+from snnlab.kernels.path import current
 from snnlab.kernels.program import Program, inputs
 
 HALF = {torch.float32: torch.float16, torch.float64: torch.float32}
@@ -36,7 +37,7 @@ def unroll(neuron: nn.Module, program: Program, currents: Tensor, backend: Any) 
     with torch.no_grad():
         state = [field.reshape(-1) for field in neuron.initial_state(currents[0])]  # type: ignore[operator]
     once = _once(currents)
-    over = kernels.accept(currents) and keep and currents.is_contiguous()
+    over = accept(currents) and keep and currents.is_contiguous()
     plan = Pass(backend, program, len(currents), state, once is not None, keep, over)
     outputs: Tensor = _Fused.apply(plan, currents if once is None else once, *held)
     return outputs
@@ -72,14 +73,14 @@ class _Fused(torch.autograd.Function):
         plan.backend.run(run, plan.steps, flat.shape[1], numbers, given)
         if place is not None:
             torch.autograd.graph.increment_version(x)  # whoever saved the currents must not use what is there now
-        ctx.save_for_backward(*(map(halved, kept) if kernels.current().half else kept), *held)
+        ctx.save_for_backward(*(map(halved, kept) if current().half else kept), *held)
         ctx.plan, ctx.kernel, ctx.numbers = plan._replace(state=[]), kernel, numbers
         ctx.arrays, ctx.shape = arrays, shape
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        kernels.first_derivative()
+        first_derivative()
         program, same = ctx.plan.program, ctx.plan.same
         kept, held = list(ctx.saved_tensors[: len(program.kept)]), ctx.saved_tensors[len(program.kept) :]
         grad = grads[0].contiguous().view(len(grads[0]), -1)

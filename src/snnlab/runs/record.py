@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
+from snnlab.atomic import write_text
 from snnlab.errors import InputError
-from snnlab.runs.atomic import write_text
 
 SCHEMA = 1
 PACKAGES = ("snnlab", "torch", "lightning", "hydra-core", "torchmetrics", "tonic", "numpy", "wandb")

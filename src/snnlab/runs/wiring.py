@@ -98,7 +98,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         callbacks += [history, memory]
         if config["callbacks"]["health"]:
             callbacks.append(Health())
-        figures = Figures(record, history) if config["callbacks"]["figures"] else None
+        figures = Figures(record.folder, record.title(), history) if config["callbacks"]["figures"] else None
         if config["callbacks"]["progress"]:
             callbacks += make_progress(config["trainer"]["enable_progress_bar"])
         if wandb_logger:

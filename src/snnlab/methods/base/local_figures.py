@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-
-from snnlab.data.contract import Batch
-
-if TYPE_CHECKING:
-    from snnlab.methods.base.local_plasticity import LocalPlasticity
 
 
 def fields_figure(weight: Tensor, assignment: Tensor, input_shape: tuple[int, ...], most: int = 100) -> Any:
@@ -40,30 +36,23 @@ def picture(field: Tensor, input_shape: tuple[int, ...]) -> Tensor:
     return torch.nn.functional.pad(field, (0, -len(field) % width)).view(-1, width)
 
 
-@torch.no_grad()
-def presentation_figure(method: LocalPlasticity, batch: Batch) -> Any:
-    """Spikes of every layer while the first sample is shown, weights at rest; the last layer by the neurons' class."""
+def presentation_figure(seen: Mapping[str, Tensor], assignment: Tensor, label: int, voted: int) -> Any:
+    """Spikes [T, 1, ...] of each layer while a sample is shown, weights at rest; the last layer by its neurons' class."""
     import matplotlib.pyplot as plt
 
-    frames = method.frames(batch)[:, :1]
-    with method.network.observe() as seen:
-        outputs = method.network(frames)
-    predicted = int(method.shares(outputs.sum(0))[0].argmax())
-    names = list(seen)
+    names, assignment = list(seen), assignment.cpu()
     figure, axes = plt.subplots(len(names), 1, figsize=(7, 1.9 * len(names) + 0.6), sharex=True, squeeze=False)
     for axis, name in zip(axes[:, 0], names, strict=True):
         spikes = seen[name][:, 0].flatten(1).cpu()
         times, units = spikes.nonzero(as_tuple=True)
         last = name == names[-1]
-        colours = [f"C{max(int(c), 0) % 6}" for c in method.assignment.cpu()[units]] if last else "#1b1b1f"
+        colours = [f"C{max(int(c), 0) % 6}" for c in assignment[units]] if last else "#1b1b1f"
         axis.scatter(times, units, s=26 if last else 4, marker="|", c=colours, linewidths=1.1)
         title = f"{name}: {int(spikes.sum())} spikes"
         if last:
-            title += f", with their class; label {int(batch.labels[0])}, voted {predicted}"
+            title += f", with their class; label {label}, voted {voted}"
         axis.set(ylabel="unit", title=title, ylim=(-0.5, spikes.shape[1] - 0.5))
     for time, unit in zip(times.tolist(), units.tolist(), strict=True):
-        axes[-1, 0].annotate(
-            str(int(method.assignment[unit])), (time, unit), (2, 1), textcoords="offset points", fontsize=6
-        )
-    axes[-1, 0].set(xlabel="time step", xlim=(-0.5, len(frames) - 0.5))
+        axes[-1, 0].annotate(str(int(assignment[unit])), (time, unit), (2, 1), textcoords="offset points", fontsize=6)
+    axes[-1, 0].set(xlabel="time step", xlim=(-0.5, len(seen[names[-1]]) - 0.5))
     return figure

@@ -169,13 +169,23 @@ class LocalPlasticity(Method):
 
     def figures(self, data: DataModule) -> dict[str, Any]:
         """Receptive fields, and the spikes of one presentation."""
-        from snnlab.methods.base.local_figures import fields_figure, presentation_figure
+        from snnlab.methods.base.local_figures import fields_figure
 
         batch = next(iter(data.test_dataloader()))
         return {
             "receptive_fields": fields_figure(self.output_weight(), self.assignment, self.data.input_shape),
-            "presentation": presentation_figure(self, batch),
+            "presentation": self.presentation(batch),
         }
+
+    @torch.no_grad()
+    def presentation(self, batch: Batch) -> Any:
+        """Picture of the first sample of a batch as it is shown."""
+        from snnlab.methods.base.local_figures import presentation_figure
+
+        with self.network.observe() as seen:
+            outputs = self.network(self.frames(batch)[:, :1])
+        voted = int(self.shares(outputs.sum(0))[0].argmax())
+        return presentation_figure(seen, self.assignment, int(batch.labels[0]), voted)
 
     @abstractmethod
     def output_weight(self) -> Tensor:

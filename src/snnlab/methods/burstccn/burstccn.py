@@ -358,5 +358,12 @@ class BurstCCN(Method):
         """Angles to backpropagation over the epochs; burst probabilities and apical potentials of a taught batch."""
         pictures = {"angles": angles_figure(self.history)} if self.history else {}
         if self.gradient == "burst":
-            pictures["bursts"] = apical_figure(self, next(iter(data.test_dataloader())))
+            pictures["bursts"] = self.bursts_figure(next(iter(data.test_dataloader())))
         return pictures
+
+    def bursts_figure(self, batch: Batch) -> Any:
+        """How a batch with its teacher moves burst probabilities and apical potentials."""
+        inputs = self.frames(batch)[0]
+        activity = self.react(inputs, self.target(batch.labels, inputs))
+        names = [stage.name for stage in self.stages]
+        return apical_figure(dict(zip(names, activity.probabilities, strict=True)), activity.apical, self.p0)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-from snnlab.data.contract import Batch
-
-if TYPE_CHECKING:
-    from snnlab.methods.burstccn.burstccn import BurstCCN
+from torch import Tensor
 
 
 def angles_figure(history: list[dict[str, float]]) -> Any:
@@ -29,19 +25,16 @@ def angles_figure(history: list[dict[str, float]]) -> Any:
     return figure
 
 
-@torch.no_grad()
-def apical_figure(method: BurstCCN, batch: Batch) -> Any:
-    """Histograms over units and samples of a batch with its teacher: p of every layer, v of the hidden ones."""
+def apical_figure(probabilities: dict[str, Tensor], apical: list[Tensor], p0: float) -> Any:
+    """Histograms over units and samples of a batch with its teacher: p by layer, v of the hidden ones; p0 is rest."""
     import matplotlib.pyplot as plt
 
-    inputs = method.frames(batch)[0]
-    activity = method.react(inputs, method.target(batch.labels, inputs))
-    names = [stage.name for stage in method.stages]
+    names = list(probabilities)
     figure, axes = plt.subplots(2, len(names), figsize=(2.3 * len(names), 3.6), squeeze=False, sharey="row")
     for column, name in enumerate(names):
-        rows = [(activity.probabilities[column], "burst probability p", "#c2410c")]
-        if column < len(activity.apical):
-            rows.append((activity.apical[column], "apical potential v", "#0f766e"))
+        rows = [(probabilities[name], "burst probability p", "#c2410c")]
+        if column < len(apical):
+            rows.append((apical[column], "apical potential v", "#0f766e"))
         else:
             axes[1][column].set_visible(False)
         for row, (values, label, colour) in enumerate(rows):
@@ -49,7 +42,7 @@ def apical_figure(method: BurstCCN, batch: Batch) -> Any:
             axes[row][column].hist(flat.numpy(), bins=60, weights=torch.full_like(flat, 1 / len(flat)), color=colour)
             axes[row][column].set(xlabel=label)
             axes[row][column].set_yscale("log")
-        axes[0][column].axvline(method.p0, color="#1b1b1f", linewidth=0.7, linestyle=":")
+        axes[0][column].axvline(p0, color="#1b1b1f", linewidth=0.7, linestyle=":")
         axes[0][column].set_title(name)
     for row in range(2):
         axes[row][0].set_ylabel("share of units")

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import torch
-from torch import nn
-
-from snnlab.data.contract import Batch
-
-if TYPE_CHECKING:
-    from snnlab.methods.ssnn_bp.ssnn_bp import SSNNBP
+from typing import Any
 
 
-@torch.no_grad()
-def streams_figure(method: SSNNBP, batch: Batch) -> Any:
-    """Winners and both error streams of the output and hidden layers, step by step, for the first sample."""
+def streams_figure(signals: Any, label: int, classes: int) -> Any:
+    """Winners and both error streams of the output and hidden layers, step by step, for the first sample of signals."""
     import matplotlib.pyplot as plt
 
-    frames = method.frames(batch)[:, :1].flatten(2)
-    teacher = nn.functional.one_hot(batch.labels[:1], method.data.classes).to(frames.dtype)
-    weight = method.parts()[0].weight
-    signals, _, _ = method.advance(frames, weight, teacher, method.initial_states(teacher))
     figure, axes = plt.subplots(2, 1, figsize=(7, 4.4), sharex=True, height_ratios=(1, 2))
     rows = (
-        (axes[0], f"output, label {int(batch.labels[0])}", signals.d2_plus, signals.d2_minus),
+        (axes[0], f"output, label {label}", signals.d2_plus, signals.d2_minus),
         (axes[1], f"{signals.hidden.shape[-1]} hidden units", signals.d1_plus, signals.d1_minus),
     )
     winners = signals.winners[:, 0].argmax(-1).cpu()
@@ -33,8 +20,8 @@ def streams_figure(method: SSNNBP, batch: Batch) -> Any:
         for stream, colour, name in ((plus, "#c2410c", "positive"), (minus, "#0f766e", "negative")):
             times, units = stream[:, 0].nonzero(as_tuple=True)
             axis.scatter(times.cpu(), units.cpu(), s=12, marker="|", color=colour, linewidths=0.9, label=name)
-        axis.set(ylabel="unit", title=title, xlim=(-0.5, len(frames) - 0.5))
-    axes[0].set(ylim=(-0.7, method.data.classes - 0.3))
+        axis.set(ylabel="unit", title=title, xlim=(-0.5, len(signals.hidden) - 0.5))
+    axes[0].set(ylim=(-0.7, classes - 0.3))
     axes[0].yaxis.get_major_locator().set_params(integer=True)
     axes[0].legend(frameon=False, fontsize=7, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     axes[1].set_xlabel("time step")

@@ -324,7 +324,11 @@ class SSNNBP(Method):
         """The streams of one presentation, weights at rest."""
         if self.gradient == "backprop":
             return {}
-        return {"error_streams": streams_figure(self, next(iter(data.test_dataloader())))}
+        batch = next(iter(data.test_dataloader()))
+        frames = self.frames(batch)[:, :1].flatten(2)
+        teacher = nn.functional.one_hot(batch.labels[:1], self.data.classes).to(frames.dtype)
+        signals, _, _ = self.advance(frames, self.parts()[0].weight, teacher, self.initial_states(teacher))
+        return {"error_streams": streams_figure(signals, int(batch.labels[0]), self.data.classes)}
 
 
 def rate_function(rate: RateFunction) -> nn.Module:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from snnlab.data.contract import Batch, DataModule
-
-if TYPE_CHECKING:
-    from snnlab.methods.vdib.vdib import VDIB
+from snnlab.methods.vdib.autoencoder import Autoencoder
 
 MOST_POINTS, FEWEST_POINTS = 400, 10  # of the t-SNE
 
 
-def all_figures(method: VDIB, data: DataModule) -> dict[str, Figure]:
+def all_figures(method: Autoencoder, data: DataModule) -> dict[str, Figure]:
     """Figures of test samples, by file name. The random numbers drawn here leave torch's generator as it was."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         return _figures(method, data)
 
 
-def _figures(method: VDIB, data: DataModule) -> dict[str, Figure]:
+def _figures(method: Autoencoder, data: DataModule) -> dict[str, Figure]:
     inputs, spikes, logits, labels, targets = [], [], [], [], []
     seen = 0
     for batch in data.test_dataloader():
