@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from snnlab.kernels.backends import backend
 from snnlab.kernels.path import current
-from snnlab.kernels.program import Program, Unsupported, inputs, trace
+from snnlab.kernels.program import Program, Unsupported, trace
 from snnlab.kernels.sequence import unroll
+from snnlab.kernels.sight import Unseen, hooked, sight
 
 log = logging.getLogger("snnlab")
 
-OWN = vars(nn.Module()).keys() - {"training"}  # what every module has
 MOST = 32  # programs of one neuron that are remembered
 
-_programs: WeakKeyDictionary[nn.Module, dict[Any, Program | None]] = WeakKeyDictionary()
+_programs: WeakKeyDictionary[nn.Module, dict[Any, tuple[Program | None, list[Any]]]] = WeakKeyDictionary()
 
 
 def fused(neuron: nn.Module, currents: Tensor) -> Tensor | None:
@@ -45,39 +45,25 @@ def fused(neuron: nn.Module, currents: Tensor) -> Tensor | None:
 
 
 def _program(neuron: nn.Module, currents: Tensor) -> Program | None:
-    """The program of a neuron as it is set now, traced when it is met for the first time."""
-    plain: list[Any] = [currents.shape[2:], currents.dtype]
-    for module in neuron.modules():  # what may be set between two sequences
-        plain += [(k, _setting(v)) for k, v in vars(module).items() if k not in OWN]
-    held = inputs(neuron)
-    plain += [(t.shape, t.dtype) for t in held]
+    """The program of a neuron as it is now, traced when it is met for the first time; None: its loop has to do it."""
     known = _programs.setdefault(neuron, {})
-    key = tuple(plain)
+    if hooked(neuron):
+        return None
+    try:
+        seen, held = sight(neuron)
+    except Unseen as reason:
+        if None not in known:
+            log.debug("kernels: %s runs step by step: step can see %s", type(neuron).__name__, reason)
+            known[None] = (None, [])
+        return None
+    key = (currents.shape[2:], currents.dtype, seen)
     if key not in known:
-        if len(known) == MOST:  # a number that changes with every batch
+        if len(known) >= MOST:  # a number that changes with every batch
             del known[next(iter(known))]
+        program = None
         try:
             program = trace(neuron, tuple(currents.shape[2:]), currents.dtype)
         except Unsupported as reason:
             log.debug("kernels: %s runs step by step: %s", type(neuron).__name__, reason)
-            known[key] = None
-        else:
-            known[key] = program
-    return known[key]
-
-
-def _setting(value: Any, depth: int = 3) -> Any:
-    """What tells one value of an attribute from another; of an object, its attributes."""
-    if isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Tensor):
-        return id(value), value._version
-    if isinstance(value, nn.Module):
-        return id(value)  # its own settings are looked at by themselves
-    if depth and isinstance(value, list | tuple):
-        return tuple(_setting(v, depth - 1) for v in value)
-    if depth and isinstance(value, dict):
-        return tuple((str(k), _setting(v, depth - 1)) for k, v in value.items())
-    if depth and hasattr(value, "__dict__") and not isinstance(value, type) and not callable(value):
-        return type(value), _setting(vars(value), depth - 1)
-    return repr(value)
+        known[key] = (program, held)
+    return known[key][0]

@@ -11,14 +11,19 @@ Unsupported: that neuron keeps its loop over ``step``.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from snnlab.kernels.sight import Sight, Unseen, sight
+
 ZERO, ONE = "zero", "one"
+NOTHING = "nothing"  # the gradient of what reaches no output: absent, where ZERO times infinity is not a number
 
 
 class Unsupported(Exception):
@@ -56,6 +61,7 @@ class Program:
     epilogue: Callable[..., tuple[Tensor | None, ...]]  # sums [B, ...], then parameters and buffers -> their gradients
     booleans: set[str] = field(default_factory=set)
     kernels: dict[Any, Any] = field(default_factory=dict)  # compiled forms, by what they assume
+    graded: bool = True  # whether a gradient reaches the output at all
     runs: bool | None = None  # whether they could be compiled and run; None: not tried yet
 
     def place(self, held: bool) -> int | None:
@@ -115,13 +121,16 @@ def trace(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> Prog
         Unsupported: see the docstring of this file.
     """
     try:
-        with torch.random.fork_rng(devices=[]):  # a draw of the tracer's must not move the caller's
-            graph, fields, tensors = _record(neuron, shape, dtype)
+        # a draw of the tracer's must not move the caller's; a program has a backward, whoever asks for it first
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+            graph, fields, tensors, graded = _record(neuron, shape, dtype)
     except Unsupported:
         raise
     except Exception as error:  # whatever the tracer cannot follow, the loop can
         raise Unsupported(str(error).split("\n")[0]) from error
-    return _Reader(graph, fields, tensors).program()
+    program = _Reader(graph, fields, tensors).program()
+    program.graded = graded
+    return program
 
 
 def inputs(neuron: nn.Module) -> list[Tensor]:
@@ -129,8 +138,11 @@ def inputs(neuron: nn.Module) -> list[Tensor]:
     return [*neuron.parameters(), *neuron.buffers()]
 
 
-def _record(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[fx.Graph, int, int]:
-    """The graph of one step and its gradient; inputs: current, states, parameters, buffers, grads of the outputs."""
+def _record(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[fx.Graph, int, int, bool]:
+    """The graph of one step and its gradient; inputs: current, states, parameters, buffers, grads of the outputs.
+
+    Also the numbers of states and of tensors, and whether a gradient reaches the output.
+    """
     from torch.fx.experimental.proxy_tensor import make_fx
 
     current = torch.zeros(3, *shape, dtype=dtype)
@@ -144,6 +156,7 @@ def _record(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> tu
     names = [name for name, _ in neuron.named_parameters()]
     buffers = [name for name, _ in neuron.named_buffers()]
     caller = _Step(neuron, type(state))
+    graded = []
 
     def joint(current: Tensor, state: list[Tensor], held: list[Tensor], grads: list[Tensor]) -> list[Any]:
         leaf = current.detach().requires_grad_()
@@ -152,6 +165,7 @@ def _record(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> tu
         values = dict(zip([f"neuron.{n}" for n in names + buffers], parameters + held[len(names) :], strict=True))
         outputs = torch.func.functional_call(caller, values, (leaf, *before))
         wanted = [leaf, *before, *parameters]
+        graded.append(outputs[0].requires_grad)
         paths = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.requires_grad]
         found: Any = [None] * len(wanted)
         if paths:
@@ -163,7 +177,7 @@ def _record(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> tu
     grads = [torch.zeros_like(current) for _ in range(1 + len(fields))]
     with torch.enable_grad():
         module = make_fx(joint)(current, [torch.zeros_like(current) for _ in fields], held, grads)
-    return module.graph, len(fields), len(held)
+    return module.graph, len(fields), len(held), graded[-1]
 
 
 class _Step(nn.Module):
@@ -175,6 +189,7 @@ class _Step(nn.Module):
 
     def forward(self, current: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
         before = [(module, dict(vars(module)), dict(module._buffers)) for module in self.neuron.modules()]
+        outside = Outside(self.neuron)
         output, after = self.neuron.step(current, self.state(*fields))  # type: ignore[operator]
         changed = []
         for module, attributes, buffers in before:
@@ -184,7 +199,48 @@ class _Step(nn.Module):
             vars(module).update(attributes)
         if changed:
             raise Unsupported(f"step sets {changed[0]}")
+        outside.restore()
         return (output, *after)
+
+
+class Outside:
+    """What a step may change without a word to PyTorch: lists and dicts of its own, generators of random numbers."""
+
+    def __init__(self, neuron: nn.Module) -> None:
+        self.neuron = neuron
+        self.seen, self.kept = self.look(), self.contents()
+        self.python, self.numpy = random.getstate(), np.random.get_state()
+
+    def look(self) -> Any:
+        try:
+            return sight(self.neuron)[0]
+        except Unseen as error:
+            raise Unsupported(f"step can see {error}") from error
+
+    def contents(self) -> list[tuple[Any, Any]]:
+        """Every list, dict, set and array that the step can see, and what it holds."""
+        seen = Sight()
+        seen.look(self.neuron)
+        return [(found, found.copy()) for found in seen.containers]
+
+    def restore(self) -> None:
+        """Put back what the step has changed.
+
+        Raises:
+            Unsupported: when it has changed something.
+        """
+        drew = random.getstate() != self.python or str(np.random.get_state()) != str(self.numpy)
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        changed = self.look() != self.seen
+        for found, kept in self.kept if changed else ():
+            if isinstance(found, np.ndarray):
+                found[...] = kept
+            else:
+                found.clear()
+                found.update(kept) if isinstance(found, dict | set) else found.extend(kept)
+        if drew or changed:
+            raise Unsupported("step draws random numbers" if drew else "step changes what it can see")
 
 
 def writes(node: fx.Node) -> bool:
@@ -225,7 +281,7 @@ class _Reader:
         silent = {f"gn{i}" for i, grad in enumerate(results[2 + self.fields : 2 + 2 * self.fields]) if grad is None}
         for node, role in zip(places, roles, strict=True):
             if role:
-                self.names[node] = ZERO if role in silent else role
+                self.names[node] = NOTHING if role in silent else role
             else:
                 self.small.add(node)
         for node in self.graph.nodes:
@@ -235,6 +291,7 @@ class _Reader:
             elif node.op == "get_attr":
                 self.small.add(node)
         row = [self.row(node) for node in results[: 2 + 2 * self.fields]]
+        row = [ZERO if name == NOTHING else name for name in row]
         output, after = row[0], row[1 : 1 + self.fields]
         grad_current, grad_state = row[1 + self.fields], row[2 + self.fields :]
         gradients = results[2 + 2 * self.fields :]
@@ -278,7 +335,8 @@ class _Reader:
         elif not any(n in self.names for n in sources):
             self.small.add(node)
         elif node.target in (aten.sum.default, aten.sum.dim_IntList):
-            self.summed[node] = self.row(sources[0])
+            summand = self.row(sources[0])
+            self.summed[node] = ZERO if summand == NOTHING else summand
             self.late.add(node)
         elif node.target in (aten.zeros_like.default, aten.ones_like.default):
             self.names[node] = ZERO if node.target is aten.zeros_like.default else ONE
@@ -395,10 +453,14 @@ class _Reader:
         return getattr(getattr(torch.ops.aten, name[:-1], None), node.target._overloadname, node.target)  # type: ignore[union-attr]
 
     def emit(self, operation: str, *operands: str) -> str:
-        """Add a line, or return the name that already holds the value; sums and products with 0 and 1 are dropped."""
+        """Add a line, or return the name that already holds the value; sums with 0 and products with 1 are dropped."""
         a, b = (*operands, "", "")[:2]
-        if operation == "mul" and ZERO in (a, b):
-            return ZERO
+        if NOTHING in (a, b) and operation in ("mul", "neg"):
+            return NOTHING
+        if NOTHING in (a, b) and operation == "add":
+            return b if a == NOTHING else a
+        operands = tuple(ZERO if name == NOTHING else name for name in operands)
+        a, b = (*operands, "", "")[:2]
         if operation == "mul" and ONE in (a, b):
             return b if a == ONE else a
         if operation == "add" and ZERO in (a, b):

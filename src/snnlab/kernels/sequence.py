@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -33,13 +34,14 @@ class Pass(NamedTuple):
 def unroll(neuron: nn.Module, program: Program, currents: Tensor, backend: Any) -> Tensor:
     """Outputs [T, B, ...] of a neuron whose step is ``program``, for currents [T, B, ...]."""
     held = inputs(neuron)
-    keep = torch.is_grad_enabled() and (currents.requires_grad or any(t.requires_grad for t in held))
+    keep = torch.is_grad_enabled() and program.graded and (currents.requires_grad or any(t.requires_grad for t in held))
     with torch.no_grad():
         state = [field.reshape(-1) for field in neuron.initial_state(currents[0])]  # type: ignore[operator]
     once = _once(currents)
     over = accept(currents) and keep and currents.is_contiguous()
     plan = Pass(backend, program, len(currents), state, once is not None, keep, over)
-    outputs: Tensor = _Fused.apply(plan, currents if once is None else once, *held)
+    with nullcontext() if keep else torch.no_grad():  # outputs that no gradient reaches do not ask for one
+        outputs: Tensor = _Fused.apply(plan, currents if once is None else once, *held)
     return outputs
 
 
