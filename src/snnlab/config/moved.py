@@ -1,4 +1,7 @@
-"""Where the classes that configs name have gone: a run stored before a move is read as if it were stored today."""
+"""Where the classes that configs name have gone, and what their values are called now.
+
+A run that was stored before a move is read as if it were stored today. An entry may change a name, never a number.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,28 @@ ROOMS = {  # old module: new module
         for name in ("adding", "drifting_blobs", "randman", "store_recall", "yin_yang")
     },
     "snnlab.layers.deep_rewiring": "snnlab.weights.deep_rewiring",
+    "snnlab.methods.step_schedule": "snnlab.methods.base.step_schedule",
+}
+VALUES: dict[tuple[str, str], dict[str, Any]] = {  # (class or group, key): old value: new value
+    ("snnlab.methods.stbp.STBP", "readout"): {"membrane": "leaky"},
+    ("trainer", "devices"): {"auto": 1},  # a run has always had one
 }
 
 
-def today(node: Any) -> Any:
-    """Return a stored config, or a part of one, with every ``_target_`` where its class lies now."""
+def today(node: Any, group: str = "") -> Any:
+    """Return a stored config, or the part of one below the key ``group``, as it would be stored today."""
     if isinstance(node, Mapping):
-        return {key: _target(value) if key == "_target_" else today(value) for key, value in node.items()}
+        owner = _target(node.get("_target_")) or group
+        return {
+            key: _target(value) if key == "_target_" else _value(owner, key, today(value, str(key)))
+            for key, value in node.items()
+        }
     return [today(value) for value in node] if isinstance(node, list) else node
+
+
+def _value(owner: Any, key: Any, value: Any) -> Any:
+    known = VALUES.get((owner, key), {})
+    return known.get(value, value) if isinstance(value, str) else value
 
 
 def _target(path: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -18,7 +17,9 @@ from typing import Any
 import yaml
 
 from snnlab.atomic import write_text
+from snnlab.config.moved import today
 from snnlab.errors import InputError
+from snnlab.runs.identity import deciding, differences, digest, recorded
 
 SCHEMA = 1
 PACKAGES = ("snnlab", "torch", "lightning", "hydra-core", "torchmetrics", "tonic", "numpy", "wandb")
@@ -59,7 +60,7 @@ class RunRecord:
                 "label": parts.method.label or composition.choices["method"],
                 "seed": config["seed"],
                 "config": config,
-                "config_hash": config_hash(config),
+                "identity": deciding(config),
                 "overrides": composition.overrides,
                 "recipe": composition.recipe,
                 "git": git_state(),
@@ -100,6 +101,7 @@ class RunRecord:
             raise InputError(f"{path} is not readable as JSON ({error}); run the experiment again") from error
         if content.get("schema") != SCHEMA:
             raise InputError(f"{path}: schema = {content.get('schema')}, this snnlab reads {SCHEMA}")
+        content["config"] = today(content["config"])
         return cls(folder, content)
 
     def write(self) -> None:
@@ -175,23 +177,12 @@ def flags_of(provenance: Mapping[str, Any]) -> list[str]:
     return words + (["author's protocol: no validation"] if provenance.get("sizes", {}).get("val") == 0 else [])
 
 
-def config_hash(config: Mapping[str, Any]) -> str:
-    """Hash of all that decides a run's numbers, so that ``resume=auto`` finds the same run again."""
-    deciding = {
-        key: value
-        for key, value in config.items()
-        if key not in ("resume", "debug", "dry_run", "paths", "logger", "callbacks")
-    }
-    deciding["data"] = {key: value for key, value in config["data"].items() if key not in ("root", "cache")}
-    text = json.dumps(deciding, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def find_resumable(config: Mapping[str, Any], output: Path) -> tuple[Path | None, Path | None]:
     """Return the run folder to continue and its last epoch's checkpoint, or (None, None) to start afresh."""
     resume = config["resume"]
     if resume == "never":
         return None, None
+    own = deciding(config)
     if resume == "auto":
         for path in sorted(output.glob("*/run.json"), key=lambda p: p.parent.name, reverse=True):
             try:
@@ -199,7 +190,7 @@ def find_resumable(config: Mapping[str, Any], output: Path) -> tuple[Path | None
             except InputError:
                 continue
             unfinished = content["status"] != "completed" and not is_alive(content)
-            if content.get("config_hash") == config_hash(config) and unfinished:
+            if unfinished and digest(recorded(content)) == digest(own):
                 return path.parent, last_checkpoint(path.parent)
         return None, None
     record = RunRecord.read(resume)
@@ -207,9 +198,10 @@ def find_resumable(config: Mapping[str, Any], output: Path) -> tuple[Path | None
         raise InputError(f"resume={resume}: that run is completed; score it with python -m snnlab.evaluate {resume}")
     if is_alive(record.content):
         raise InputError(f"resume={resume}: process {record.content['process']['id']} is still running it")
-    if record.content["config_hash"] != config_hash(config):
+    for key, (there, here) in differences(recorded(record.content), own).items():
         raise InputError(
-            f"resume={resume}: that run has another config; its overrides: {' '.join(record.content['overrides'])}"
+            f"resume={resume}: that run has another config: {key} = {there}, not {here}; "
+            f"its overrides: {' '.join(record.content['overrides'])}"
         )
     return record.folder, last_checkpoint(record.folder)
 

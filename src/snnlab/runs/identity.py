@@ -1,0 +1,173 @@
+"""What a run is, decided once: its composed config, less what cannot change numbers, less what equals a default.
+
+Resume, sweeps, stored runs and tables ask this file. A key that is added later, with a default that keeps the old
+numbers, therefore leaves every stored run what it was; a default that is changed parts old from new. A *row* of a table
+is a run less its seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from snnlab.config import libraries
+from snnlab.config.moved import today
+
+OUTSIDE = ("resume", "debug", "dry_run", "paths", "logger", "callbacks")
+OF_DATA = ("root", "cache", "num_workers", "download")  # where the samples come from and who carries them
+OF_TRAINER = (
+    *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams", "enable_checkpointing"),
+    *("log_every_n_steps", "profiler", "detect_anomaly"),
+)
+DEFAULTS = {  # of keys and groups that no class reads; what a run had before they were there
+    "kernels": "auto",
+    "hardware": {"name": "none"},
+    "encoder": {"name": "none"},
+    "init": {"_target_": "snnlab.initializers.default.Default"},
+}
+KNOWN = ("snnlab", "torch")  # packages whose classes are imported to read a stored config: it may be a stranger's
+Node = dict[str, Any]
+
+
+def identity(config: Mapping[str, Any]) -> str:
+    """Hash of a config composed here: the same for two configs exactly if they are the same run."""
+    return digest(deciding(config))
+
+
+def row(config: Mapping[str, Any]) -> str:
+    """The same less the seed: runs of one row may be averaged."""
+    return digest(less_seed(deciding(config)))
+
+
+def deciding(config: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Node:
+    """Return what is left of ``config`` once all that decides nothing is taken away.
+
+    Args:
+        config: a whole one, its interpolations resolved.
+        stored: None for a config composed here, whose classes are all imported. For one that was read from a run.json,
+            its ``identity`` (or {}): the parts of packages other than snnlab and torch are taken from there.
+    """
+    libraries.load()
+    import lightning as L
+
+    config = today(config)
+    left: Node = {}
+    for key, value in config.items():
+        if key in OUTSIDE:
+            continue
+        if isinstance(value, Mapping):
+            value = {name: item for name, item in value.items() if key != "method" or name != "recipes"}
+            dropped = {"data": OF_DATA, "trainer": OF_TRAINER}.get(key, ())
+            value = {name: item for name, item in value.items() if name not in dropped}
+            if key == "data" and value.get("seed") == config.get("seed"):
+                value.pop("seed", None)
+            known = None if stored is None else today(stored.get(key))
+            value = _less(value, defaults(L.Trainer)) if key == "trainer" else _reduced(value, stored is None, known)
+        if key not in DEFAULTS or not (same(value, DEFAULTS[key]) or value in ({}, None)):
+            left[key] = value
+    return left
+
+
+def recorded(content: Mapping[str, Any]) -> Node:
+    """``deciding`` of the content of a run.json; no package but snnlab and torch is imported to read it."""
+    return deciding(content["config"], content.get("identity", {}))
+
+
+def less_seed(left: Mapping[str, Any]) -> Node:
+    """What ``deciding`` left, less the seed."""
+    return {key: value for key, value in left.items() if key != "seed"}
+
+
+def digest(left: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits for what ``deciding`` left."""
+    return hashlib.sha256(json.dumps(canonical(left), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def canonical(value: Any) -> Any:
+    """One spelling for what counts as equal: 1 for 1.0, a list for a tuple, null for an empty mapping."""
+    if isinstance(value, Mapping):
+        return {str(key): canonical(item) for key, item in value.items()} or None
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The dotted keys at which two configs, as ``deciding`` left them, differ; both values, None for one not there."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in [*one, *(key for key in other if key not in one)]:
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found |= {f"{key}.{inner}": pair for inner, pair in differences(a, b).items()}
+        elif not same(a, b):
+            found[key] = (a, b)
+    return found
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of a config mean the same; true is not 1."""
+    return json.dumps(canonical(one), sort_keys=True) == json.dumps(canonical(other), sort_keys=True)
+
+
+def defaults(factory: Any) -> Node:
+    """Default by argument of a class or function; of those that a class hands on as ``**options``, its bases' too."""
+    found: Node = {}
+    for each in factory.__mro__ if inspect.isclass(factory) else (factory,):
+        if inspect.isclass(each) and "__init__" not in vars(each):
+            continue
+        arguments = inspect.signature(each.__init__ if inspect.isclass(each) else each).parameters.values()
+        for argument in arguments:
+            if argument.default is not argument.empty:
+                found.setdefault(argument.name, argument.default)
+        if not any(argument.kind == argument.VAR_KEYWORD for argument in arguments):
+            break
+    return found
+
+
+def _reduced(node: Any, trusted: bool, known: Any) -> Any:
+    """``node`` with every value taken away, here and further in, that its class would take by itself."""
+    if isinstance(node, list):
+        return [_reduced(item, trusted, None) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    target = node.get("_target_")
+    foreign = isinstance(target, str) and target.split(".")[0] not in KNOWN
+    if foreign and not trusted:
+        return known if isinstance(known, Mapping) and known.get("_target_") == target else dict(node)
+    inner = known if isinstance(known, Mapping) else {}
+    node = {key: _reduced(value, trusted, inner.get(key)) for key, value in node.items()}
+    return _less(node, _defaults_of(target)) if isinstance(target, str) else node
+
+
+def _defaults_of(target: str) -> Node:
+    """The defaults of the class at a dotted path; of one that is no longer there, none."""
+    found = locate(target)
+    return defaults(found) if callable(found) else {}
+
+
+def locate(path: str) -> Any:
+    """What lies at a dotted path, None where nothing does."""
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except (ImportError, ValueError):
+        return None
+
+
+def _less(node: Mapping[str, Any], known: Mapping[str, Any]) -> Node:
+    return {key: value for key, value in node.items() if key not in known or not same(value, _plain(known[key]))}
+
+
+def _plain(default: Any) -> Any:
+    """A default as a config would spell it: ``partial(SGD, lr=0.1)`` as the node that makes it."""
+    function, keywords = getattr(default, "func", None), getattr(default, "keywords", None)
+    if function is None or keywords is None:
+        return default
+    target = f"{function.__module__}.{function.__qualname__}"
+    return {"_target_": target, "_partial_": True, **_less(keywords, defaults(function))}
