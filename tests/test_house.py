@@ -16,7 +16,6 @@ from snnlab.config.compose import compose
 from snnlab.config.parts import instantiate_part
 from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError
-from snnlab.methods.base.method import QUESTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "snnlab"
@@ -33,14 +32,15 @@ MAY_IMPORT = {
     "initializers": {"weights", "layers", "neurons"},
     "regularizers": set(),
     "hardware": {"weights", "layers", "neurons"},
-    "data": {"kernels", "command"},  # numba's compiler; __main__ is a command
+    "questions": set(),
+    "data": {"kernels", "questions", "command"},  # numba's compiler; __main__ is a command
     "config": {"data", "methods", "kernels"},
-    "methods": {"kernels", "weights", "layers", "neurons", "data", "metrics"},
-    "callbacks": {"layers", "neurons", "data", "methods", "metrics"},
+    "methods": {"kernels", "weights", "layers", "neurons", "data", "metrics", "questions"},
+    "callbacks": {"layers", "neurons", "data", "methods", "metrics", "questions"},
     "runs": {"kernels", "neurons", "data", "methods", "callbacks", "config"},
     "tables": {"runs", "command"},
     "evaluate": {
-        *("kernels", "layers", "neurons", "simulators", "data", "methods", "metrics", "callbacks"),
+        *("kernels", "layers", "neurons", "simulators", "data", "methods", "metrics", "questions", "callbacks"),
         *("config", "runs", "train", "command"),
     },
     "bench": {
@@ -101,15 +101,16 @@ def test_every_method_composes_and_builds_with_every_data_set(method, data, empt
     from hydra.utils import get_object
 
     config = compose([f"method={method}", f"data={data}"]).config
-    asked, answers = instantiate_part("data", config.data).spec.asks, get_object(config.method._target_).answers
-    words = REFUSED.get((method, data)) if asked in answers else f"asks for {QUESTIONS[asked]}"
+    asked, answers = instantiate_part("data", config.data).spec.question, get_object(config.method._target_).answers
+    words = REFUSED.get((method, data)) if asked.is_among(answers) else f"asks for {asked.sentence}"
     if words:
         with pytest.raises(InputError, match=words) as refusal:
             build(config)
-        if asked not in answers:
+        if not asked.is_among(answers):
             named = str(refusal.value).split("choose method=")[1].split(" or ")
             assert named
-            assert all(asked in get_object(compose([f"method={m}"]).config.method._target_).answers for m in named)
+            targets = [compose([f"method={m}"]).config.method._target_ for m in named]
+            assert all(asked.is_among(get_object(target).answers) for target in targets)
         return
     parts = build(config)
     assert parts.data.spec.name == data

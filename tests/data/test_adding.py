@@ -6,6 +6,7 @@ import torch
 
 from snnlab.data.tasks.adding import Adding
 from snnlab.errors import InputError
+from snnlab.questions.value_at_end import ValueAtEnd
 
 
 def test_one_mark_per_half_and_the_sum_of_what_they_mark():
@@ -43,7 +44,7 @@ def test_sequences_do_not_depend_on_the_run_or_the_batch():
 
 def test_the_spec_asks_for_a_value_at_the_last_step():
     spec = Adding("x", "x", steps=50).spec
-    assert (spec.kind, spec.asks, spec.answer_steps, spec.time_steps) == ("sequence", "value_at_end", 1, 50)
+    assert (spec.kind, spec.question, spec.time_steps) == ("sequence", ValueAtEnd(answer_steps=1), 50)
 
 
 def test_bad_arguments_are_named():

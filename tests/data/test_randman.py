@@ -8,6 +8,7 @@ import torch
 
 from snnlab.data.tasks.randman import Randman, manifold
 from snnlab.errors import InputError
+from snnlab.questions.class_of_sequence import ClassOfSequence
 
 SMALL = {"classes": 3, "units": 5, "samples": 40, "steps": 30, "alpha": 2.0}
 
@@ -20,7 +21,7 @@ def make(**options):
 
 def test_shapes_counts_and_splits():
     data = make(batch_size=10)
-    assert data.spec.kind == "task" and data.spec.asks == "class" and data.spec.input_shape == (5,)
+    assert data.spec.kind == "task" and data.spec.question == ClassOfSequence() and data.spec.input_shape == (5,)
     assert data.provenance.sizes == {"train": 96, "val": 12, "test": 12} == data.spec.sizes
     assert data.provenance.source == "synthetic" and data.provenance.flags() == ["synthetic"]
     batch = next(iter(data.train_dataloader()))

@@ -17,6 +17,7 @@ from snnlab.data.images.digits import Digits
 from snnlab.data.images.mnist import MNIST
 from snnlab.data.images.module import RowsDataset, rows
 from snnlab.errors import InputError
+from snnlab.questions.class_of_sequence import ClassOfSequence
 
 
 def test_step_t_is_row_t() -> None:
@@ -67,10 +68,10 @@ def test_augmented_rows_are_the_rows_of_the_augmented_images() -> None:
 
 def test_pictures_of_a_sequence_take_samples_not_steps() -> None:
     batch = Batch(torch.rand(8, 20, 8), torch.arange(20) % 10, torch.rand(20, 1, 8, 8))
-    few = first_samples(batch, 5)
+    few = first_samples(batch, 5, ClassOfSequence())
     assert torch.equal(few.inputs, batch.inputs[:, :5])
     assert len(few.labels) == 5
-    assert input_figure(few.inputs, few.labels) is not None
+    assert input_figure(few.inputs, few.labels, ClassOfSequence()) is not None
 
 
 def test_show_draws_the_images(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from snnlab.data.tasks.store_recall import StoreRecall
 from snnlab.errors import InputError
+from snnlab.questions.class_at_end import ClassAtEnd
 
 
 def make(**options):
@@ -26,13 +27,7 @@ def test_shapes_and_what_is_asked():
     assert batch.inputs.shape == (500, 16, 40) and batch.labels.shape == (16,)
     assert set(batch.inputs.unique().tolist()) == {0, 1} and set(batch.labels.tolist()) == {0, 1}
     spec = data.spec
-    assert (spec.asks, spec.answer_steps, spec.classes, spec.time_steps, spec.kind) == (
-        "class_at_end",
-        50,
-        2,
-        500,
-        "task",
-    )
+    assert (spec.question, spec.classes, spec.time_steps, spec.kind) == (ClassAtEnd(50), 2, 500, "task")
     assert data.provenance.source == "synthetic" and spec.sizes == {"train": 2560, "val": 512, "test": 1024}
 
 

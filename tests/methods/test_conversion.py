@@ -90,7 +90,7 @@ def test_scores_of_the_spiking_twin_approach_the_rectified_ones(balance):
     assert errors[1] < 0.03 * wanted.abs().max().item() and errors[1] < errors[0] / 4
     with method.as_rectified():
         assert torch.equal(method.scores(method.frames(batch_of(images))), wanted)
-    assert method.converted
+    assert method.finished
 
 
 def test_thresholds_are_the_largest_currents():
@@ -246,4 +246,4 @@ def test_analog_input_costs_multiplications(runs):
 def test_every_activation_is_a_plain_relu_until_the_end():
     method = make()
     assert [type(method.network.layers[n]) for n in method.rectified] == [nn.ReLU, nn.ReLU]
-    assert method.trains and not method.converted
+    assert method.trains and not method.finished

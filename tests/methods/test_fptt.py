@@ -16,15 +16,16 @@ from snnlab.errors import InputError
 from snnlab.layers.trace import detached
 from snnlab.methods.fptt import FPTT
 from snnlab.methods.fptt.dynamic_regularizer import DynamicRegularizer
-from snnlab.methods.fptt.figures import answers_figure
 from snnlab.methods.stbp import STBP
 from snnlab.models.mlp import MLP
 from snnlab.models.recurrent_mlp import RecurrentMLP
 from snnlab.models.small_conv import SmallConv
+from snnlab.questions.class_at_end import ClassAtEnd
+from snnlab.questions.value_at_end import ValueAtEnd, answers_figure
 from snnlab.runs.wiring import run
 
 EVENTS = DataSpec("vectors", "event", (6,), 3, time_steps=10)
-VALUES = DataSpec("sums", "sequence", (2,), 1, time_steps=10, asks="value_at_end", answer_steps=1)
+VALUES = DataSpec("sums", "sequence", (2,), 1, time_steps=10, question=ValueAtEnd(answer_steps=1))
 SGD = lambda lr: lambda parameters: torch.optim.SGD(parameters, lr=lr)  # noqa: E731
 
 
@@ -40,7 +41,7 @@ def make(spec=EVENTS, model=None, lr=0.1, encoder=None, **options):
 def batch_of(spec=EVENTS, steps=10, size=6):
     generator = torch.Generator().manual_seed(3)
     inputs = torch.rand(steps, size, *spec.input_shape, dtype=torch.float64, generator=generator) * 2
-    if spec.asks == "value_at_end":
+    if not spec.question.has_classes:
         return Batch(inputs, torch.rand(size, 1, dtype=torch.float64, generator=generator))
     return Batch(inputs, torch.arange(size) % spec.classes)
 
@@ -128,7 +129,7 @@ STEPS = [50, 500]  # the card's
 
 def peak_bytes(steps, **options):
     torch.manual_seed(0)
-    spec = DataSpec("sums", "sequence", (2,), 1, time_steps=steps, asks="value_at_end", answer_steps=1)
+    spec = DataSpec("sums", "sequence", (2,), 1, time_steps=steps, question=ValueAtEnd(answer_steps=1))
     method = FPTT(RecurrentMLP([16]), spec, None, SGD(0.1), strength=0.0, **options)
     batch = Batch(torch.rand(steps, 8, 2), torch.rand(8, 1))
     with LiveBytes() as counted:
@@ -268,7 +269,7 @@ def test_a_spike_of_a_liquid_net_is_as_many_operations_as_it_has_synapses():
 
 
 def test_a_window_of_answers_is_their_mean():
-    spec = DataSpec("recall", "event", (6,), 3, time_steps=10, asks="class_at_end", answer_steps=4)
+    spec = DataSpec("recall", "event", (6,), 3, time_steps=10, question=ClassAtEnd(answer_steps=4))
     method, batch = make(spec, parts=2), batch_of()
     readings = method.readings(batch.inputs)
     torch.testing.assert_close(method.scores(batch.inputs), readings[6:].mean(0))
@@ -325,7 +326,9 @@ def test_a_run_resumed_equals_one_never_interrupted(tmp_path, monkeypatch, empty
     assert resumed.metrics == whole.metrics
     parts = build(compose(TINY).config)
     with torch.no_grad():
-        (axis,) = parts.method.figures(parts.data)["answers"].axes
+        batches = [next(iter(parts.data.test_dataloader()))]
+        answered = [(parts.method.predictions(batch), batch.labels) for batch in batches]
+        (axis,) = parts.data.spec.question.pictures(lambda: iter(answered), 1)["answers"]().axes
     assert len(axis.lines[0].get_xdata()) == 20
     content = json.loads((Path(resumed.folder) / "run.json").read_text())
     assert content["status"] == "completed" and "accuracy" not in content["metrics"]["test"]

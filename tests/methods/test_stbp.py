@@ -9,6 +9,7 @@ from snnlab.methods.stbp import STBP
 from snnlab.models.mlp import MLP
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.surrogate import CURVES, make_surrogate
+from snnlab.questions.class_at_end import ClassAtEnd
 from snnlab.weights.deep_rewiring import DeepRewiring
 
 SPEC = DataSpec("vectors", "event", (3,), 2, time_steps=5)
@@ -175,7 +176,7 @@ def test_cross_entropy_of_the_scores():
     assert method.loss(scores, labels).item() == pytest.approx(expected.item())
 
 
-AT_END = DataSpec("bit", "task", (3,), 2, time_steps=8, asks="class_at_end", answer_steps=3)
+AT_END = DataSpec("bit", "task", (3,), 2, time_steps=8, question=ClassAtEnd(answer_steps=3))
 MEMORY = {"neuron": "ahp", "neuron_options": {"ahp": 2, "tau_a": 50.0}, "threshold": 1.0, "decay": 0.9, "bias": False}
 
 

@@ -19,6 +19,7 @@ from snnlab.errors import InputError, RunFailure
 from snnlab.methods.vdib import VDIB, judge
 from snnlab.models.mlp import MLP
 from snnlab.models.resnet import ResNet
+from snnlab.questions.class_per_step import ClassPerStep
 
 ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
 SPEC = DataSpec("toy", "image", (1, 4, 4), classes=3, signal_shape=(1, 4, 4), prototype_shape=(1, 4, 4))
@@ -303,7 +304,7 @@ def test_predictive_coding_learns(tmp_path: Path, options: dict[str, Any]) -> No
 
 # refusals -------------------------------------------------------------------------------------------------------------
 EVENTS = DataSpec("films", "event", (2, 4, 4), classes=10, time_steps=20, prototype_shape=(1, 28, 28))
-TASK = DataSpec("blobs", "task", (20,), classes=210, time_steps=100, asks="class_per_step")
+TASK = DataSpec("blobs", "task", (20,), classes=210, time_steps=100, question=ClassPerStep())
 
 
 @pytest.mark.parametrize(

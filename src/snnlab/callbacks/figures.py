@@ -1,8 +1,9 @@
-"""Pictures of every run: input, spikes of each layer, membrane traces, learning curves, confusion matrix."""
+"""Pictures of every run: input, spikes of each layer, membrane traces, learning curves, and those of the question."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from snnlab.data.contract import Batch, DataModule
 from snnlab.methods.base.method import Method
+from snnlab.questions.question import Question
 
 log = logging.getLogger("snnlab")
 INK, ACCENT, SECOND = "#1b1b1f", "#c2410c", "#0f766e"
@@ -49,17 +51,24 @@ class Figures:
         paths: list[Path] = []
         with plt.rc_context(STYLE), torch.no_grad():
             method.eval()
-            batch = first_samples(next(iter(data.test_dataloader())), 8)
+            question, classes = data.spec.question, data.spec.classes
+            batch = first_samples(next(iter(data.test_dataloader())), 8, question)
+            with torch.random.fork_rng():  # the spikes that an encoder draws here, it draws again for the frames
+                encoded = method.encoded(batch)
             frames = method.frames(batch)
             _, states = method.network.unroll(frames)
+
+            def answered() -> Iterator[tuple[Tensor, Tensor]]:
+                for batch in data.test_dataloader():
+                    yield method.predictions(batch), batch.labels
+
             makers = {
-                "input": lambda: input_figure(method.shown(batch, frames), batch.labels),
+                "input": lambda: input_figure(encoded, batch.labels, question),
                 "spikes": lambda: spikes_figure(states, method),
                 "membranes": lambda: membranes_figure(states),
                 "learning_curves": lambda: curves_figure(self.history.rows),
             }
-            if data.spec.asks in ("class", "class_at_end") and data.spec.classes > 1:
-                makers["confusion_matrix"] = lambda: confusion_figure(method, data)
+            makers |= question.pictures(answered, classes) | data.pictures(method.predictions)
             for name, make in makers.items():
                 try:
                     if (figure := make()) is not None:
@@ -82,15 +91,15 @@ class Figures:
         return path
 
 
-def first_samples(batch: Batch, count: int) -> Batch:
+def first_samples(batch: Batch, count: int, question: Question) -> Batch:
     """The first samples of a batch, whatever the axis of its batch."""
     still = batch.inputs.dim() == 4  # [B, C, H, W]; all that has a time axis is [T, B, P, H, W] or [T, B, N]
     inputs = batch.inputs[:count] if still else batch.inputs[:, :count]
-    labels = batch.labels[:count] if batch.labels.is_floating_point() else batch.labels[..., :count]
-    return Batch(inputs, labels, None if batch.signals is None else batch.signals[:count])
+    signals = None if batch.signals is None else batch.signals[:count]
+    return Batch(inputs, question.first(batch.labels, count), signals)
 
 
-def input_figure(frames: Tensor, labels: Tensor) -> Any:
+def input_figure(frames: Tensor, labels: Tensor, question: Question) -> Any:
     """The input of up to 8 samples [T, B, ...]: time steps side by side for pictures, a raster for vectors."""
     import matplotlib.pyplot as plt
 
@@ -117,7 +126,7 @@ def input_figure(frames: Tensor, labels: Tensor) -> Any:
                     f"t={first}" if last - first == 1 else f"t={first}-{last - 1}", fontsize=7
                 )
         show_frame(axes[sample][-1], frames[:, sample].mean(0))
-        axes[sample][0].set_ylabel(f"class {int(labels[sample])}", fontsize=7)
+        axes[sample][0].set_ylabel(question.caption(labels, sample), fontsize=7)
     axes[0][-1].set_title("mean over t", fontsize=7)
     return figure
 
@@ -209,42 +218,4 @@ def curves_figure(rows: list[dict[str, float]]) -> Any:
         axis.set(xlabel="epoch", title=name.replace("_", " "))
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0][0].legend(frameon=False)
-    return figure
-
-
-def confusion_figure(method: Method, data: DataModule) -> Any:
-    """Counts of true against predicted class on (at most 2,000 samples of) the test split."""
-    import matplotlib.pyplot as plt
-    from torchmetrics.functional.classification import multiclass_confusion_matrix
-
-    classes = data.spec.classes
-    counts = torch.zeros(classes, classes, dtype=torch.long)
-    seen = 0
-    for batch in data.test_dataloader():
-        counts += multiclass_confusion_matrix(method.predictions(batch).cpu(), batch.labels.cpu(), classes)
-        seen += len(batch.labels)
-        if seen >= 2000:
-            break
-    figure, axis = plt.subplots(figsize=(4.6, 4.2))
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    axis.imshow(shares, cmap="Oranges", vmin=0, vmax=1)
-    if classes <= 20:
-        for i in range(classes):
-            for j in range(classes):
-                if counts[i, j]:
-                    axis.text(
-                        j,
-                        i,
-                        str(int(counts[i, j])),
-                        ha="center",
-                        va="center",
-                        fontsize=6,
-                        color="white" if shares[i, j] > 0.6 else INK,
-                    )
-    axis.set(
-        xlabel="predicted class",
-        ylabel=f"true class ({seen} test samples)",
-        xticks=range(0, classes, -(-classes // 20)),
-        yticks=range(0, classes, -(-classes // 20)),
-    )
     return figure

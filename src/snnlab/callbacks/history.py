@@ -29,7 +29,7 @@ class History(L.Callback):
         return {key: value for key, value in self.rows[epoch].items() if key != "epoch"}
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.samples += batch.size
+        self.samples += pl_module.data.question.size(batch.labels)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         logged = {key: float(value) for key, value in sorted(trainer.callback_metrics.items()) if "/" in key}

@@ -51,11 +51,10 @@ def build(config: DictConfig) -> Parts:
         with kernels.using(path):
             method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)
     except UnansweredError as error:
-        raise InputError(f"{error}; choose method={' or '.join(_methods_for(data.spec.asks))}") from error
+        raise InputError(f"{error}; {_way_out(data.spec.question)}") from error
     method.network.kernels = path
-    check_trainer(plain["trainer"], method.automatic_optimization)
-    if (precision := plain["trainer"]["precision"]) is not None:
-        method.check_precision(str(precision))
+    check_trainer(plain["trainer"])
+    method.check_trainer(plain["trainer"])
     try:
         method.configure_optimizers()
     except (ValueError, TypeError) as error:
@@ -72,17 +71,19 @@ def build(config: DictConfig) -> Parts:
     return Parts(data, method, initializer, plain)  # type: ignore[arg-type]
 
 
-def _methods_for(question: str) -> list[str]:
-    """The methods of this house that answer what a data set asks, by the names of their configs."""
+def _way_out(question: Any) -> str:
+    """Which methods of this house answer what a data set asks, by the names of their configs."""
     from hydra.utils import get_object
 
     configs = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "method").glob("*.yaml"))}
-    return [
-        name for name, node in configs.items() if question in get_object(OmegaConf.select(node, "_target_")).answers
-    ]
+    targets = {name: get_object(OmegaConf.select(node, "_target_")) for name, node in configs.items()}
+    found = [name for name, target in targets.items() if question.is_among(target.answers)]
+    if not found:
+        return f"no method here does; one that does has {type(question).__name__} in its answers"
+    return f"choose method={' or '.join(found)}"
 
 
-def check_trainer(trainer: Mapping[str, Any], automatic: bool) -> None:
+def check_trainer(trainer: Mapping[str, Any]) -> None:
     """Refuse what Lightning takes and a recorded run cannot: it has whole, validated epochs on one device.
 
     Raises:
@@ -110,12 +111,3 @@ def check_trainer(trainer: Mapping[str, Any], automatic: bool) -> None:
             raise InputError(f"trainer.{name} = {trainer[name]} is not for a recorded run: {instead}")
     if trainer["devices"] not in (1, "1"):
         raise InputError(f"trainer.devices = {trainer['devices']}: a run uses one device; sweeps spread over machines")
-    if not automatic:
-        if trainer["gradient_clip_val"] is not None:
-            raise InputError(
-                "trainer.gradient_clip_val: this method takes its own steps; lower its learning rates instead"
-            )
-        if trainer["accumulate_grad_batches"] != 1:
-            raise InputError(
-                "trainer.accumulate_grad_batches: this method takes its own steps; raise data.batch_size instead"
-            )

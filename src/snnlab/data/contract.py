@@ -7,7 +7,7 @@ constructor, and returns three tonic datasets from ``load``.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from snnlab.errors import InputError
+from snnlab.questions.class_of_sequence import ClassOfSequence
+from snnlab.questions.question import Question
 
 
 class Batch(NamedTuple):
@@ -27,22 +29,13 @@ class Batch(NamedTuple):
 
     inputs:  images [B, C, H, W] in [0, 1], their rows [T=H, B, C * W] in [0, 1], binned events [T, B, P, H, W], or
              task spikes [T, B, N].
-    labels:  classes [B]; [T, B] where a task asks for one at every step; real values [B, K] where it asks for those.
+    labels:  the targets of the data set's question, see questions/: classes [B], or [T, B], or real values [B, K].
     signals: the natural signal behind each input [B, C, H, W] in [0, 1], or None where it is unknown.
     """
 
     inputs: Tensor
     labels: Tensor
     signals: Tensor | None = None
-
-    @property
-    def size(self) -> int:
-        """Number of samples B: the last axis of classes, the first one of real values."""
-        return self.labels.shape[0 if self.labels.is_floating_point() else -1]
-
-
-# What is asked about a sequence: its class; a class at every step; a class, or real values, to be read at its end.
-Asks = Literal["class", "class_per_step", "class_at_end", "value_at_end"]
 
 
 @dataclass(frozen=True)
@@ -56,9 +49,9 @@ class DataSpec:
     time_steps: int | None = None  # T of a batch; None for images, whose encoder chooses it
     signal_shape: tuple[int, ...] | None = None  # of the natural signal of each sample, None where unknown
     prototype_shape: tuple[int, ...] | None = None  # of the class prototypes, None where there are none
-    asks: Asks = "class"
-    answer_steps: int | None = None  # the last steps, on which an answer "at end" is read; None reads all
+    question: Question = field(default_factory=ClassOfSequence)  # what is asked of each sample
     sizes: dict[str, int] = field(default_factory=dict)  # train, val, test, as far as known
+    time_step: float | None = None  # seconds; None where a step is no time, as of an image
 
 
 @dataclass
@@ -225,6 +218,10 @@ class DataModule(L.LightningDataModule):
         if self.spec.kind == "image":
             return self
         raise InputError(f"data.{self.spec.name}: there is no image data set behind this one")
+
+    def pictures(self, answer: Callable[[Batch], Tensor]) -> dict[str, Callable[[], Any]]:
+        """What draws the pictures that only this data set has of ``answer(batch)`` (classes [B]), by file name."""
+        return {}
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits is None:

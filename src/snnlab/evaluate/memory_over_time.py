@@ -18,6 +18,7 @@ from snnlab.callbacks.memory import PeakMemory
 from snnlab.data.contract import Batch
 from snnlab.errors import InputError
 from snnlab.evaluate.analysis import Analysis, Stored
+from snnlab.questions.question import Question
 
 STEPS = [2, 8, 32, 64]
 
@@ -47,7 +48,7 @@ def training_bytes(run: Stored, change: list[str], batch: Batch, steps: int) -> 
     if method.encoder is not None:
         method.encoder.time_steps = steps  # type: ignore[assignment]
     else:
-        batch = resized(batch, steps, run.data.spec.asks == "class_per_step")
+        batch = resized(batch, steps, run.data.spec.question)
     memory = PeakMemory()
     arguments = {"max_epochs": 1, "limit_train_batches": None, "limit_val_batches": 0, "enable_progress_bar": False}
     trainer = run.trainer(arguments, [memory])
@@ -57,11 +58,10 @@ def training_bytes(run: Stored, change: list[str], batch: Batch, steps: int) -> 
     return memory.peak_bytes
 
 
-def resized(batch: Batch, steps: int, labels_too: bool) -> Batch:
+def resized(batch: Batch, steps: int, question: Question) -> Batch:
     """Return a batch [T, B, ...] of ``steps`` time steps: its first ones, repeated where it is too short."""
     at = torch.arange(steps) % len(batch.inputs)
-    labels = batch.labels[at] if labels_too else batch.labels
-    return Batch(batch.inputs[at], labels, batch.signals)
+    return Batch(batch.inputs[at], question.resized(batch.labels, at), batch.signals)
 
 
 def figure(steps: list[int], curves: dict[str, list[int]]) -> Any:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from snnlab.data.contract import Batch, DataSpec
+from snnlab.data.contract import DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
-from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
-from snnlab.metrics.multiply_accumulates import multiply_accumulates
+from snnlab.methods.base.autograd import Autograd
+from snnlab.methods.base.method import Model, Optimizer, Scheduler
+from snnlab.methods.base.rates import Rates
 
 
 class RectifiedBlocks(Blocks):
@@ -38,7 +39,7 @@ class RectifiedBlocks(Blocks):
         return [("readout_weight", self.linear(inputs, outputs))]
 
 
-class ANN(Method):
+class ANN(Rates, Autograd):
     """A network of rectified linear units on the mean frame.
 
     Args:
@@ -61,15 +62,5 @@ class ANN(Method):
     def blocks(self) -> Blocks:
         return RectifiedBlocks(self.bias)
 
-    def frames(self, batch: Batch) -> Tensor:
-        return super().frames(batch).mean(0, keepdim=True)  # [1, B, ...]
-
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         return nn.functional.cross_entropy(scores, labels)
-
-    def observed_scores(self, frames: Tensor) -> Tensor:
-        self.operations = sum(multiply_accumulates(self.network, frames[0]).values())
-        return self.scores(frames)
-
-    def on_test_epoch_end(self) -> None:
-        self.log("test/multiply_accumulates", self.operations)  # there are no spikes to count

@@ -29,7 +29,8 @@ from snnlab.data.contract import DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.batch_norm_through_time import BatchNormThroughTime, SharedBatchNorm, gamma_over_time
 from snnlab.layers.blocks import Blocks
-from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
+from snnlab.methods.base.autograd import Autograd
+from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.metrics.spikes_over_time import SpikesOverTime
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
@@ -68,7 +69,7 @@ class BNTTBlocks(Blocks):
         return layer
 
 
-class BNTT(Method):
+class BNTT(Autograd):
     """Batch norm with parameters and statistics of every time step.
 
     Args:

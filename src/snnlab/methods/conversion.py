@@ -33,7 +33,9 @@ from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.over_time import over_time
 from snnlab.methods.ann import RectifiedBlocks
-from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler, make_accuracy
+from snnlab.methods.base.autograd import Autograd
+from snnlab.methods.base.method import Model, Optimizer, Scheduler
+from snnlab.methods.base.two_phase import TwoPhase
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.neuron import Temporal
@@ -49,7 +51,7 @@ class ConvertibleBlocks(RectifiedBlocks):
         return [*super().readout(inputs, outputs), ("readout", Integrator(1.0))]
 
 
-class Conversion(Method):
+class Conversion(TwoPhase, Autograd):
     """Learn with rectified units, then test with spikes.
 
     Training and validation score the rectified network; ``finish`` balances the thresholds and makes it spike.
@@ -66,8 +68,6 @@ class Conversion(Method):
         InputError: for data that no encoder makes, an encoder whose rates are not the image, a network with branches
             or loops, and a ``run`` that cannot be converted.
     """
-
-    rectified_accuracy: Any  # a torchmetrics module
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Conversion(Method):
         self.trains = run is None
         if run is not None:
             self.take_weights(Path(run).expanduser())
-        self.rectified_accuracy = make_accuracy(data.classes)
+        self.rectified_metrics = self.make_metrics()
 
     def blocks(self) -> Blocks:
         return ConvertibleBlocks()
@@ -145,7 +145,7 @@ class Conversion(Method):
 
     # rectified or spiking --------------------------------------------------------------------------------------------
     @property
-    def converted(self) -> bool:
+    def finished(self) -> bool:
         """Whether the network spikes now."""
         return bool(self.thresholds)
 
@@ -182,8 +182,8 @@ class Conversion(Method):
     def finish(self, data: DataModule) -> None:
         self.eval()
         self.rectify()
-        images = calibration_images(data, self.calibration)
         with torch.random.fork_rng():
+            images = calibration_images(data, self.calibration)
             torch.manual_seed(0)  # thresholds follow from weights and images alone
             balance = self.by_spikes if self.balance == "spike" else self.by_activations
             weight = next(self.network.parameters())
@@ -228,7 +228,7 @@ class Conversion(Method):
 
     # scoring ---------------------------------------------------------------------------------------------------------
     def frames(self, batch: Batch) -> Tensor:
-        return super().frames(batch) if self.converted else batch.inputs[None]
+        return self.encoded(batch) if self.finished else batch.inputs[None]
 
     def scores(self, frames: Tensor) -> Tensor:
         return self.scores_over_time(frames)[-1]
@@ -244,8 +244,10 @@ class Conversion(Method):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         super().test_step(batch, batch_idx)
         with self.as_rectified():
-            self.rectified_accuracy.update(self.scores(self.frames(batch)), batch.labels)
-        self.log("test/ann_accuracy", self.rectified_accuracy, on_step=False, on_epoch=True)
+            scores = self.scores(self.frames(batch))
+        for name, metric in self.rectified_metrics.items():
+            metric.update(scores, batch.labels)  # type: ignore[operator]
+            self.log(f"test/ann_{name}", metric, on_step=False, on_epoch=True)  # type: ignore[arg-type]
 
 
 def calibration_images(data: DataModule, count: int) -> list[Tensor]:

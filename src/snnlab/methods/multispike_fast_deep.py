@@ -29,14 +29,13 @@ from typing import Any, Literal, NoReturn
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.contract import Batch, DataModule, DataSpec
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Latency, Rate
-from snnlab.data.tasks.yin_yang import YinYang
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
-from snnlab.layers.spike_time_network import STEPS, ExactNeuron, SpikeTimeNetwork
-from snnlab.methods.base.decision_regions import decision_regions
-from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
+from snnlab.layers.spike_time_network import ExactNeuron
+from snnlab.methods.base.method import Model, Optimizer, Scheduler
+from snnlab.methods.base.spike_times import SpikeTimes
 
 MOST_TAUS = 80  # duration / tau_synapse; e^88 is the end of float32
 DOUBLINGS = 10  # a bump is at most 2^10 times the first
@@ -120,7 +119,7 @@ class SpikeCount(torch.autograd.Function):
         return -grads[0].unsqueeze(-1) / ctx.duration * fired, None
 
 
-class MultispikeFastDeep(Method):
+class MultispikeFastDeep(SpikeTimes):
     """Exact spike times and their exact gradients, layer by layer.
 
     Args:
@@ -219,30 +218,23 @@ class MultispikeFastDeep(Method):
             raise InputError(
                 "data.sequence=rows sends analog values, and multispike_fast_deep needs spikes; use data.sequence=none"
             )
-        self.objective, self.duration, self.input_window = objective, duration, input_window
+        self.objective = objective
         self.targets, self.tau_loss, self.early, self.tau_synapse = targets, tau_loss, early, tau_synapse
         self.threshold = threshold if isinstance(threshold, list) else [threshold]
         self.max_spikes = max_spikes if isinstance(max_spikes, list) else [max_spikes]
         self.readout_threshold, self.readout_max_spikes = readout_threshold, readout_max_spikes
         self.weight_range, self.readout_range = weight_range, readout_range
         self.bump, self.silent_share, self.readout_silent_share = bump, silent_share, readout_silent_share
-        super().__init__(model, data, encoder, optimizer, scheduler)
-        chain = SpikeTimeNetwork(list(self.network.layers.items()), duration)
-        self.network = chain
+        super().__init__(model, data, encoder, optimizer, scheduler, duration, input_window)
         for name, numbers in (("threshold", self.threshold), ("max_spikes", self.max_spikes)):
-            if len(numbers) > (layers := max(1, len(chain.stages) - 1)):
+            if len(numbers) > (layers := max(1, len(self.weights) - 1)):
                 raise InputError(
                     f"method.{name} = {numbers} has {len(numbers)} numbers, and the model {layers} hidden "
                     f"layer{'s' if layers > 1 else ''}; give one for each, the last one serves all further layers"
                 )
-        self.weights: dict[str, nn.Linear] = {neuron: chain.layers[weight] for weight, neuron in chain.stages}  # type: ignore[misc]
         for name, weight in self.weights.items():
             self.register_buffer(f"silent_{name}", torch.zeros(weight.out_features))  # batches in a row
         self.silent: dict[str, Tensor] = {}  # share of the last batch in which each neuron was silent
-
-    def check_precision(self, precision: str) -> None:
-        if precision in ("16-true", "bf16-true"):
-            raise InputError(f"trainer.precision = {precision}: spike times need 32 bits; use 32-true")
 
     def blocks(self) -> Blocks:
         def hidden(i: int) -> ExactNeuron:  # the last number serves all further layers
@@ -256,37 +248,12 @@ class MultispikeFastDeep(Method):
     def neuron(self, threshold: float, most: int) -> ExactNeuron:
         return ExactNeuron(threshold, self.tau_synapse, self.duration, most)
 
-    def frames(self, batch: Batch) -> Tensor:
-        """Return the times of the input spikes [K, B, ...], s, infinite = silent."""
-        if isinstance(self.encoder, Latency):
-            steps, count = self.encoder.times(batch.inputs)[None], self.encoder.time_steps
-        else:
-            frames = super().frames(batch)
-            count = len(frames)
-            index = torch.arange(count, device=frames.device, dtype=frames.dtype)
-            steps = torch.where(frames > 0, index.view(-1, *[1] * (frames.dim() - 1)), torch.inf)
-        first, last = self.input_window
-        return first + steps * ((last - first) / count)
-
-    def shown(self, batch: Batch, frames: Tensor) -> Tensor:
-        return super().frames(batch)
-
-    def scores(self, frames: Tensor) -> Tensor:
-        outputs: Tensor = self.network(frames)
-        return self.read(outputs.permute(1, 2, 0))
-
     def read(self, times: Tensor) -> Tensor:
         """Return the scores [B, classes] of the readout's spike times [B, classes, K]."""
         if self.objective == "first":
             return -times[..., 0].clamp(max=self.duration) / self.tau_loss
         counts: Tensor = SpikeCount.apply(times, self.duration)  # type: ignore[no-untyped-call]
         return counts
-
-    def scores_over_time(self, frames: Tensor) -> Tensor:
-        """Return the scores [T, B, classes] of the spikes that have come by the end of each part of the duration."""
-        times = self.network(frames).permute(1, 2, 0)
-        ends = [self.duration * step / STEPS for step in range(1, STEPS + 1)]
-        return torch.stack([self.read(torch.where(times < end, times, torch.inf)) for end in ends])
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         if self.objective == "first":
@@ -298,7 +265,7 @@ class MultispikeFastDeep(Method):
         return count_loss(scores, labels, self.targets).mean()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        trains = self.network.trains(self.frames(batch))  # type: ignore[operator]
+        trains = self.chain.trains(self.frames(batch))
         scores = self.read(trains[list(trains)[-1]])
         self.silent = {name: trains[name][..., 0].isinf().to(scores.dtype) for name in self.weights}
         own = nn.functional.one_hot(batch.labels, self.data.classes)
@@ -317,15 +284,3 @@ class MultispikeFastDeep(Method):
             rise = self.bump * 2.0 ** rows.clamp(max=DOUBLINGS)
             weight.weight += torch.where(low, rise, torch.zeros_like(rise))[:, None]
             rows.copy_(torch.where(low, rows + 1, torch.zeros_like(rows)))
-
-    def observed_scores(self, frames: Tensor) -> Tensor:
-        with self.network.observe() as seen:
-            trains = self.network.trains(frames)  # type: ignore[operator]
-        self.firing_rate.update(seen, samples=frames.shape[1])
-        reached = zip(trains.values(), self.weights.values(), strict=False)  # the readout's spikes reach nothing
-        operations = sum((times < self.duration).sum().double() * weight.out_features for times, weight in reached)
-        self.synaptic_operations.update(operations, frames.shape[1])
-        return self.read(trains[list(trains)[-1]])
-
-    def figures(self, data: DataModule) -> dict[str, Any]:
-        return {"decision_regions": decision_regions(self, data)} if isinstance(data, YinYang) else {}

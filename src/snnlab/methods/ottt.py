@@ -20,7 +20,7 @@ Departures: as in the authors' code, the first layer pairs g[t] with the input a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -32,7 +32,8 @@ from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.recurrent import Recurrent
 from snnlab.layers.trace import Traced, detached
-from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
+from snnlab.methods.base.method import Model, Optimizer, Scheduler
+from snnlab.methods.base.online import Online
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.neuron import Neuron
@@ -104,7 +105,7 @@ class OTTTBlocks(Blocks):
         return Traced(layer, self.first_decay if first else decay)
 
 
-class OTTT(Method):
+class OTTT(Online):
     """Online training through time.
 
     Args:
@@ -170,7 +171,6 @@ class OTTT(Method):
         self.scale, self.first_scale, self.standardise, self.bias = scale, first_scale, standardise, bias
         self.readout_trace, self.first_trace, self.gradient_clip = readout_trace, first_trace, gradient_clip
         super().__init__(model, data, encoder, optimizer, scheduler)
-        self.automatic_optimization = False
 
     def make_neuron(self) -> Neuron:
         spike = make_surrogate(self.surrogate, self.width)
@@ -196,23 +196,10 @@ class OTTT(Method):
         return (1 - self.alpha) * cross_entropy + self.alpha * nn.functional.mse_loss(scores, target)
 
     # one frame at a time ----------------------------------------------------------------------------------------------
-    def stream(self, batch: Batch) -> Iterator[Tensor]:
-        """Yield the frames [B, ...] of a batch; images are encoded as they are needed."""
-        return iter(batch.inputs) if self.encoder is None else self.encoder.frames(batch.inputs)  # type: ignore[operator, no-any-return]
-
-    def steps(self, batch: Batch) -> int:
-        """T of a batch."""
-        return len(batch.inputs) if self.encoder is None else int(self.encoder.time_steps)  # type: ignore[arg-type]
-
     def learn(
         self, batch: Batch, backward: Callable[[Tensor], Any], take_step: Callable[[], Any]
     ) -> tuple[Tensor, Tensor]:
-        """The paper's algorithm on one batch; return scores [B, K] and the sum of L[t], both without gradient.
-
-        Args:
-            backward: adds the gradient of a scalar to ``.grad``.
-            take_step: moves the parameters along ``.grad`` and clears it.
-        """
+        """The paper's algorithm on one batch; return scores [B, K] and the sum of L[t], both without gradient."""
         states: Any = None
         objective, scores = torch.zeros((), device=batch.labels.device), torch.zeros((), device=batch.labels.device)
         online, steps = self.update == "online", self.steps(batch)
@@ -232,18 +219,6 @@ class OTTT(Method):
             take_step()
         return scores, objective.detach()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        optimizer: Any = self.optimizers()
-
-        def take_step() -> None:
-            if self.gradient_clip is not None:
-                self.clip_gradients(optimizer, self.gradient_clip, "norm")
-            optimizer.step()
-            optimizer.zero_grad()
-
-        scores, loss = self.learn(batch, self.manual_backward, take_step)
-        self.log_scores("train", scores, batch.labels, loss)
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         scores, states = torch.zeros((), device=batch.labels.device), None
         with weights_kept(self.network):
@@ -251,7 +226,3 @@ class OTTT(Method):
                 outputs, states = self.network.step(frame, states)
                 scores = scores + outputs / self.steps(batch)
         self.log_scores("val", scores, batch.labels, self.loss(scores, batch.labels))
-
-    def on_train_epoch_end(self) -> None:
-        if self.make_scheduler is not None:
-            self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]

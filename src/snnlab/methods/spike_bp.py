@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from snnlab.data.contract import DataSpec
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.pooling_neuron import PoolingNeuron
-from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler, Split
+from snnlab.methods.base.autograd import Autograd
+from snnlab.methods.base.method import Model, Optimizer, Scheduler, Split
 from snnlab.neurons.leak_corrected_lif import LeakCorrectedLIF
 from snnlab.neurons.neuron import Neuron
 from snnlab.neurons.straight_through_integrator import StraightThroughIntegrator
@@ -71,7 +72,7 @@ class SpikeBPBlocks(Blocks):
         return pool if self.make_pool_neuron is None else PoolingNeuron(pool, self.make_pool_neuron())
 
 
-class SpikeBP(Method):
+class SpikeBP(Autograd):
     """Error times spike count, corrected for the leak.
 
     Args:

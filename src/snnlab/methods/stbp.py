@@ -25,15 +25,18 @@ from torch import Tensor, nn
 
 from snnlab.data.contract import DataModule, DataSpec
 from snnlab.layers.blocks import Blocks
-from snnlab.methods.base.method import Method, Model, Optimizer, Regularizer, Scheduler
+from snnlab.methods.base.autograd import Autograd, Regularizer
+from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import Leak, Reset
 from snnlab.neurons.surrogate import Curve, make_surrogate
+from snnlab.questions.class_at_end import ClassAtEnd
+from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.weights.deep_rewiring import DeepRewiring
 
 
-class STBP(Method):
+class STBP(Autograd):
     """Surrogate gradients through time.
 
     Args:
@@ -59,7 +62,7 @@ class STBP(Method):
         ValueError: when an argument leaves its range.
     """
 
-    answers = ("class", "class_at_end")
+    answers = (ClassOfSequence, ClassAtEnd)
 
     def __init__(
         self,

@@ -76,13 +76,13 @@ def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:
 def load_method(run: str | Path) -> Method:
     """Return the trained method of a stored run, in evaluation mode."""
     method: Method = load_parts(run).method
-    if type(method).finish is not Method.finish:  # the data has a part in what is tested
+    if method.needs_data:
         method = open_run(run).method
     return method.eval()
 
 
 def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
-    """Build the parts of a stored run with its weights, set up its data, prepare and finish the method.
+    """Build the parts of a stored run with its weights, set up its data, prepare the method for being asked.
 
     Raises:
         InputError: as ``load_parts``, and where the data cannot be used or is not what the run saw.
@@ -96,7 +96,7 @@ def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
             "set SNNLAB_DATA to that data, or score it on purpose with a data override"
         )
     parts.method.prepare(parts.data)
-    parts.method.finish(parts.data)
+    parts.method.opened(parts.data)
     return parts
 
 

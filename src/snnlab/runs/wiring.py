@@ -120,8 +120,6 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
                 trainer.validate(parts.method, datamodule=parts.data, verbose=False)
                 best = checkpoints.only(trainer)
             fit_seconds = time.perf_counter() - started - (wandb_logger.seconds if wandb_logger else 0)
-            parts.method.to(trainer.strategy.root_device)
-            parts.method.finish(parts.data)
             trainer.test(parts.method, datamodule=parts.data, verbose=False)
         record.complete(history, trainer, fit_seconds, memory, best, parts.method.network.path.taken())
         with kernels.using(parts.method.network.path):

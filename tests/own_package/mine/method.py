@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from snnlab.data.contract import DataSpec
 from snnlab.layers.blocks import Blocks
-from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
+from snnlab.methods.base.autograd import Autograd
+from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.integrator import Integrator
 
 
-class Mine(Method):
+class Mine(Autograd):
     """Args: model, data, encoder, optimizer, scheduler as in Method; neuron, neuron_options as in STBP; smoothing."""
 
     def __init__(

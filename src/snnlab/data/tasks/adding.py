@@ -18,6 +18,7 @@ import torch
 
 from snnlab.data.contract import Batch, DataModule, DataSpec, Provenance, Splits, check_range
 from snnlab.data.tasks.task import GeneratedSequences, generated, split_sizes
+from snnlab.questions.value_at_end import ValueAtEnd
 
 
 class AddingSequences(GeneratedSequences):
@@ -77,8 +78,7 @@ class Adding(DataModule):
             (2,),
             classes=1,
             time_steps=self.steps,
-            asks="value_at_end",
-            answer_steps=1,
+            question=ValueAtEnd(answer_steps=1),
             sizes=dict(self.sizes),
         )
 

@@ -24,6 +24,7 @@ import torch
 
 from snnlab.data.contract import Batch, DataModule, DataSpec, Provenance, Splits, check_range
 from snnlab.data.tasks.task import GeneratedSequences, generated, split_sizes
+from snnlab.questions.class_per_step import ClassPerStep
 
 BINS = 20
 PAIRS = BINS * (BINS + 1) // 2
@@ -118,7 +119,7 @@ class DriftingBlobs(DataModule):
             (BINS,),
             classes=PAIRS,
             time_steps=self.steps_train,
-            asks="class_per_step",
+            question=ClassPerStep(),
             sizes=sizes,
         )
 

@@ -22,6 +22,7 @@ import torch
 
 from snnlab.data.contract import Batch, DataModule, DataSpec, Provenance, Splits, check_range
 from snnlab.data.tasks.task import GeneratedSequences, generated, split_sizes
+from snnlab.questions.class_at_end import ClassAtEnd
 
 POPULATIONS = 4  # value 0, value 1, store, recall
 STORE, RECALL = 2, 3
@@ -113,8 +114,7 @@ class StoreRecall(DataModule):
             (POPULATIONS * self.channels,),
             classes=2,
             time_steps=2 * self.cue_steps + self.delays[1],
-            asks="class_at_end",
-            answer_steps=self.cue_steps,
+            question=ClassAtEnd(answer_steps=self.cue_steps),
             sizes=dict(self.sizes),
         )
 

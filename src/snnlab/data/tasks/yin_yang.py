@@ -14,16 +14,19 @@ Source: Kriener, Goeltz, Petrovici 2022, doi 10.1145/3517343.3517380 (arXiv:2102
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from snnlab.data.contract import Batch, BatchedDataset, DataModule, DataSpec, Provenance, Splits, check_range
+from snnlab.data.tasks.decision_regions import decision_regions
 
 YIN, YANG, DOT = 0, 1, 2
+AT_ONCE = 1000  # points that are answered in one batch
 CENTRE, LEFT, RIGHT = (0.5, 0.5), (0.25, 0.5), (0.75, 0.5)
 
 
@@ -37,6 +40,11 @@ def classes_of(points: np.ndarray) -> np.ndarray:
     found = np.where(yin, YIN, YANG)
     found = np.where((distance(LEFT) < 0.1) | (distance(RIGHT) < 0.1), DOT, found)  # (3)
     return np.where(distance(CENTRE) <= 0.5, found, -1)  # (2)
+
+
+def is_inside(points: np.ndarray) -> np.ndarray:
+    """Return whether each point [..., 2] lies within the figure."""
+    return classes_of(points) >= 0
 
 
 def draw(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -112,6 +120,24 @@ class YinYang(DataModule):
     @property
     def spec(self) -> DataSpec:
         return DataSpec("yin_yang", "image", (1, 1, 5), classes=3, sizes=dict(self.sizes))
+
+    def pictures(self, answer: Callable[[Batch], Tensor]) -> dict[str, Callable[[], Any]]:
+        """The class that is named at every point of the figure, and the test points."""
+
+        def named(points: np.ndarray) -> np.ndarray:
+            images = inputs_of(torch.from_numpy(points).float(), self.bias)
+            labels = torch.zeros(len(points), dtype=torch.long)
+            parts = zip(images.split(AT_ONCE), labels.split(AT_ONCE), strict=True)
+            return torch.cat([answer(Batch(*part)) for part in parts]).numpy()
+
+        def draw_regions() -> Any:
+            self.setup()
+            assert self.splits is not None
+            test: Any = self.splits.test
+            names = ("yin", "yang", "dot")
+            return decision_regions(named, is_inside, test.points.numpy(), test.labels.numpy(), names)
+
+        return {"decision_regions": draw_regions}
 
     def load(self) -> tuple[Splits, Provenance]:
         splits = Splits(

@@ -23,12 +23,13 @@ from torch import Tensor, nn
 
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
-from snnlab.methods.base.method import Method, Model, Scheduler, make_accuracy
+from snnlab.methods.base.method import Model, Scheduler
+from snnlab.methods.base.own_steps import OwnSteps
 
 LEAST = 1e-3  # share of votes below which the cross-entropy does not look: a class may get none
 
 
-class LocalPlasticity(Method):
+class LocalPlasticity(OwnSteps):
     """Shared base of the local methods; see the docstring of this file.
 
     Args:
@@ -65,7 +66,6 @@ class LocalPlasticity(Method):
             raise InputError(f"method.label_samples = {label_samples} must be at least 1; null takes all")
         self.neurons, self.learn, self.label_samples = neurons, learn, label_samples
         super().__init__(model, data, encoder, partial(torch.optim.SGD, lr=lr), scheduler)
-        self.automatic_optimization = False
         self.register_buffer("assignment", torch.full((neurons,), -1))
 
     def outputs(self) -> int:
@@ -101,10 +101,6 @@ class LocalPlasticity(Method):
         if self.trainer.is_last_batch and not any(self.trainer.num_val_batches):  # nothing validates: data.val_size=0
             self.name_neurons()
 
-    def on_train_epoch_end(self) -> None:
-        if self.make_scheduler is not None:
-            self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
-
     # labels -----------------------------------------------------------------------------------------------------------
     def on_validation_epoch_start(self) -> None:
         self.name_neurons()
@@ -115,9 +111,10 @@ class LocalPlasticity(Method):
         limit = self.trainer.num_training_batches  # as many as an epoch shows; infinite or 0 where nothing is trained
         shown = int(limit) if 0 < limit < float("inf") else None
         counts, labels = self.assign(islice(data.train_dataloader(), shown))
-        scores, accuracy = self.shares(counts), make_accuracy(self.data.classes).to(counts.device)
+        scores = self.shares(counts)
         every: Any = {"on_step": False, "on_epoch": True, "batch_size": len(labels)}
-        self.log("train/accuracy", accuracy(scores, labels), **every)
+        for name, metric in self.make_metrics().to(counts.device).items():
+            self.log(f"train/{name}", metric(scores, labels), **every)
         self.log("train/loss", self.loss(scores, labels), **every)
         self.log("train/silent_neurons", (self.assignment < 0).float().mean(), **every)
 

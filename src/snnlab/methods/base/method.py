@@ -1,7 +1,13 @@
-"""What every training method shares: a LightningModule that builds its network, encodes its input, logs and scores.
+"""What every training method has: a LightningModule that builds its network, encodes its input, logs and scores.
 
-A method file holds its blocks and its training step; a method whose rule is not autograd overrides ``training_step``
-and sets ``automatic_optimization = False``.
+A method takes a training step from one of the families of this room, or has its own:
+    autograd.py             the optimizer follows the gradient of ``loss``
+    own_steps.py            the rule fills ``.grad``, or moves the weights, and steps the optimizers itself
+    online.py               own steps, one frame at a time
+    local_plasticity.py     own steps without gradients and without labels
+    rates.py                one frame of rates [1, B, ...] in place of time
+    spike_times.py          exact spike times [K, B, ...] in place of frames
+    two_phase.py            learning first, then something that is set with the chosen weights
 """
 
 from __future__ import annotations
@@ -14,28 +20,21 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
-from snnlab.data.contract import Asks, Batch, DataModule, DataSpec
+from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Encoder
 from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Network
 from snnlab.metrics.firing_rate import FiringRate
 from snnlab.metrics.synaptic_operations import SynapticOperations
+from snnlab.questions.class_of_sequence import ClassOfSequence
+from snnlab.questions.question import Monitor, Question
 
 Model = Callable[[Blocks, tuple[int, ...], int], Network]
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Scheduler = Callable[[torch.optim.Optimizer], Any]
-Regularizer = Callable[[Mapping[str, Tensor]], Tensor]  # spikes [T, B, ...] by layer -> a term of the training loss
 Split = Literal["train", "val", "test"]
-
-QUESTIONS: dict[Asks, str] = {
-    "class": "a class of the whole sequence",
-    "class_per_step": "a class at every step",
-    "class_at_end": "a class at the end",
-    "value_at_end": "real values at the end",
-}
 
 
 class UnansweredError(InputError):
@@ -56,16 +55,16 @@ class Method(L.LightningModule):
         InputError: when data and encoder do not fit, before any data is read.
     """
 
-    # the checkpoint for the test is chosen on this validation figure
-    monitor: tuple[str, Literal["min", "max"]] = ("val/accuracy", "max")
+    # the checkpoint for the test is chosen on this validation figure; the question's, unless the method has its own
+    monitor: Monitor
 
     # shown to people in place of the config's name, e.g. to say that the method is a reconstruction; "" shows the name
     label: str = ""
 
-    answers: tuple[Asks, ...] = ("class",)  # what a data set may ask of the method
+    answers: tuple[type[Question], ...] = (ClassOfSequence,)  # what a data set may ask of the method
     scores_sequences = True  # whether there are class scores [B, K] of whole sequences
-    regularizer: Regularizer | None = None  # of the hidden spikes, for methods that train by autograd
     trains = True  # False where the weights come with the method: they are validated and tested as they are
+    needs_data = False  # whether a stored run can be used only after its data was read: ``opened`` looks at it
 
     def __init__(
         self,
@@ -77,15 +76,24 @@ class Method(L.LightningModule):
     ) -> None:
         super().__init__()
         self.check_data(data, encoder)
-        if data.asks == "value_at_end":
-            self.monitor = ("val/loss", "min")
+        self.monitor = getattr(type(self), "monitor", data.question.monitor)
         self.data, self.encoder = data, encoder
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.network = model(self.blocks(), data.input_shape, self.outputs())
         self.mean_loss = per_split(MeanMetric)
-        self.accuracy: Any = per_split(lambda: make_accuracy(data.classes)) if data.asks != "value_at_end" else None
+        self.metrics = per_split(self.make_metrics)
         self.firing_rate = FiringRate()
         self.synaptic_operations = SynapticOperations()
+
+    # what is refused, before any data is read -------------------------------------------------------------------------
+    def check_trainer(self, trainer: Mapping[str, Any]) -> None:
+        """Refuse arguments of the Trainer that the method cannot be trained with.
+
+        Raises:
+            InputError: naming the argument, and what would do.
+        """
+        if trainer["precision"] is not None:
+            self.check_precision(str(trainer["precision"]))
 
     def check_precision(self, precision: str) -> None:
         """Refuse ``trainer.precision``, as it is written there, where the method cannot be trained with it.
@@ -115,12 +123,13 @@ class Method(L.LightningModule):
             )
         if isinstance(encoder, Encoder):
             encoder.check(data.input_shape)
-        if data.asks not in cls.answers:
-            theirs = " or ".join(QUESTIONS[asked] for asked in cls.answers)
+        if not data.question.is_among(cls.answers):
+            theirs = " or ".join(question.sentence for question in cls.answers)
             raise UnansweredError(
-                f"data={data.name} asks for {QUESTIONS[data.asks]}, and this method answers with {theirs}"
+                f"data={data.name} asks for {data.question.sentence}, and this method answers with {theirs}"
             )
 
+    # parts ------------------------------------------------------------------------------------------------------------
     @abstractmethod
     def blocks(self) -> Blocks:
         """The menu that the model arranges."""
@@ -132,9 +141,27 @@ class Method(L.LightningModule):
     def prepare(self, data: DataModule) -> None:
         """Called once when the data is there and before training: for what a method needs to see of it."""
 
-    def finish(self, data: DataModule) -> None:
-        """Called once with the chosen weights, before they are tested or asked: what is set when learning is over."""
+    def opened(self, data: DataModule) -> None:
+        """Called once when a stored run was opened and prepared with its chosen weights, before it is asked anything.
 
+        Only where ``needs_data`` does a stored run wait for its data.
+        """
+
+    def make_metrics(self) -> nn.ModuleDict:
+        """The metrics of what is asked, by name."""
+        return nn.ModuleDict(self.data.question.metrics(self.data.classes))
+
+    def parameter_groups(self) -> Iterable[Any]:
+        """What the optimizer moves: parameters, or groups of them with learning rates of their own."""
+        return self.parameters()
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.parameter_groups())
+        if self.make_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+
+    # the input --------------------------------------------------------------------------------------------------------
     @property
     def spiking_input(self) -> bool:
         """Whether the network's input is spikes or event counts, not analog values."""
@@ -142,44 +169,35 @@ class Method(L.LightningModule):
             return self.data.kind != "sequence"
         return bool(getattr(self.encoder, "spiking", False))
 
-    def frames(self, batch: Batch) -> Tensor:
-        """Return the network's input [T, B, ...]; images are encoded on their device."""
+    def encoded(self, batch: Batch) -> Tensor:
+        """Return the samples over time [T, B, ...]; images are encoded on their device. Pictures show this."""
         return batch.inputs if self.encoder is None else self.encoder(batch.inputs)
 
-    def shown(self, batch: Batch, frames: Tensor) -> Tensor:
-        """Return what a picture shows of the input [T, B, ...]: its frames, unless these hold no values over time."""
-        return frames
+    def frames(self, batch: Batch) -> Tensor:
+        """Return the network's input [T, B, ...]: the encoded samples, unless the family makes something of them."""
+        return self.encoded(batch)
 
+    # scores -----------------------------------------------------------------------------------------------------------
     def scores(self, frames: Tensor) -> Tensor:
-        """Return scores [B, K] of frames [T, B, ...]: the mean readout of the steps on which an answer is read."""
-        return self.network(frames)[-(self.data.answer_steps or 0) :].mean(0)
+        """Return the scores of frames [T, B, ...] that answer what is asked, e.g. [B, K]."""
+        return self.data.question.scores(self.network(frames))
 
     def scores_over_time(self, frames: Tensor) -> Tensor:
-        """Return the class scores [T, B, K] that each step would give, were it the last."""
-        outputs = self.network(frames)
-        read = self.data.answer_steps or len(outputs)
-        sums = outputs.cumsum(0)
-        sums[read:] = sums[read:] - sums[:-read]
-        steps = torch.arange(1, len(outputs) + 1, device=outputs.device, dtype=outputs.dtype).clamp(max=read)
-        return sums / steps.view(-1, *[1] * (outputs.dim() - 1))
+        """Return the scores [T, B, K] that each step would give, were it the last."""
+        return self.data.question.scores_over_time(self.network(frames))
 
-    @abstractmethod
+    def predictions(self, batch: Batch) -> Tensor:
+        """Return what the method answers, in the form of the labels: the class of each sample [B], for instance."""
+        return self.data.question.answer(self.scores(self.frames(batch)))
+
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Return the scalar loss of class scores [B, K]."""
+        """Return the scalar loss of scores; the question's usual one, unless the method has its own."""
+        return self.data.question.loss(scores, labels)
 
+    # steps ------------------------------------------------------------------------------------------------------------
+    @abstractmethod
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        frames = self.frames(batch)
-        if self.regularizer is None:
-            scores = self.scores(frames)
-            loss = self.loss(scores, batch.labels)
-        else:
-            with self.network.observe() as seen:
-                scores = self.scores(frames)
-            last = list(self.network.leaves())[-1]  # the readout is no hidden layer
-            penalty = self.regularizer({name: spikes for name, spikes in seen.items() if name != last})
-            loss = self.loss(scores, batch.labels) + penalty
-        self.log_scores("train", scores, batch.labels, loss)
-        return loss
+        """Learn from a batch; the loss, where Lightning is to follow its gradient."""
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         scores = self.scores(self.frames(batch))
@@ -206,8 +224,9 @@ class Method(L.LightningModule):
         self.synaptic_operations.reset()
 
     def log_scores(self, split: Split, scores: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Log loss and accuracy (of classes) of a batch as ``<split>/loss, accuracy``, averaged over the epoch."""
-        size = len(labels)
+        """Log loss and metrics of a batch as ``<split>/loss``, ``<split>/accuracy``, ..., averaged over the epoch."""
+        question = self.data.question
+        size = question.size(labels)
         if not torch.isfinite(loss):
             raise RunFailure(
                 f"{split}/loss is {loss.item()} at step {self.global_step}: training diverged; "
@@ -216,25 +235,18 @@ class Method(L.LightningModule):
         mean_loss = self.mean_loss[f"{split}_split"]
         mean_loss.update(loss.detach(), size)
         first = mean_loss.update_count == 1  # once an epoch: Lightning holds the metrics, and computes them at its end
-        every: Any = {"on_step": False, "on_epoch": True, "batch_size": size}
         if first:
-            self.log(f"{split}/loss", mean_loss, prog_bar=self.accuracy is None, **every)
-        if self.accuracy is not None:
-            accuracy = self.accuracy[f"{split}_split"]
-            accuracy.update(scores.detach(), labels)
+            question.check(labels, self.data.classes)
+        every: Any = {"on_step": False, "on_epoch": True, "batch_size": size}
+        shown = self.monitor[0].rpartition("/")[2]
+        if first:
+            self.log(f"{split}/loss", mean_loss, prog_bar=shown == "loss", **every)
+        for name, metric in self.metrics[f"{split}_split"].items():
+            metric.update(scores.detach(), labels)
             if first:
-                self.log(f"{split}/accuracy", accuracy, prog_bar=True, **every)
+                self.log(f"{split}/{name}", metric, prog_bar=shown == name, **every)
 
-    def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.parameters())
-        if self.make_scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
-
-    def predictions(self, batch: Batch) -> Tensor:
-        """Return the predicted class of each sample [B]; the confusion matrix is made from it."""
-        return self.scores(self.frames(batch)).argmax(-1)
-
+    # records ----------------------------------------------------------------------------------------------------------
     def figures(self, data: DataModule) -> dict[str, Any]:
         """Matplotlib figures that only this method makes, by file name."""
         return {}
@@ -244,10 +256,5 @@ class Method(L.LightningModule):
 
 
 def per_split(make: Callable[[], nn.Module]) -> Any:
-    """One metric for each split, as a module so that it moves and saves with the method."""
+    """One metric, or dict of metrics, for each split, as a module so that it moves and saves with the method."""
     return nn.ModuleDict({f"{split}_split": make() for split in ("train", "val", "test")})
-
-
-def make_accuracy(classes: int) -> nn.Module:
-    """Share of samples (of steps, where every step has a class) whose highest score is the right class."""
-    return MulticlassAccuracy(max(classes, 2), average="micro")

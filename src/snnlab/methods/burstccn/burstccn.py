@@ -30,10 +30,11 @@ from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.microcircuit import EventRate, Pathways, Stage, stages
-from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
+from snnlab.methods.base.method import Model, Optimizer, Scheduler
+from snnlab.methods.base.own_steps import OwnSteps
+from snnlab.methods.base.rates import Rates
 from snnlab.methods.burstccn.figures import angles_figure, apical_figure
 from snnlab.metrics.angle import Angle
-from snnlab.metrics.multiply_accumulates import multiply_accumulates
 
 Gradient = Literal["burst", "backprop", "alignment"]
 
@@ -82,7 +83,7 @@ class Activity(NamedTuple):
     errors: list[Tensor]  # delta_l
 
 
-class BurstCCN(Method):
+class BurstCCN(Rates, OwnSteps):
     """BurstCCN in discrete time; the equations are in the docstring of this file.
 
     Args:
@@ -157,7 +158,6 @@ class BurstCCN(Method):
         self.W_gain, self.input_gain, self.p0, self.alpha, self.beta = W_gain, input_gain, p0, alpha, beta
         self.angle_every, self.bias = angle_every, bias
         super().__init__(model, data, encoder, optimizer, scheduler)
-        self.automatic_optimization = False
         if gradient != "burst":
             self.label = f"{'backpropagation' if gradient == 'backprop' else 'feedback alignment'} twin of burstccn"
         self.stages = stages(self.network, "burstccn")
@@ -208,13 +208,9 @@ class BurstCCN(Method):
         return self.p0 * self.burst_weight(above) if pathways.Q is None else pathways.Q
 
     # evaluation -------------------------------------------------------------------------------------------------------
-    @property
-    def spiking_input(self) -> bool:
-        return False
-
     def frames(self, batch: Batch) -> Tensor:
-        """input_gain times the mean input over time, [1, B, ...]: a still image, or the rates of spikes or events."""
-        return self.input_gain * super().frames(batch).mean(0, keepdim=True)
+        """input_gain times the mean input over time, [1, B, ...]."""
+        return self.input_gain * super().frames(batch)
 
     def target(self, labels: Tensor, like: Tensor) -> Tensor:
         return nn.functional.one_hot(labels, self.data.classes).to(like.dtype)
@@ -222,13 +218,6 @@ class BurstCCN(Method):
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """p0 / 2 times the squared error, summed over the classes, averaged over the batch."""
         return self.p0 / 2 * (scores - self.target(labels, scores)).pow(2).sum(-1).mean()
-
-    def observed_scores(self, frames: Tensor) -> Tensor:
-        self.operations = sum(multiply_accumulates(self.network, frames[0]).values())
-        return self.scores(frames)
-
-    def on_test_epoch_end(self) -> None:
-        self.log("test/multiply_accumulates", self.operations)  # there are no spikes to count
 
     # the rule ---------------------------------------------------------------------------------------------------------
     @torch.no_grad()
@@ -324,21 +313,14 @@ class BurstCCN(Method):
         for stage, v in zip(self.stages, activity.apical, strict=False):
             self.log(f"train/apical/{stage.name}", v.pow(2).mean().sqrt(), **every)
 
-    def configure_optimizers(self) -> Any:
+    def parameter_groups(self) -> list[dict[str, Any]]:
         """W and b with the optimizer's own learning rate, Q and Y with theirs."""
         groups: list[dict[str, Any]] = [{"params": list(self.network.parameters())}]
         for rate, name in ((self.lr_Q, "Q"), (self.lr_Y, "Y")):
             found = [w for pathways in self.pathways.values() if (w := getattr(pathways, name)) is not None]
             if found := [w for w in found if w.requires_grad]:
                 groups.append({"params": found, "lr": rate})
-        optimizer = self.make_optimizer(groups)  # type: ignore[arg-type]
-        if self.make_scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
-
-    def on_train_epoch_end(self) -> None:
-        if self.make_scheduler is not None:
-            self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+        return groups
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the epoch's angles before its checkpoint is written."""

@@ -21,25 +21,28 @@ Departures: q is a running mean from the uniform one, with which the authors' co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.contract import Batch, DataModule, DataSpec
+from snnlab.data.contract import Batch, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.trace import detached
-from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
+from snnlab.methods.base.method import Model, Optimizer, Scheduler
+from snnlab.methods.base.online import Online
 from snnlab.methods.fptt.dynamic_regularizer import DynamicRegularizer
-from snnlab.methods.fptt.figures import answers_figure
 from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import Leak, Reset
 from snnlab.neurons.ltc import LiquidIntegrator
 from snnlab.neurons.neuron import Neuron
 from snnlab.neurons.surrogate import Curve, make_surrogate
+from snnlab.questions.class_at_end import ClassAtEnd
+from snnlab.questions.class_of_sequence import ClassOfSequence
+from snnlab.questions.value_at_end import ValueAtEnd
 
 Readout = Literal["liquid", "leaky", "membrane"]
 
@@ -77,7 +80,7 @@ class FPTTBlocks(Blocks):
         return []
 
 
-class FPTT(Method):
+class FPTT(Online):
     """Forward propagation through time, around any neuron.
 
     Args:
@@ -105,7 +108,7 @@ class FPTT(Method):
         InputError: when an argument leaves its range or two do not go together.
     """
 
-    answers = ("class", "class_at_end", "value_at_end")
+    answers = (ClassOfSequence, ClassAtEnd, ValueAtEnd)
 
     def __init__(
         self,
@@ -158,7 +161,7 @@ class FPTT(Method):
                 raise InputError(f"method.{name} = {share} must lie in [0, 1]")
         if gradient_clip is not None and not gradient_clip > 0:
             raise InputError(f"method.gradient_clip = {gradient_clip} must be positive; 1 is the paper's, null: none")
-        if weighting == "released" and data.asks != "value_at_end":
+        if weighting == "released" and data.question.has_classes:
             raise InputError(
                 f"method.weighting=released gives the oracle of classes a negative weight, and data={data.name} asks "
                 "for a class; use method.weighting=fraction"
@@ -177,9 +180,8 @@ class FPTT(Method):
             "surrogate": make_surrogate(surrogate, width, strict),
         }
         self.make_neuron = choose_neuron(neuron, neuron_options, shared)
-        self.read_steps = data.answer_steps or 1  # of the end of a part, over which y is the mean
+        self.read_steps = data.question.answer_steps or 1  # of the end of a part, over which y is the mean
         super().__init__(model, data, encoder, optimizer, scheduler)
-        self.automatic_optimization = False
         self.last, self.reader = "", None
         if readout == "membrane":
             self.last = next((n for n, m in reversed([*self.network.layers.items()]) if isinstance(m, Neuron)), "")
@@ -189,7 +191,7 @@ class FPTT(Method):
         self.dynamic_regularizer = DynamicRegularizer(
             list(self.parameters()), 0.0 if gradient == "bptt" else alpha, beta, rho
         )
-        if data.asks != "value_at_end" and oracle is not None and gradient == "fptt":
+        if data.question.has_classes and oracle is not None and gradient == "fptt":
             bins = parts or -(-self.steps_of(data, encoder) // (part_steps or 1))
             uniform = torch.full((bins, data.classes, data.classes), 1 / data.classes)
             self.register_buffer("expected", uniform)  # q [P, K, K]
@@ -211,10 +213,8 @@ class FPTT(Method):
         return self.menu
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of classes, mean squared error of values: L of (1)."""
-        if self.data.asks == "value_at_end":
-            return nn.functional.mse_loss(scores, labels)
-        return nn.functional.cross_entropy(scores, labels)
+        """L of (1): cross-entropy of classes, mean squared error of values."""
+        return self.data.question.loss(scores, labels)
 
     # readings ---------------------------------------------------------------------------------------------------------
     def read(self, output: Tensor, states: Any) -> Tensor:
@@ -241,10 +241,6 @@ class FPTT(Method):
         return torch.stack([readings[max(0, t - self.read_steps) : t].mean(0) for t in range(1, len(readings) + 1)])
 
     # the algorithm ----------------------------------------------------------------------------------------------------
-    def stream(self, batch: Batch) -> Iterator[Tensor]:
-        """Yield the frames [B, ...] of a batch; images are encoded as they are needed."""
-        return iter(batch.inputs) if self.encoder is None else self.encoder.frames(batch.inputs)  # type: ignore[operator, no-any-return]
-
     def ends(self, steps: int) -> list[int]:
         """Where each part of a sequence of T steps ends, e.g. 20, 40 ... 200."""
         if self.gradient == "bptt":
@@ -278,14 +274,10 @@ class FPTT(Method):
 
         That loss carries the weights of the parts: with weighting=released they go up to P, and train/loss is as much
         larger than val/loss.
-
-        Args:
-            backward: adds the gradient of a scalar to ``.grad``.
-            take_step: moves the parameters along ``.grad`` and clears it.
         """
         self.dynamic_regularizer.begin()
         states: Any = None
-        ends = self.ends(self.steps_of(self.data, self.encoder) if self.encoder is not None else len(batch.inputs))
+        ends = self.ends(self.steps(batch))
         frames, total, t, steps = self.stream(batch), torch.zeros((), device=batch.labels.device), 0, 0
         for part, end in enumerate(ends):
             states, readings = detached(states), []
@@ -310,26 +302,6 @@ class FPTT(Method):
         return scores, total / steps
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        optimizer: Any = self.optimizers()
-
-        def take_step() -> None:
-            if self.gradient_clip is not None:
-                self.clip_gradients(optimizer, self.gradient_clip, "norm")
-            optimizer.step()
-            optimizer.zero_grad()
-
-        scores, loss = self.learn(batch, self.manual_backward, take_step)
-        self.log_scores("train", scores, batch.labels, loss)
+        super().training_step(batch, batch_idx)
         if self.settle == "epoch" and self.trainer.is_last_batch:  # before the epoch is validated
             self.dynamic_regularizer.settle()
-
-    def on_train_epoch_end(self) -> None:
-        if self.make_scheduler is not None:
-            self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
-
-    def figures(self, data: DataModule) -> dict[str, Any]:
-        """The answers of a test batch against the right ones, where values are asked for."""
-        if self.data.asks != "value_at_end":
-            return {}
-        batch = next(iter(data.test_dataloader()))
-        return {"answers": answers_figure(self.scores(self.frames(batch)), batch.labels)}

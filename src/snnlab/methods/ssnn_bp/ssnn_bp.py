@@ -33,7 +33,8 @@ from snnlab.data.encoders import Latency, Rate
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.coincidence import Coincidences
-from snnlab.methods.base.method import Method, Model, Scheduler
+from snnlab.methods.base.method import Model, Scheduler
+from snnlab.methods.base.own_steps import OwnSteps
 from snnlab.methods.ssnn_bp.figures import streams_figure
 from snnlab.neurons.composite import CompositeNeuron
 from snnlab.neurons.composite import Rate as RateFunction
@@ -69,7 +70,7 @@ class Signals(NamedTuple):
     clipped: Tensor  # where |g| > s
 
 
-class SSNNBP(Method):
+class SSNNBP(OwnSteps):
     """SSNN-BP (reconstruction); the rule is in the docstring of this file.
 
     Args:
@@ -140,7 +141,6 @@ class SSNNBP(Method):
         self.draw, self.pairing, self.update_every = draw, pairing, update_every
         self.weight_range, self.rounding, self.bias = weight_range, rounding, bias
         super().__init__(model, data, encoder, partial(torch.optim.SGD, lr=eta), scheduler)
-        self.automatic_optimization = False
         if gradient == "backprop":
             self.label = f"rate-network twin of {type(self).label}"
         self.check_layers()
@@ -315,10 +315,6 @@ class SSNNBP(Method):
             layer for layer in self.network.layers.values() if not isinstance(layer, nn.Flatten | nn.Identity)
         ]
         return tuple(found)  # type: ignore[return-value]
-
-    def on_train_epoch_end(self) -> None:
-        if self.make_scheduler is not None:
-            self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
 
     def figures(self, data: DataModule) -> dict[str, Any]:
         """The streams of one presentation, weights at rest."""

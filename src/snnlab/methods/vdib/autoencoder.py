@@ -16,7 +16,8 @@ from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Composite
 from snnlab.layers.over_time import over_time
-from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler, Split
+from snnlab.methods.base.method import Model, Optimizer, Scheduler, Split
+from snnlab.methods.base.own_steps import OwnSteps
 from snnlab.methods.vdib import criterion, decoders
 from snnlab.methods.vdib.decoders import DecoderKind
 from snnlab.methods.vdib.judge import LeNet, load_judge
@@ -25,6 +26,8 @@ from snnlab.methods.vdib.signals import Target, class_means, target_shape
 from snnlab.neurons.filtered_lif import FilteredLIF
 from snnlab.neurons.neuron import Temporal
 from snnlab.neurons.stochastic_readout import StochasticReadout
+from snnlab.questions.class_of_sequence import ClassOfSequence
+from snnlab.questions.class_per_step import ClassPerStep
 
 TASK_TAU_D = 5  # the paper's window of the predictive task
 
@@ -64,7 +67,7 @@ class Outcome(NamedTuple):
     loss: Tensor
 
 
-class Autoencoder(Method):
+class Autoencoder(OwnSteps):
     """Encoder, decoder and their scores; the arguments are described in ``VDIB``.
 
     Raises:
@@ -72,7 +75,7 @@ class Autoencoder(Method):
             all before any data is read.
     """
 
-    answers = ("class", "class_per_step")
+    answers = (ClassOfSequence, ClassPerStep)
     scores_sequences = False
 
     def __init__(
@@ -104,7 +107,7 @@ class Autoencoder(Method):
             check_least("decoder_hidden", decoder_hidden, 1, "null takes the paper's tau_d * n_out / 2")
         if not 0 < prior < 1:
             raise InputError(f"method.prior = {prior} must lie in (0, 1); the paper has 0.2 to 0.3")
-        self.task = data.asks == "class_per_step"  # a class to be named at every step, in place of a signal
+        self.task = data.question.per_step  # a class to be named at every step, in place of a signal
         if self.task and target is not None:
             raise InputError(
                 f"method.target={target} needs natural signals; data={data.name} is a task: use method.target=null"
@@ -254,15 +257,15 @@ class Autoencoder(Method):
 
     def log_decoded(self, split: Split, outcome: Outcome, batch: Batch) -> None:
         """Log the judge's accuracy on the reconstructions, or in a task the accuracy of the class at every step."""
-        accuracy: Any = self.accuracy[f"{split}_split"]
+        accuracy: Any = self.metrics[f"{split}_split"]["accuracy"]
         accuracy.update(self.class_scores(outcome.logits), batch.labels)
         name = f"{split}/accuracy" if self.task else f"{split}/judge_accuracy"
         self.log(name, accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=outcome.y.shape[2])
 
     def class_scores(self, logits: Tensor) -> Tensor:
-        """Class scores of decoded logits with one sample per input: [B, classes], in a task classes in dimension 1."""
+        """Class scores of decoded logits with one sample per input: [B, classes], in a task [T, B, classes]."""
         if self.task:
-            return logits[:, 0].movedim(-1, 1)  # [T, classes, B], labels [T, B]
+            return logits[:, 0]
         return self.judged(self.reconstructions(logits[0]))
 
     def reconstructions(self, logits: Tensor) -> Tensor:
@@ -322,4 +325,4 @@ class Autoencoder(Method):
 
     @torch.no_grad()
     def predictions(self, batch: Batch) -> Tensor:
-        return self.scores(self.frames(batch)).argmax(-1)
+        return super().predictions(batch)

@@ -17,7 +17,6 @@ Departures: K samples per input with a leave-one-out baseline, exact KL gradient
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Literal
 
 import torch
@@ -125,7 +124,7 @@ class VDIB(Autoencoder):
             )
         if baseline == "ema" and samples != 1:
             raise InputError(f"method.baseline=ema takes one sample per input, not method.samples = {samples}")
-        if baseline == "ema" and data.asks == "class_per_step":
+        if baseline == "ema" and data.question.per_step:
             raise InputError(
                 "method.baseline=ema has one learning signal per sequence and a task has one per step; "
                 "use method.baseline=none (paper) or leave_one_out"
@@ -134,11 +133,10 @@ class VDIB(Autoencoder):
             raise InputError(
                 "method.score=mean belongs to method.kl=sampled: the exact KL gradient is not scaled with it"
             )
-        if data.asks != "class_per_step" and credit not in (None, "sequence"):
+        if not data.question.per_step and credit not in (None, "sequence"):
             raise InputError(f"method.credit={credit} belongs to tasks; data={data.name} has one loss per sequence")
         parts = (decoder, tau_d, decoder_hidden, decoder_gigabytes, n_out, filters, memory, centred)
         super().__init__(model, data, encoder, decoder_optimizer, *parts, target, beta, prior, scheduler)
-        self.automatic_optimization = False
         self.make_readout_optimizer, self.make_hidden_optimizer = readout_optimizer, hidden_optimizer
         self.samples, self.baseline, self.kl, self.score = samples, baseline, kl, score
         self.credit: Credit = credit or ("step" if self.task else "sequence")
@@ -311,13 +309,6 @@ class VDIB(Autoencoder):
         optimizer.zero_grad()
         self.manual_backward(loss.mean())
         optimizer.step()
-
-    def on_train_epoch_end(self) -> None:
-        if self.make_scheduler is not None:
-            with warnings.catch_warnings():  # a frozen encoder, or one in its warm-up, has taken no step: that is meant
-                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-                for scheduler in self.lr_schedulers():  # type: ignore[union-attr]
-                    scheduler.step()  # type: ignore[call-arg]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

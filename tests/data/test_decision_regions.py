@@ -1,14 +1,12 @@
 """Decision regions: every point of the picture has the colour of the class that is named there."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
 
+from snnlab.data.tasks.decision_regions import COLOURS, SIDE
 from snnlab.data.tasks.yin_yang import YinYang, classes_of
-from snnlab.methods.base.decision_regions import COLOURS, SIDE, decision_regions
 
 
 def named(x, y):
@@ -27,7 +25,7 @@ def picture(tmp_path):
     import matplotlib.pyplot as plt
 
     data = YinYang(tmp_path, tmp_path, train_size=3, val_size=3, test_size=60, bias=0.25)
-    figure = decision_regions(SimpleNamespace(device=torch.device("cpu"), predictions=predictions), data)
+    figure = data.pictures(predictions)["decision_regions"]()
     yield data, figure.axes[0]
     plt.close(figure)
 

@@ -1,0 +1,50 @@
+"""The family that takes its own steps: its rule fills ``.grad`` or moves the weights, and steps the optimizers.
+
+Lightning's manual optimisation neither clips nor accumulates gradients and leaves the schedulers alone, so both
+arguments are refused, and the schedulers are stepped here, after each epoch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from snnlab.data.contract import DataSpec
+from snnlab.errors import InputError
+from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
+
+
+class OwnSteps(Method):
+    """Arguments as Method's; one optimizer or several, as ``configure_optimizers`` says."""
+
+    def __init__(
+        self,
+        model: Model,
+        data: DataSpec,
+        encoder: nn.Module | None,
+        optimizer: Optimizer,
+        scheduler: Scheduler | None = None,
+    ) -> None:
+        super().__init__(model, data, encoder, optimizer, scheduler)
+        self.automatic_optimization = False
+
+    def check_trainer(self, trainer: Mapping[str, Any]) -> None:
+        if trainer["gradient_clip_val"] is not None:
+            raise InputError(
+                "trainer.gradient_clip_val: this method takes its own steps; lower its learning rates instead"
+            )
+        if trainer["accumulate_grad_batches"] != 1:
+            raise InputError(
+                "trainer.accumulate_grad_batches: this method takes its own steps; raise data.batch_size instead"
+            )
+        super().check_trainer(trainer)
+
+    def on_train_epoch_end(self) -> None:
+        schedulers: Any = self.lr_schedulers() or []
+        with warnings.catch_warnings():  # an optimizer of something frozen, or still in its warm-up, took no step
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+                scheduler.step()
