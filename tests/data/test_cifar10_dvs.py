@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.data import cifar10_dvs
+from snnlab.data.events import cifar10_dvs
 from snnlab.data.binning import random_events
 from snnlab.data.events.cifar10_dvs import CIFAR10DVS, CLASSES, read_recording
 from snnlab.data.events.recordings import Events

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.data import downloads
+from snnlab.data.publish import downloads
 from snnlab.data.images.idx import IDXFile
 from snnlab.data.images.mnist import MNIST
 from snnlab.data.publish.downloads import download

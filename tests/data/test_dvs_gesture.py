@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.data import dvs_gesture
+from snnlab.data.events import dvs_gesture
 from snnlab.data.binning import random_events
 from snnlab.data.events.dvs_gesture import DVSGesture, read_npy
 from snnlab.data.events.recordings import Events

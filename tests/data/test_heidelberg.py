@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.data import shd
+from snnlab.data.events import shd
 from snnlab.data.events.heidelberg import SpikeFile
 from snnlab.data.events.shd import SHD
 from snnlab.data.events.ssc import SSC

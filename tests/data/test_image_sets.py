@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from snnlab.data import emnist, svhn, tiny_imagenet
+from snnlab.data.images import emnist, svhn, tiny_imagenet
 from snnlab.data.__main__ import main
 from snnlab.data.contract import DataModule
 from snnlab.data.images.cifar100 import CIFAR100
