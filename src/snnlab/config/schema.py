@@ -105,7 +105,7 @@ def hints_of(factory: Any) -> dict[str, Any]:
     """Return the annotations of the arguments of ``factory``, resolved; none where one of them cannot be."""
     try:
         hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    except (NameError, TypeError):
+    except (NameError, TypeError, AttributeError):
         return {}
     return {name: hint for name, hint in hints.items() if name != "return"}
 
