@@ -15,6 +15,7 @@ from snnlab.config.build import build
 from snnlab.config.compose import compose
 from snnlab.config.parts import instantiate_part
 from snnlab.config.paths import conf_dir
+from snnlab.config.schema import arguments_of
 from snnlab.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +34,8 @@ MAY_IMPORT = {
     "regularizers": set(),
     "hardware": {"weights", "layers", "neurons"},
     "questions": set(),
-    "data": {"kernels", "questions", "command"},  # numba's compiler; __main__ is a command
+    "data": {"kernels", "questions"},  # numba's compiler
+    "data/__main__": {"config", "data", "command"},  # the command, which composes what it lists
     "config": {"data", "methods", "kernels"},
     "methods": {"kernels", "weights", "layers", "neurons", "data", "metrics", "questions"},
     "callbacks": {"layers", "neurons", "data", "methods", "metrics", "questions"},
@@ -63,13 +65,87 @@ def imported_rooms(path: Path) -> set[str]:
     return rooms
 
 
+def name(path: Path) -> str:
+    """A module as MAY_IMPORT writes it: ``data/__main__``."""
+    return path.relative_to(SOURCE).with_suffix("").as_posix()
+
+
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_imports_flow_one_way(room):
-    files = list((SOURCE / room).rglob("*.py"))
+    files = [SOURCE / f"{room}.py"] if "/" in room else list((SOURCE / room).rglob("*.py"))
+    files = [path for path in files if room == name(path) or name(path) not in MAY_IMPORT]
     assert files
     for path in files:
         foreign = imported_rooms(path) - MAY_IMPORT[room] - {room, "errors", "atomic"}
         assert not foreign, f"{path.relative_to(ROOT)} imports snnlab.{', snnlab.'.join(sorted(foreign))}"
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the house by its dotted name; a package by that of its folder."""
+    paths = {".".join(path.relative_to(SOURCE.parent).with_suffix("").parts): path for path in SOURCE.rglob("*.py")}
+    return {name.removesuffix(".__init__"): path for name, path in paths.items()}
+
+
+def imports_of(tree: ast.AST, known: dict[str, Path]) -> set[str]:
+    """The modules of the house that a module imports where it begins, those for type hints included.
+
+    An import within a function happens later, when all modules are there, and is left out.
+    """
+    found = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & set(known)
+            found |= inner or {node.module}
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            found |= imports_of(node, known)
+    return found & set(known)
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """One circle for each way back, as names in the order of the imports (a depth-first walk)."""
+    found, state, way = [], dict.fromkeys(graph, 0), []
+
+    def visit(module: str) -> None:
+        state[module] = 1
+        way.append(module)
+        for other in sorted(graph[module]):
+            if state[other] == 1:
+                found.append([*way[way.index(other) :], other])
+            elif state[other] == 0:
+                visit(other)
+        way.pop()
+        state[module] = 2
+
+    for module in sorted(graph):
+        if state[module] == 0:
+            visit(module)
+    return found
+
+
+def test_circles_are_found():
+    known = dict.fromkeys(("snnlab.a", "snnlab.b", "snnlab.c"), Path())
+    source = """if TYPE_CHECKING:
+    from snnlab import a
+def late():
+    from snnlab.c import x
+"""
+    assert imports_of(ast.parse(source), known) == {"snnlab.a"}
+    graph = {"snnlab.a": {"snnlab.b"}, "snnlab.b": {"snnlab.a"}, "snnlab.c": {"snnlab.a"}}
+    assert circles(graph) == [["snnlab.a", "snnlab.b", "snnlab.a"]]
+
+
+ROOMS = sorted({path.relative_to(SOURCE).parts[0].removesuffix(".py") for path in SOURCE.rglob("*.py")})
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_module_imports_itself_by_way_of_others_type_hints_included(room):
+    known = modules()
+    graph = {name: imports_of(ast.parse(path.read_text()), known) - {name} for name, path in known.items()}
+    found = [" -> ".join(circle) for circle in circles(graph)]
+    found = [circle for circle in found if f"snnlab.{room}" in circle]
+    assert not found, "\n".join(found)
 
 
 def test_only_the_composition_rooms_read_configs():
@@ -145,11 +221,24 @@ def test_a_config_lists_every_argument_of_its_class(path):
     node = yaml.safe_load(path.read_text()) or {}
     if "_target_" not in node:
         return
-    arguments = set(inspect.signature(get_object(node["_target_"])).parameters) - {"model", "encoder"}
+    arguments = set(arguments_of(get_object(node["_target_"]))[0]) - {"model", "encoder"}
     if path.parent.name == "method":
         arguments -= {"data"}
     assert arguments <= set(node), f"missing: {arguments - set(node)}"
     assert set(node) - {"_target_", "recipes"} <= arguments
+
+
+def test_a_config_of_data_lists_the_arguments_of_the_loader_once_for_all():
+    from snnlab.data.loader import Loader
+
+    fields = set(inspect.signature(Loader).parameters)
+    assert fields == {"root", "cache", "batch_size", "seed", "num_workers"}
+    for path in (conf_dir() / "data").glob("*.yaml"):
+        node = yaml.safe_load(path.read_text())
+        assert fields <= set(node), path
+        from hydra.utils import get_object
+
+        assert not fields & set(inspect.signature(get_object(node["_target_"])).parameters), path
 
 
 def test_the_commands_of_the_readme_exist():

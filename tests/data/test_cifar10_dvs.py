@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.data import cifar10_dvs
 from snnlab.data.binning import random_events
+from snnlab.data.events import cifar10_dvs
 from snnlab.data.events.cifar10_dvs import CIFAR10DVS, CLASSES, read_recording
-from snnlab.data.events.recordings import Events
 from snnlab.data.formats.aedat import write_aedat
 from snnlab.data.formats.aedat4 import lz4_frame, parse_aedat4
+from snnlab.data.loader import with_loader
 from snnlab.data.publish.published import Archive
+from snnlab.data.recordings import Events
 from snnlab.errors import InputError
 
 
@@ -31,7 +32,7 @@ def write_folder(folder: Path, each: int = 20, names: tuple[str, ...] = CLASSES)
 
 
 def data_set(root: Path, **arguments) -> CIFAR10DVS:
-    return CIFAR10DVS(root, root / "cache", **{"unverified": True, **arguments})
+    return with_loader(CIFAR10DVS, root, root / "cache", **{"unverified": True, **arguments})
 
 
 def test_the_split_is_fixed_and_by_number(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_the_split_is_fixed_and_by_number(tmp_path: Path) -> None:
     assert batch.labels.tolist() == [label for label in range(10) for _ in range(2)]
     counted = data_set(tmp_path, mode="count")
     assert next(iter(counted.test_dataloader())).inputs.sum((2, 3, 4)).eq(30).all()  # 300 events in ten equal parts
-    assert CIFAR10DVS(tmp_path / "none", tmp_path).spec.sizes == {"train": 8100, "val": 900, "test": 1000}
+    assert with_loader(CIFAR10DVS, tmp_path / "none", tmp_path).spec.sizes == {"train": 8100, "val": 900, "test": 1000}
     (folder / "truck").rename(folder / "lorry")
     assert data_set(tmp_path).spec.sizes == {"train": 146, "val": 16, "test": 18}
 
@@ -242,6 +243,6 @@ def test_missing(tmp_path: Path, run_command, empty_data: Path) -> None:
 
 def test_ranges() -> None:
     with pytest.raises(InputError, match="size = 129 must lie in 1 to 128"):
-        CIFAR10DVS("x", "x", size=129)
+        with_loader(CIFAR10DVS, "x", "x", size=129)
     with pytest.raises(InputError, match="split = events has no use for window_us = 5; set it to null"):
-        CIFAR10DVS("x", "x", window_us=5)
+        with_loader(CIFAR10DVS, "x", "x", window_us=5)

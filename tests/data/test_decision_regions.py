@@ -5,6 +5,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
+from snnlab.data.loader import with_loader
 from snnlab.data.tasks.decision_regions import COLOURS, SIDE
 from snnlab.data.tasks.yin_yang import YinYang, classes_of
 
@@ -24,7 +25,7 @@ def predictions(batch):
 def picture(tmp_path):
     import matplotlib.pyplot as plt
 
-    data = YinYang(tmp_path, tmp_path, train_size=3, val_size=3, test_size=60, bias=0.25)
+    data = with_loader(YinYang, tmp_path, tmp_path, train_size=3, val_size=3, test_size=60, bias=0.25)
     figure = data.pictures(predictions)["decision_regions"]()
     yield data, figure.axes[0]
     plt.close(figure)

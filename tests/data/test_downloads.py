@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.data import downloads
+from snnlab.data.files import atomic
 from snnlab.data.images.idx import IDXFile
 from snnlab.data.images.mnist import MNIST
+from snnlab.data.loader import with_loader
+from snnlab.data.publish import downloads
 from snnlab.data.publish.downloads import download
-from snnlab.data.publish.files import atomic
 from snnlab.errors import InputError, RunFailure
 
 CONTENT = gzip.compress(b"published" * 1000)
@@ -116,7 +117,7 @@ def test_mnist_downloads_what_is_missing(tmp_path: Path, write_mnist, server, mo
     monkeypatch.setattr(MNIST, "files", tuple(published))
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
     for root in (tmp_path, tmp_path / "fresh"):
-        provenance = MNIST(root, root, val_size=10).provenance
+        provenance = with_loader(MNIST, root, root, val_size=10).provenance
         assert provenance.verified
         assert provenance.flags() == []
         assert len(list((root / "mnist").iterdir())) == 4

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.data import dvs_gesture
 from snnlab.data.binning import random_events
+from snnlab.data.events import dvs_gesture
 from snnlab.data.events.dvs_gesture import DVSGesture, read_npy
-from snnlab.data.events.recordings import Events
 from snnlab.data.formats.aedat3 import Aedat3File
+from snnlab.data.loader import with_loader
 from snnlab.data.publish.published import Archive
+from snnlab.data.recordings import Events
 from snnlab.errors import InputError
 
 TRAIN, TEST = (1, 2, 3, 4), (24, 25)
@@ -66,7 +67,8 @@ def write_tonic(folder: Path) -> Path:
 
 
 def data_set(root: Path, **arguments) -> DVSGesture:
-    return DVSGesture(root, root / "cache", **{"unverified": True, "val_users": 1, **arguments})
+    usual = {"batch_size": 16, "unverified": True, "val_users": 1}
+    return with_loader(DVSGesture, root, root / "cache", **{**usual, **arguments})
 
 
 def test_published_layout(tmp_path: Path) -> None:
@@ -204,4 +206,4 @@ def test_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command)
 
 def test_ranges() -> None:
     with pytest.raises(InputError, match=r"data\.dvs_gesture: val_users = 23 must lie in 1 to 22"):
-        DVSGesture("x", "x", val_users=23)
+        with_loader(DVSGesture, "x", "x", val_users=23)

@@ -10,8 +10,9 @@ import torch
 
 from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning, random_events
-from snnlab.data.events.recordings import EventDataset, Events, Recordings, StoredRecordings
+from snnlab.data.events.module import EventDataset
 from snnlab.data.formats.aedat import parse_aedat, read_aedat, write_aedat
+from snnlab.data.recordings import Events, Recordings, StoredRecordings
 from snnlab.errors import InputError
 
 
@@ -106,12 +107,12 @@ def test_binning_ranges(arguments: dict, words: str) -> None:
 
 def test_augmentation_is_seeded_and_off_by_default() -> None:
     recordings = Recordings.pack([random_events(400, 10, 12, 1000, seed=s) for s in range(4)])
-    assert not EventAugmentation(12, 10)
-    augment = EventAugmentation(12, 10, flip=0.5, shift=2, jitter_us=20, drop=0.2)
+    assert not EventAugmentation()
+    augment = EventAugmentation(flip=0.5, shift=2, jitter_us=20, drop=0.2)
     torch.manual_seed(3)
-    first = augment(recordings)
+    first = augment(recordings, 12, 10)
     torch.manual_seed(3)
-    second, third = augment(recordings), augment(recordings)
+    second, third = augment(recordings, 12, 10), augment(recordings, 12, 10)
     assert all(np.array_equal(a, b) for a, b in zip(first.events, second.events, strict=True))
     assert not np.array_equal(first.events.t[:50], third.events.t[:50])
     for part in (first[i] for i in range(4)):
@@ -123,17 +124,17 @@ def test_augmentation_is_seeded_and_off_by_default() -> None:
 def test_each_augmentation_alone() -> None:
     part = random_events(2000, 10, 12, 1000)
     pack = Recordings.pack([part])
-    assert np.array_equal(EventAugmentation(12, 10, flip=1.0)(pack).events.x, 11 - part.x)
-    assert EventAugmentation(12, 10, drop=1.0)(pack).offsets.tolist() == [0, 0]
-    assert 0.25 < len(EventAugmentation(12, 10, drop=0.7)(pack).events.t) / 2000 < 0.35
-    jittered = EventAugmentation(12, 10, jitter_us=5.0)(pack).events
+    assert np.array_equal(EventAugmentation(flip=1.0)(pack, 12, 10).events.x, 11 - part.x)
+    assert EventAugmentation(drop=1.0)(pack, 12, 10).offsets.tolist() == [0, 0]
+    assert 0.25 < len(EventAugmentation(drop=0.7)(pack, 12, 10).events.t) / 2000 < 0.35
+    jittered = EventAugmentation(jitter_us=5.0)(pack, 12, 10).events
     assert len(jittered.t) == 2000
     assert 0 < np.abs(np.sort(jittered.t).astype(int) - part.t).mean() < 5
-    moved = EventAugmentation(12, 10, shift=9)(pack).events
+    moved = EventAugmentation(shift=9)(pack, 12, 10).events
     assert len(moved.t) < 2000
     assert len(moved.t) > 0
     with pytest.raises(InputError, match=r"augmentation: drop = 1\.5 must lie in 0 to 1"):
-        EventAugmentation(12, 10, drop=1.5)
+        EventAugmentation(drop=1.5)
 
 
 # AEDAT 2.0 -----------------------------------------------------------------------------------------------------------
@@ -244,7 +245,7 @@ def test_a_line_of_sensors() -> None:
     torch.manual_seed(0)
     moves = set()
     for _ in range(30):
-        moved = EventAugmentation(700, 1, shift=2)(pack).events
+        moved = EventAugmentation(shift=2)(pack, 700, 1).events
         assert set(moved.y.tolist()) == {0}
         moves.add(int(moved.x[moved.t == 2][0]) - 5)
     assert moves == {-2, -1, 0, 1, 2}

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.camera import Camera
 from snnlab.data.events.films import Films
-from snnlab.data.events.mnist_dvs import MNISTDVS, crop, export_aedat
-from snnlab.data.events.recordings import EventDataset, Events, Recordings
+from snnlab.data.events.mnist_dvs import MNISTDVS, crop
+from snnlab.data.events.module import EventDataset
+from snnlab.data.loader import with_loader
+from snnlab.data.recordings import Events, Recordings
 from snnlab.errors import InputError
 
 QUIET = {"noise_hz": 0.0, "mismatch": 0.0}
@@ -158,7 +161,7 @@ FEW = {"train_films": 60, "val_films": 20, "test_films": 30}
 
 
 def test_digits_are_filmed_without_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    data = MNISTDVS(tmp_path / "none", tmp_path / "cache", **FEW, batch_size=16)
+    data = with_loader(MNISTDVS, tmp_path / "none", tmp_path / "cache", **FEW, batch_size=16)
     spec = data.spec
     assert spec.input_shape == (2, 26, 26)
     assert spec.time_steps == 80
@@ -181,9 +184,9 @@ def test_digits_are_filmed_without_data(tmp_path: Path, caplog: pytest.LogCaptur
 
 
 def test_default_sizes_and_source(tmp_path: Path, write_mnist) -> None:
-    assert MNISTDVS(tmp_path, tmp_path).spec.sizes == {"train": 1297, "val": 200, "test": 300}
+    assert with_loader(MNISTDVS, tmp_path, tmp_path).spec.sizes == {"train": 1297, "val": 200, "test": 300}
     write_mnist(tmp_path)
-    data = MNISTDVS(tmp_path, tmp_path)
+    data = with_loader(MNISTDVS, tmp_path, tmp_path)
     assert data.spec.sizes == {"train": 8500, "val": 500, "test": 1000}
     assert data.spec.signal_shape == (1, 28, 28)
 
@@ -191,8 +194,8 @@ def test_default_sizes_and_source(tmp_path: Path, write_mnist) -> None:
 def test_mnist_is_filmed_and_altered_passes_through(tmp_path: Path, write_mnist) -> None:
     write_mnist(tmp_path)
     with pytest.raises(InputError, match=r"data\.unverified=true"):
-        MNISTDVS(tmp_path, tmp_path / "cache", **FEW).setup()
-    data = MNISTDVS(tmp_path, tmp_path / "cache", **FEW, unverified=True)
+        with_loader(MNISTDVS, tmp_path, tmp_path / "cache", **FEW).setup()
+    data = with_loader(MNISTDVS, tmp_path, tmp_path / "cache", **FEW, unverified=True)
     batch = data.train_dataloader().dataset[list(range(40))]
     assert batch.signals.shape == (40, 1, 28, 28)
     assert data.provenance.flags() == ["simulated", "altered", "subset"]
@@ -205,9 +208,9 @@ def test_mnist_is_filmed_and_altered_passes_through(tmp_path: Path, write_mnist)
 
 
 def test_recordings_are_read_back_from_true_files(tmp_path: Path) -> None:
-    filmed = MNISTDVS(tmp_path / "none", tmp_path / "cache", **FEW)
-    assert export_aedat(filmed, tmp_path / "data" / "MNIST-DVS") == 90
-    data = MNISTDVS(tmp_path / "data", tmp_path / "cache", val_films=20)
+    filmed = with_loader(MNISTDVS, tmp_path / "none", tmp_path / "cache", **FEW)
+    assert filmed.export_aedat(tmp_path / "data" / "MNIST-DVS") == 90
+    data = with_loader(MNISTDVS, tmp_path / "data", tmp_path / "cache", val_films=20)
     assert data.recorded
     assert data.spec.signal_shape is None
     assert data.provenance.sizes == {"train": 40, "val": 20, "test": 30}
@@ -230,15 +233,15 @@ def test_recordings_are_read_back_from_true_files(tmp_path: Path) -> None:
 
     path = next((tmp_path / "data").rglob("*_0901.aedat"))
     path.write_bytes(path.read_bytes()[:-3])
-    notes = MNISTDVS(tmp_path / "data", tmp_path / "cache", val_films=20).provenance.notes
+    notes = with_loader(MNISTDVS, tmp_path / "data", tmp_path / "cache", val_films=20).provenance.notes
     assert f"{path.name}: dropped a partial record of 5 bytes at the end" in notes
     path.write_bytes(b"<html>sign in</html>")
     with pytest.raises(InputError, match=f"{path.name} is an HTML page, not a recording"):
-        MNISTDVS(tmp_path / "data", tmp_path / "cache", val_films=20).setup()
+        with_loader(MNISTDVS, tmp_path / "data", tmp_path / "cache", val_films=20).setup()
     path.unlink()
-    again = MNISTDVS(tmp_path / "data", tmp_path / "cache", val_films=20)
+    again = with_loader(MNISTDVS, tmp_path / "data", tmp_path / "cache", val_films=20)
     with pytest.raises(InputError, match="only films can be exported"):
-        export_aedat(again, tmp_path / "out")
+        again.export_aedat(tmp_path / "out")
 
 
 def test_recorded_refuses_without_recordings(tmp_path: Path) -> None:
@@ -246,10 +249,21 @@ def test_recorded_refuses_without_recordings(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"no recordings .*Sevilla .*10\.3389/fnins\.2015\.00481.*data\.source=simulated"
     ) as error:
-        MNISTDVS(tmp_path, tmp_path, source="recorded").setup()
+        with_loader(MNISTDVS, tmp_path, tmp_path, source="recorded").setup()
     assert str(tmp_path / "mnist_dvs") in str(error.value)
     assert "\n" not in str(error.value)
-    assert not MNISTDVS(tmp_path, tmp_path).recorded  # an empty folder is no recording
+    assert not with_loader(MNISTDVS, tmp_path, tmp_path).recorded  # an empty folder is no recording
+
+
+def test_longer_films_take_more_steps(tmp_path: Path) -> None:
+    """A film of 3 s holds 120 steps of 25 ms; what the camera sees there depends on nothing else."""
+    few = {"train_films": 4, "val_films": 1, "test_films": 1, "time_steps": 120}
+    with pytest.raises(InputError, match=r"= 3 s must not exceed the 2 s of a film; time_steps=80 fits"):
+        with_loader(MNISTDVS, tmp_path, tmp_path, **few)
+    data = with_loader(MNISTDVS, tmp_path, tmp_path, **few, camera=Camera(duration_us=3_000_000))
+    batch = next(iter(data.test_dataloader()))
+    assert batch.inputs.shape == (120, 1, 2, 26, 26)
+    assert batch.inputs[100:].sum() > 0
 
 
 def test_crop() -> None:
@@ -271,17 +285,25 @@ def test_crop() -> None:
         ({"val_films": 0}, r"data\.mnist_dvs: val_films = 0 must lie in 1 to 1496"),
         ({"train_films": 1}, r"data\.mnist_dvs: train_films = 1 must lie in 2 to"),
         ({"train_films": 9001, "source": "recorded"}, r"train_films = 9001 must lie in 2 to 9000"),
-        ({"noise_hz": -1.0}, r"camera: noise_hz = -1\.0 must lie in 0 to 1000"),
-        ({"drop": 2.0}, r"augmentation: drop = 2\.0 must lie in 0 to 1"),
+        ({"camera": {"noise_hz": -1.0}}, r"camera: noise_hz = -1\.0 must lie in 0 to 1000"),
+        ({"augmentation": {"drop": 2.0}}, r"augmentation: drop = 2\.0 must lie in 0 to 1"),
+        ({"augmentation": {"shift": 26}}, r"augmentation: shift = 26 must lie in 0 to 25"),
     ],
 )
 def test_ranges(tmp_path: Path, arguments: dict, words: str) -> None:
+    def make() -> MNISTDVS:
+        parts = {"camera": Camera, "augmentation": EventAugmentation}
+        made = {key: parts[key](**value) if key in parts else value for key, value in arguments.items()}
+        return with_loader(MNISTDVS, tmp_path, tmp_path, **made)
+
     with pytest.raises(InputError, match=words):
-        MNISTDVS(tmp_path, tmp_path, **arguments)
+        make()
 
 
 def test_real_mnist_films(tmp_path: Path, real_data) -> None:
-    data = MNISTDVS(real_data("mnist"), tmp_path, source="simulated", train_films=40, val_films=10, test_films=10)
+    data = with_loader(
+        MNISTDVS, real_data("mnist"), tmp_path, source="simulated", train_films=40, val_films=10, test_films=10
+    )
     batch = next(iter(data.test_dataloader()))
     assert data.provenance.verified
     assert data.provenance.flags() == ["simulated", "subset"]

@@ -20,8 +20,10 @@ from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning, random_events
 from snnlab.data.events.films import Films
 from snnlab.data.events.mnist_dvs import MNISTDVS
-from snnlab.data.events.recordings import EventDataset, Events, Recordings
+from snnlab.data.events.module import EventDataset
 from snnlab.data.frames import StoredFrames, disk_use
+from snnlab.data.loader import with_loader
+from snnlab.data.recordings import Events, Recordings
 
 EVENTS = [random_events(n, 9, 7, 1000, seed=n) for n in (400, 0, 3, 900, 30, 5000)]
 BINNING = Binning(9, 7, 4, 250)  # 126 cells a step: no whole number of bytes
@@ -199,9 +201,7 @@ def test_a_copy_in_another_process_opens_the_files_itself(tmp_path: Path) -> Non
 
 def test_augmented_batches_are_not_kept(tmp_path: Path) -> None:
     plain = dataset(tmp_path)
-    augmented = EventDataset(
-        plain.recordings, np.arange(6), BINNING, None, EventAugmentation(7, 9, drop=0.5), plain.stored
-    )
+    augmented = EventDataset(plain.recordings, np.arange(6), BINNING, None, EventAugmentation(drop=0.5), plain.stored)
     assert augmented.stored is None
     assert augmented.batch(range(6)).inputs.sum() < plain.batch(range(6)).inputs.sum()
     assert torch.equal(forbid(dataset(tmp_path)).batch(range(6)).inputs, BINNING(Recordings.pack(EVENTS)))
@@ -214,7 +214,7 @@ def test_films_need_not_be_filmed_once_their_frames_are_there(
     few = {"train_films": 40, "val_films": 10, "test_films": 10}
 
     def batches() -> list[torch.Tensor]:
-        data = MNISTDVS(tmp_path / "none", tmp_path / "cache", **few, batch_size=16)
+        data = with_loader(MNISTDVS, tmp_path / "none", tmp_path / "cache", **few, batch_size=16)
         data.setup()
         assert data.splits is not None
         return [split.batch(range(len(split))).inputs for split in data.splits]

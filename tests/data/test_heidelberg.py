@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.data import shd
-from snnlab.data.events.heidelberg import SpikeFile
+from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.events.shd import SHD
 from snnlab.data.events.ssc import SSC
+from snnlab.data.formats.heidelberg_hdf5 import SpikeFile
+from snnlab.data.loader import with_loader
 from snnlab.errors import InputError
 
 VLEN = {kind: h5py.vlen_dtype(np.dtype(kind)) for kind in ("float16", "uint16")}
@@ -60,7 +61,7 @@ def write_ssc(root: Path) -> Path:
 def test_binning_by_hand(tmp_path: Path) -> None:
     times, units = [0.0, 0.02, 0.015625, 1.3, 1.5], [0, 4, 5, 699, 3]  # out of order; the last is after 1.4 s
     write_shd(tmp_path, first=(times, units))
-    data = SHD(tmp_path, tmp_path / "cache", unverified=True)
+    data = with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True)
     data.setup()
     file = SpikeFile(tmp_path / "shd/shd_train.h5", 20)
     events = file.events(0)
@@ -70,7 +71,7 @@ def test_binning_by_hand(tmp_path: Path) -> None:
     assert frames.shape == (100, 1, 1, 1, 140)
     assert frames.nonzero()[:, [0, 4]].tolist() == [[0, 0], [1, 0], [1, 1], [92, 139]]
     assert frames.sum() == 4
-    whole = SHD(tmp_path, tmp_path, unverified=True, downsample=1, time_steps=2, window_us=None)
+    whole = with_loader(SHD, tmp_path, tmp_path, unverified=True, downsample=1, time_steps=2, window_us=None)
     whole.setup()
     assert whole.splits.train.dataset.batch([0]).inputs.nonzero()[:, [0, 4]].tolist() == [
         *([0, 0], [0, 4], [0, 5], [1, 3], [1, 699])
@@ -79,7 +80,7 @@ def test_binning_by_hand(tmp_path: Path) -> None:
 
 def test_shd_splits_and_labels(tmp_path: Path) -> None:
     write_shd(tmp_path)
-    data = SHD(tmp_path, tmp_path / "cache", unverified=True)
+    data = with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True)
     assert data.spec.input_shape == (1, 1, 140)
     assert (data.spec.kind, data.spec.classes, data.spec.time_steps) == ("event", 20, 100)
     assert data.spec.sizes == data.provenance.sizes == {"train": 36, "val": 4, "test": 20}
@@ -91,26 +92,28 @@ def test_shd_splits_and_labels(tmp_path: Path) -> None:
     test = next(iter(data.test_dataloader()))
     assert test.labels.tolist() == [*range(20)]
     assert test.signals is None
-    other = SHD(tmp_path, tmp_path / "cache", unverified=True, seed=7)
+    other = with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True, seed=7)
     other.setup()
     assert other.splits.val.indices.tolist() == data.splits.val.indices.tolist()
     assert other.provenance.hash == data.provenance.hash
-    again = SHD(tmp_path, tmp_path / "cache", unverified=True)
+    again = with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True)
     assert torch.equal(next(iter(again.train_dataloader())).inputs, next(iter(data.train_dataloader())).inputs)
 
 
 def test_a_speaker_validates(tmp_path: Path) -> None:
     write_shd(tmp_path)
-    data = SHD(tmp_path, tmp_path, unverified=True, val_speaker=2)
+    data = with_loader(SHD, tmp_path, tmp_path, unverified=True, val_speaker=2)
     assert data.spec.sizes == data.provenance.sizes == {"train": 27, "val": 13, "test": 20}
     assert all(i % 3 == 2 for i in data.splits.val.indices)
     with pytest.raises(InputError, match=r"val_speaker = 9 speaks in no training recording; 0, 1, 2 do"):
-        SHD(tmp_path, tmp_path, unverified=True, val_speaker=9).setup()
+        with_loader(SHD, tmp_path, tmp_path, unverified=True, val_speaker=9).setup()
 
 
 def test_ssc_has_three_files(tmp_path: Path) -> None:
     write_ssc(tmp_path)
-    data = SSC(tmp_path, tmp_path / "cache", unverified=True, downsample=7, shift=3, drop=0.1, batch_size=35)
+    changed = EventAugmentation(shift=3, drop=0.1)
+    options = {"unverified": True, "downsample": 7, "augmentation": changed}
+    data = with_loader(SSC, tmp_path, tmp_path / "cache", batch_size=35, **options)
     assert data.spec.sizes == data.provenance.sizes == {"train": 70, "val": 35, "test": 36}
     batch = next(iter(data.val_dataloader()))
     assert batch.inputs.shape == (100, 35, 1, 1, 100)
@@ -120,12 +123,12 @@ def test_ssc_has_three_files(tmp_path: Path) -> None:
     torch.manual_seed(0)
     assert torch.equal(next(iter(data.train_dataloader())).inputs, first)
     assert not torch.equal(next(iter(data.train_dataloader())).inputs, first)
-    assert SSC(tmp_path / "none", tmp_path).spec.sizes == {"train": 75_466, "val": 9_981, "test": 20_382}
+    assert with_loader(SSC, tmp_path / "none", tmp_path).spec.sizes == {"train": 75_466, "val": 9_981, "test": 20_382}
 
 
 def test_loader_processes_open_their_own_file(tmp_path: Path) -> None:
     write_shd(tmp_path)
-    data = SHD(tmp_path, tmp_path, unverified=True)
+    data = with_loader(SHD, tmp_path, tmp_path, unverified=True)
     alone = next(iter(data.test_dataloader()))
     data.num_workers = 1
     assert torch.equal(next(iter(data.test_dataloader())).inputs, alone.inputs)
@@ -149,8 +152,8 @@ def zips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_download_is_verified(tmp_path: Path, zips: Path) -> None:
     root = tmp_path / "root"
     with pytest.raises(InputError, match=r"data\.shd: shd_train\.h5 is not in .*shd; put shd_train\.h5\.zip there, or"):
-        SHD(root, tmp_path / "cache").setup()
-    data = SHD(root, tmp_path / "cache", download=True)
+        with_loader(SHD, root, tmp_path / "cache").setup()
+    data = with_loader(SHD, root, tmp_path / "cache", download=True)
     assert data.provenance.flags() == ["subset"]
     assert data.provenance.verified.startswith("the publisher's archive checksums (MD5 ")
     assert {path.name for path in (root / "shd").iterdir()} == {
@@ -158,10 +161,10 @@ def test_download_is_verified(tmp_path: Path, zips: Path) -> None:
     }
     for path in (root / "shd").glob("*.zip"):
         path.unlink()  # the marker vouches
-    assert SHD(root, tmp_path / "cache").provenance == data.provenance
+    assert with_loader(SHD, root, tmp_path / "cache").provenance == data.provenance
     write_h5(root / "shd/shd_test.h5", np.arange(30) % 20)
     with pytest.raises(InputError, match=r"shd_test\.h5 matches no published checksum .* put shd_test\.h5\.zip beside"):
-        SHD(root, tmp_path / "cache").setup()
+        with_loader(SHD, root, tmp_path / "cache").setup()
 
 
 def test_archives_vouch_and_unpack_where_they_lie(tmp_path: Path, zips: Path) -> None:
@@ -169,27 +172,29 @@ def test_archives_vouch_and_unpack_where_they_lie(tmp_path: Path, zips: Path) ->
     folder = write_shd(root, folder="SHD")  # as tonic: zips and files side by side
     for path in zips.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    data = SHD(root, tmp_path / "cache")
+    data = with_loader(SHD, root, tmp_path / "cache")
     assert data.provenance.verified is not None
     assert not (folder / "snnlab-download.json").exists()
     (folder / "shd_train.h5").unlink()
-    assert SHD(root, tmp_path / "cache").provenance.hash == data.provenance.hash  # unpacked without a download
+    assert (
+        with_loader(SHD, root, tmp_path / "cache").provenance.hash == data.provenance.hash
+    )  # unpacked without a download
     (folder / "shd_train.h5").unlink()
     (folder / "shd_train.h5.zip").write_bytes(b"PK something else")
     with pytest.raises(InputError, match=r"shd_train\.h5\.zip has MD5 \w+, published is \w+; delete it"):
-        SHD(root, tmp_path / "cache").setup()
+        with_loader(SHD, root, tmp_path / "cache").setup()
 
 
 def test_hashes_are_remembered_until_a_file_changes(tmp_path: Path) -> None:
     folder = write_shd(tmp_path)
-    first = SHD(tmp_path, tmp_path / "cache", unverified=True).provenance.hash
+    first = with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True).provenance.hash
     for path in (tmp_path / "cache/checked").iterdir():
         if isinstance(content := json.loads(path.read_text()), list):
             path.write_text(json.dumps(["0" * 64 for _ in content]))
-    assert SHD(tmp_path, tmp_path / "cache", unverified=True).provenance.hash != first
+    assert with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True).provenance.hash != first
     write_h5(folder / "shd_test.h5", np.arange(20) % 20, seed=1)
-    assert SHD(tmp_path, tmp_path / "cache", unverified=True).spec.sizes["test"] == 20
-    assert SHD(tmp_path, tmp_path / "new", unverified=True).provenance.hash == first
+    assert with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True).spec.sizes["test"] == 20
+    assert with_loader(SHD, tmp_path, tmp_path / "new", unverified=True).provenance.hash == first
 
 
 @pytest.mark.parametrize(
@@ -209,7 +214,7 @@ def test_hashes_are_remembered_until_a_file_changes(tmp_path: Path) -> None:
 def test_broken_files(tmp_path: Path, damage, words: str) -> None:
     damage(write_shd(tmp_path) / "shd_train.h5")
     with pytest.raises(InputError, match=words) as error:
-        SHD(tmp_path, tmp_path / "cache", unverified=True).setup()
+        with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True).setup()
     assert "\n" not in str(error.value)
     assert "shd_train.h5" in str(error.value)
 
@@ -227,11 +232,11 @@ def put(path: Path, name: str, values: np.ndarray) -> None:
 
 def test_ranges() -> None:
     with pytest.raises(InputError, match=r"data\.shd: val_fraction = 2 must lie in 0\.001 to 0\.9"):
-        SHD("x", "x", val_fraction=2)
+        with_loader(SHD, "x", "x", val_fraction=2)
     with pytest.raises(InputError, match="downsample = 701 must lie in 1 to 700"):
-        SSC("x", "x", downsample=701)
-    assert shd.SHD("x", "x").spec.sizes == {"train": 7340, "val": 816, "test": 2264}
-    assert replace(SHD("x", "x").binning, downsample=700).frame_shape == (1, 1, 1)
+        with_loader(SSC, "x", "x", downsample=701)
+    assert with_loader(SHD, "x", "x").spec.sizes == {"train": 7340, "val": 816, "test": 2264}
+    assert replace(with_loader(SHD, "x", "x").binning, downsample=700).frame_shape == (1, 1, 1)
 
 
 def test_a_recurrent_net_trains(tmp_path: Path, run_command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,4 +268,4 @@ def test_a_truncated_file_is_bad_input(tmp_path: Path, run_command, monkeypatch:
 def test_unknown_content_is_refused(tmp_path: Path) -> None:
     write_shd(tmp_path)
     with pytest.raises(InputError, match=r"shd_train\.h5 matches no published .*data\.unverified=true uses it"):
-        SHD(tmp_path, tmp_path / "cache").setup()
+        with_loader(SHD, tmp_path, tmp_path / "cache").setup()

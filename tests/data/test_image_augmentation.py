@@ -10,6 +10,7 @@ from torch import Tensor
 from snnlab.data.augmentation import ImageAugmentation
 from snnlab.data.contract import Batch
 from snnlab.data.images.digits import Digits
+from snnlab.data.loader import with_loader
 from snnlab.errors import InputError
 
 
@@ -21,8 +22,8 @@ def numbered(count: int, height: int, width: int, channels: int = 3) -> Tensor:
 def test_off_changes_nothing_and_draws_nothing() -> None:
     images = numbered(4, 6, 5)
     before = torch.get_rng_state()
-    assert not ImageAugmentation(6, 5)
-    assert torch.equal(ImageAugmentation(6, 5)(images), images)
+    assert not ImageAugmentation()
+    assert torch.equal(ImageAugmentation()(images), images)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -32,7 +33,7 @@ def test_crop_keeps_pixels_in_their_order() -> None:
     images = numbered(300, 6, 5)
     padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
     seen = set()
-    for image, wide in zip(ImageAugmentation(6, 5, crop_padding=2)(images), padded, strict=True):
+    for image, wide in zip(ImageAugmentation(crop_padding=2)(images), padded, strict=True):
         fits = [(y, x) for y in range(5) for x in range(5) if torch.equal(image, wide[:, y : y + 6, x : x + 5])]
         assert len(fits) == 1
         seen.add(fits[0])
@@ -42,11 +43,11 @@ def test_crop_keeps_pixels_in_their_order() -> None:
 def test_flip_mirrors_its_share_left_to_right() -> None:
     torch.manual_seed(0)
     images = numbered(2000, 3, 4)
-    shown = ImageAugmentation(3, 4, flip=0.3)(images)
+    shown = ImageAugmentation(flip=0.3)(images)
     same, mirrored = ((shown == other).flatten(1).all(1) for other in (images, images.flip(3)))
     assert (same ^ mirrored).all()
     assert mirrored.float().mean().item() == pytest.approx(0.3, abs=0.04)
-    assert torch.equal(ImageAugmentation(3, 4, flip=1.0)(images), images.flip(3))
+    assert torch.equal(ImageAugmentation(flip=1.0)(images), images.flip(3))
 
 
 @pytest.mark.parametrize(("side", "height", "width"), [(4, 12, 10), (5, 12, 10), (1, 12, 10), (10, 12, 10)])
@@ -55,7 +56,7 @@ def test_cutout_blackens_one_square(side: int, height: int, width: int) -> None:
     torch.manual_seed(0)
     count = 4000
     images = numbered(count, height, width)
-    shown = ImageAugmentation(height, width, cutout=side)(images)
+    shown = ImageAugmentation(cutout=side)(images)
     black = shown == 0
     assert torch.equal(shown[~black], images[~black])
     assert torch.equal(black[:, 0], black[:, 2])  # all colours at once
@@ -71,7 +72,7 @@ def test_cutout_blackens_one_square(side: int, height: int, width: int) -> None:
 
 
 def test_seeds_repeat_to_the_bit_and_differ() -> None:
-    augmentation = ImageAugmentation(8, 8, crop_padding=2, flip=0.5, cutout=3)
+    augmentation = ImageAugmentation(crop_padding=2, flip=0.5, cutout=3)
     images = torch.rand(50, 3, 8, 8)
     torch.manual_seed(7)
     first, second = augmentation(images), augmentation(images)
@@ -86,15 +87,15 @@ def test_seeds_repeat_to_the_bit_and_differ() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"crop_padding": 5}, r"^data\.crop_padding = 5 must lie in 0 to 4"),
-        ({"crop_padding": -1}, r"^data\.crop_padding = -1"),
-        ({"flip": 1.5}, r"^data\.flip = 1\.5 must lie in 0 to 1"),
-        ({"cutout": 9}, r"^data\.cutout = 9 must lie in 0 to 8"),
+        ({"crop_padding": 5}, r"^data\.augmentation\.crop_padding = 5 must lie in 0 to 4"),
+        ({"crop_padding": -1}, r"^data\.augmentation\.crop_padding = -1"),
+        ({"flip": 1.5}, r"^data\.augmentation\.flip = 1\.5 must lie in 0 to 1"),
+        ({"cutout": 9}, r"^data\.augmentation\.cutout = 9 must lie in 0 to 8"),
     ],
 )
 def test_ranges_are_refused_before_anything_is_read(arguments: dict[str, float], words: str) -> None:
     with pytest.raises(InputError, match=words) as error:
-        Digits("x", "x", **arguments)
+        with_loader(Digits, "x", "x", augmentation=ImageAugmentation(**arguments))
     assert "\n" not in str(error.value)
 
 
@@ -123,7 +124,7 @@ class Watch(L.LightningModule):
 
 def watched(epochs: int = 1, **arguments: object) -> dict[str, Tensor]:
     torch.manual_seed(0)
-    data, module = Digits("x", "x", batch_size=200, **arguments), Watch()
+    data, module = with_loader(Digits, "x", "x", batch_size=200, **arguments), Watch()
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = L.Trainer(max_epochs=epochs, accelerator="cpu", **quiet)
     trainer.fit(module, datamodule=data)
@@ -134,7 +135,7 @@ def watched(epochs: int = 1, **arguments: object) -> dict[str, Tensor]:
 @pytest.mark.parametrize("sequence", ["none", "rows"])
 def test_only_training_batches_change(sequence: str) -> None:
     plain = watched(sequence=sequence)
-    changed, again = (watched(sequence=sequence, crop_padding=1, cutout=2) for _ in range(2))
+    changed, again = (watched(sequence=sequence, augmentation=ImageAugmentation(1, cutout=2)) for _ in range(2))
     assert torch.equal(changed["val"], plain["val"])
     assert torch.equal(changed["test"], plain["test"])
     assert not torch.equal(changed["train"], plain["train"])
@@ -142,7 +143,7 @@ def test_only_training_batches_change(sequence: str) -> None:
 
 
 def test_training_changes_anew_in_each_epoch_also_after_a_validation() -> None:
-    images = watched(epochs=2, crop_padding=1)["train"]
+    images = watched(epochs=2, augmentation=ImageAugmentation(1))["train"]
     first, second = images.chunk(2)
     order = [sorted(image.sum().item() for image in epoch) for epoch in (first, second)]
     assert order[0] != order[1]

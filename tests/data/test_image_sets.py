@@ -16,13 +16,14 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from snnlab.data import emnist, svhn, tiny_imagenet
 from snnlab.data.__main__ import main
 from snnlab.data.contract import DataModule
+from snnlab.data.images import emnist, svhn, tiny_imagenet
 from snnlab.data.images.cifar100 import CIFAR100
 from snnlab.data.images.emnist import EMNIST
 from snnlab.data.images.svhn import SVHN
 from snnlab.data.images.tiny_imagenet import TinyImageNet
+from snnlab.data.loader import with_loader
 from snnlab.errors import InputError
 
 CLASSES = {"cifar100": CIFAR100, "svhn": SVHN, "emnist": EMNIST, "tiny_imagenet": TinyImageNet}
@@ -137,7 +138,7 @@ WRITE: dict[str, Callable[[Path], None]] = {
 
 
 def make(name: str, root: Path, **arguments: object) -> DataModule:
-    return CLASSES[name](root, root / "cache", **{"unverified": True, "val_size": 8, **arguments})
+    return with_loader(CLASSES[name], root, root / "cache", **{"unverified": True, "val_size": 8, **arguments})
 
 
 def one_line(error: pytest.ExceptionInfo[InputError]) -> str:
@@ -179,7 +180,7 @@ def test_fakes_are_read(tmp_path: Path, name: str, sizes: dict[str, int]) -> Non
 
 @pytest.mark.parametrize("name", list(CLASSES))
 def test_sizes_are_known_before_anything_is_read(tmp_path: Path, name: str) -> None:
-    spec = CLASSES[name](tmp_path, tmp_path).spec
+    spec = with_loader(CLASSES[name], tmp_path, tmp_path).spec
     published = {
         "cifar100": (45_000, 10_000, 100),
         "svhn": (68_257, 26_032, 10),
@@ -188,9 +189,9 @@ def test_sizes_are_known_before_anything_is_read(tmp_path: Path, name: str) -> N
     }
     assert (spec.sizes["train"], spec.sizes["test"], spec.classes) == published[name]
     with pytest.raises(InputError, match=rf"^data\.{name}: val_size = -1 must lie in"):
-        CLASSES[name](tmp_path, tmp_path, val_size=-1)
+        with_loader(CLASSES[name], tmp_path, tmp_path, val_size=-1)
     with pytest.raises(InputError, match=rf"^data\.{name}: .*{tmp_path}.*data\.download=true fetches it") as error:
-        CLASSES[name](tmp_path, tmp_path, download=False).setup()
+        with_loader(CLASSES[name], tmp_path, tmp_path, download=False).setup()
     one_line(error)
 
 
@@ -204,7 +205,7 @@ def test_list_and_show(tmp_path: Path, name: str, monkeypatch, capsys) -> None:
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(f"│ {name} "))
     assert "found" in row
     out = tmp_path / "picture.png"
-    assert main(["show", name, "unverified=true", "val_size=4", "crop_padding=2", "--out", str(out)]) == 0
+    assert main(["show", name, "unverified=true", "val_size=4", "augmentation.crop_padding=2", "--out", str(out)]) == 0
     assert out.read_bytes()[:4] == b"\x89PNG"
 
 
@@ -252,7 +253,7 @@ def test_svhn_labels_pixels_and_extra(tmp_path: Path, monkeypatch: pytest.Monkey
     more = make("svhn", tmp_path, extra=True)
     assert more.provenance.sizes == {"train": 62, "val": 8, "test": 20}
     assert torch.equal(more.splits.val.images, data.splits.val.images)  # never from the extra images
-    assert CLASSES["svhn"]("x", "x", extra=True).spec.sizes["train"] == 73_257 + 531_131 - 5000
+    assert with_loader(CLASSES["svhn"], "x", "x", extra=True).spec.sizes["train"] == 73_257 + 531_131 - 5000
     files = {name: (tmp_path / "svhn" / name).read_bytes() for name in svhn.MD5}
     monkeypatch.setattr(svhn, "MD5", {name: hashlib.md5(content).hexdigest() for name, content in files.items()})
     provenance = make("svhn", tmp_path, unverified=False).provenance
@@ -268,7 +269,7 @@ def test_emnist_is_upright_and_counts_from_0(tmp_path: Path) -> None:
     assert data.splits.test.labels.tolist() == list(range(20))
     stored = random_bytes(20, 28, 28)
     assert torch.equal(data.splits.test.images[:, 0], torch.from_numpy(stored.transpose(0, 2, 1).copy()))
-    sizes = {split: EMNIST("x", "x", split=split).spec.sizes["train"] + 5000 for split in emnist.SPLITS}
+    sizes = {split: with_loader(EMNIST, "x", "x", split=split).spec.sizes["train"] + 5000 for split in emnist.SPLITS}
     assert sizes == {
         "balanced": 112_800,
         "letters": 124_800,
@@ -278,7 +279,7 @@ def test_emnist_is_upright_and_counts_from_0(tmp_path: Path) -> None:
         "bymerge": 697_932,
     }
     with pytest.raises(InputError, match=r"^data\.emnist: split = all: choose one of balanced, letters"):
-        EMNIST("x", "x", split="all")
+        with_loader(EMNIST, "x", "x", split="all")
 
 
 def test_emnist_archive_vouches_split_by_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

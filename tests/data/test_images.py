@@ -15,13 +15,15 @@ import torch
 
 from snnlab.config.build import build
 from snnlab.config.compose import compose
-from snnlab.data.contract import stratified_order
+from snnlab.data.files import read_content
+from snnlab.data.formats.idx import parse_idx
 from snnlab.data.images.cifar10 import CIFAR10
 from snnlab.data.images.digits import Digits
 from snnlab.data.images.fashion_mnist import FashionMNIST
-from snnlab.data.images.idx import parse_idx, read_content
 from snnlab.data.images.mnist import MNIST
+from snnlab.data.loader import with_loader
 from snnlab.data.publish.archives import unpack
+from snnlab.data.splits import stratified_order
 from snnlab.errors import InputError
 from snnlab.tables.rows import row_name
 
@@ -64,7 +66,7 @@ def test_an_authors_protocol_trains_on_everything_and_tests_the_last_epoch(tmp_p
 @pytest.mark.parametrize("zipped", [True, False])
 def test_mnist_reads_gz_and_raw(tmp_path: Path, write_mnist, zipped: bool) -> None:
     write_mnist(tmp_path, zipped)
-    data = MNIST(tmp_path, tmp_path, unverified=True, val_size=10)
+    data = with_loader(MNIST, tmp_path, tmp_path, unverified=True, val_size=10)
     batch = next(iter(data.test_dataloader()))
     assert batch.inputs.shape == (20, 1, 28, 28)
     assert batch.inputs.min() >= 0
@@ -80,7 +82,7 @@ def test_mnist_reads_gz_and_raw(tmp_path: Path, write_mnist, zipped: bool) -> No
 def test_unknown_content_is_refused(tmp_path: Path, write_mnist) -> None:
     write_mnist(tmp_path)
     with pytest.raises(InputError, match=r"data\.mnist: .*SHA-256 .*data\.unverified=true uses it") as error:
-        MNIST(tmp_path, tmp_path, val_size=10).setup()
+        with_loader(MNIST, tmp_path, tmp_path, val_size=10).setup()
     one_line(error)
 
 
@@ -110,38 +112,38 @@ def test_broken_files_are_told(tmp_path: Path, write_mnist, kind: str) -> None:
     content, words = broken(path.read_bytes())[kind]
     path.write_bytes(content)
     with pytest.raises(InputError, match=words) as error:
-        MNIST(tmp_path, tmp_path, unverified=True, val_size=10).setup()
+        with_loader(MNIST, tmp_path, tmp_path, unverified=True, val_size=10).setup()
     assert LABELS in one_line(error)
 
 
 def test_missing_files_name_the_path(tmp_path: Path, write_mnist) -> None:
-    for make in (MNIST, FashionMNIST):
+    for data_set in (MNIST, FashionMNIST):
         with pytest.raises(
             InputError, match=r"train-images-idx3-ubyte \(\.gz or not\) is not in .*data\.download=true"
         ) as error:
-            make(tmp_path, tmp_path, download=False).setup()
+            with_loader(data_set, tmp_path, tmp_path, download=False).setup()
         assert str(tmp_path) in one_line(error)
     (write_mnist(tmp_path) / LABELS).unlink()
     with pytest.raises(InputError, match=r"train-labels-idx1-ubyte \(\.gz or not\) is not in"):
-        MNIST(tmp_path, tmp_path, download=False).setup()
+        with_loader(MNIST, tmp_path, tmp_path, download=False).setup()
     with pytest.raises(InputError, match="cannot be read"):
         read_content(tmp_path)
 
 
 def test_ranges() -> None:
     with pytest.raises(InputError, match=r"^data\.mnist: val_size = 70000 must lie in 0 to 59999"):
-        MNIST("x", "x", val_size=70_000)
+        with_loader(MNIST, "x", "x", val_size=70_000)
     with pytest.raises(InputError, match=r"^data\.fashion_mnist: train_size = 0 must lie in 1 to 55000"):
-        FashionMNIST("x", "x", train_size=0)
+        with_loader(FashionMNIST, "x", "x", train_size=0)
     with pytest.raises(InputError, match=r"^data\.cifar10: val_size = -2 must lie in 0 to 49999"):
-        CIFAR10("x", "x", val_size=-2)
+        with_loader(CIFAR10, "x", "x", val_size=-2)
     with pytest.raises(InputError, match=r"^data\.digits: val_size = -1 must lie in"):
-        Digits("x", "x", val_size=-1)
+        with_loader(Digits, "x", "x", val_size=-1)
 
 
 def test_splits_are_disjoint_and_independent_of_the_seed(tmp_path: Path, write_mnist) -> None:
     write_mnist(tmp_path)
-    a, b = (MNIST(tmp_path, tmp_path, unverified=True, val_size=10, seed=seed) for seed in (0, 1))
+    a, b = (with_loader(MNIST, tmp_path, tmp_path, unverified=True, val_size=10, seed=seed) for seed in (0, 1))
     a.setup(), b.setup()
     assert torch.equal(a.splits.val.images, b.splits.val.images)
     seen = {image.numpy().tobytes() for split in a.splits for image in split.images}
@@ -159,7 +161,7 @@ def test_stratified_order() -> None:
 
 
 def test_digits() -> None:
-    data = Digits("x", "x")
+    data = with_loader(Digits, "x", "x")
     data.setup()
     assert data.provenance.sizes == data.spec.sizes == {"train": 1297, "val": 200, "test": 300}
     assert data.provenance.source == "bundled"
@@ -175,7 +177,7 @@ def test_digits() -> None:
 
 def test_real_mnist(real_data) -> None:
     root = real_data("mnist")
-    data = MNIST(root, root, download=False, train_size=1000)
+    data = with_loader(MNIST, root, root, download=False, train_size=1000)
     assert data.provenance.verified
     assert data.provenance.flags() == ["subset"]
     assert data.provenance.sizes == data.spec.sizes == {"train": 1000, "val": 5000, "test": 10_000}
@@ -185,7 +187,7 @@ def test_real_mnist(real_data) -> None:
 
 def test_real_fashion_mnist(real_data) -> None:
     root = real_data("fashion_mnist")
-    data = FashionMNIST(root, root, download=False)
+    data = with_loader(FashionMNIST, root, root, download=False)
     assert data.provenance.verified
     assert data.provenance.flags() == []
     assert data.provenance.sizes == {"train": 55_000, "val": 5000, "test": 10_000}
@@ -210,9 +212,9 @@ def write_cifar(folder: Path) -> Path:
 def test_cifar10_layout(tmp_path: Path) -> None:
     write_cifar(tmp_path / "cifar10" / CIFAR10.folder)
     with pytest.raises(InputError, match=r"data_batch_1\.bin: the content matches no known hash") as error:
-        CIFAR10(tmp_path, tmp_path, val_size=10).setup()
+        with_loader(CIFAR10, tmp_path, tmp_path, val_size=10).setup()
     one_line(error)
-    data = CIFAR10(tmp_path, tmp_path, unverified=True, val_size=10)
+    data = with_loader(CIFAR10, tmp_path, tmp_path, unverified=True, val_size=10)
     assert data.provenance.sizes == {"train": 90, "val": 10, "test": 20}
     assert data.provenance.altered
     record = np.frombuffer(batch_bytes(20, 5), np.uint8).reshape(20, -1)[3]
@@ -233,7 +235,7 @@ def test_cifar10_broken(tmp_path: Path, change, words: str) -> None:
     path = write_cifar(tmp_path / CIFAR10.folder) / "test_batch.bin"
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(InputError, match=words) as error:
-        CIFAR10(tmp_path, tmp_path, unverified=True, val_size=10).setup()
+        with_loader(CIFAR10, tmp_path, tmp_path, unverified=True, val_size=10).setup()
     one_line(error)
 
 
@@ -243,8 +245,8 @@ def test_cifar10_known_altered_test_file(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(CIFAR10, "sha256", {name: hashes[name] for name in CIFAR10.sha256})
     monkeypatch.setattr(CIFAR10, "altered", {hashes["test_batch.bin"]: "9,000 of 10,000 test images are JPEG-altered"})
     with pytest.raises(InputError, match=r"9,000 of 10,000 test images are JPEG-altered .*data\.unverified=true"):
-        CIFAR10(tmp_path, tmp_path, val_size=10).setup()
-    provenance = CIFAR10(tmp_path, tmp_path, val_size=10, unverified=True).provenance
+        with_loader(CIFAR10, tmp_path, tmp_path, val_size=10).setup()
+    provenance = with_loader(CIFAR10, tmp_path, tmp_path, val_size=10, unverified=True).provenance
     assert provenance.altered
     assert "JPEG-altered" in provenance.notes[0]
 
@@ -256,15 +258,15 @@ def test_cifar10_archive_is_unpacked_and_marked(tmp_path: Path, monkeypatch: pyt
     with tarfile.open(root / CIFAR10.archive, "w:gz") as tar:
         tar.add(folder, CIFAR10.folder)
     with pytest.raises(InputError, match=r"has MD5 .*, published is c32a1d4a"):
-        CIFAR10(root, root, val_size=10).setup()
+        with_loader(CIFAR10, root, root, val_size=10).setup()
     monkeypatch.setattr(CIFAR10, "md5", hashlib.md5((root / CIFAR10.archive).read_bytes()).hexdigest())
-    provenance = CIFAR10(root, root, val_size=10).provenance
+    provenance = with_loader(CIFAR10, root, root, val_size=10).provenance
     assert not provenance.altered
     assert "archive checksum at download" in provenance.verified
     assert sorted(p.name for p in root.iterdir()) == [CIFAR10.folder, CIFAR10.archive]
     (root / CIFAR10.folder / "test_batch.bin").write_bytes(batch_bytes(20, 99))  # the marker no longer vouches
     with pytest.raises(InputError, match=r"test_batch\.bin: the content matches no known hash"):
-        CIFAR10(root, root, val_size=10).setup()
+        with_loader(CIFAR10, root, root, val_size=10).setup()
 
     with tarfile.open(root / CIFAR10.archive, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("other"), io.BytesIO())
@@ -273,4 +275,4 @@ def test_cifar10_archive_is_unpacked_and_marked(tmp_path: Path, monkeypatch: pyt
         unpack(archive, root / "new", hashlib.md5(archive.read_bytes()).hexdigest(), {"a": "folder/a"}, "CIFAR-10")
     assert not (root / "new").exists()
     with pytest.raises(InputError, match=r"no cifar-10-batches-bin with data_batch_1\.bin, .* under .*download=true"):
-        CIFAR10(tmp_path / "none", tmp_path, download=False).setup()
+        with_loader(CIFAR10, tmp_path / "none", tmp_path, download=False).setup()

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tonic.io
 
-from snnlab.data.events.nmnist import NMNIST, read_bin
-from snnlab.data.events.recordings import EVENT
+from snnlab.data.events.nmnist import NMNIST
+from snnlab.data.formats.atis import parse_atis
+from snnlab.data.loader import with_loader
+from snnlab.data.recordings import EVENT
 from snnlab.errors import InputError
 
 
@@ -39,7 +41,7 @@ def test_folder_and_zip_give_the_same(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "c" / "nmnist.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in folder.rglob("*.bin"):
             archive.write(path, Path("deeper") / path.relative_to(folder))
-    sets = [NMNIST(tmp_path / name, tmp_path, batch_size=36) for name in "abc"]
+    sets = [with_loader(NMNIST, tmp_path / name, tmp_path, batch_size=36) for name in "abc"]
     assert len({data.provenance.hash for data in sets}) == 1
     for data in sets:
         assert data.spec.sizes == data.provenance.sizes == {"train": 36, "val": 4, "test": 10}
@@ -56,7 +58,7 @@ def test_events_are_tonics(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(bin_bytes(500, 3))
     theirs = tonic.io.read_mnist_file(path, np.dtype([("x", int), ("y", int), ("t", int), ("p", int)]))
-    ours = read_bin(path.read_bytes(), "a").structured()
+    ours = parse_atis(path.read_bytes(), "a", 34).structured()
     assert ours.dtype == EVENT
     assert all(np.array_equal(ours[name], theirs[name]) for name in "xytp")
 
@@ -75,25 +77,25 @@ def test_broken_recordings(tmp_path: Path, content: bytes, words: str) -> None:
     folder = write_folder(tmp_path / "nmnist")
     (folder / "Train/3/00004.bin").write_bytes(content)
     with pytest.raises(InputError, match=rf"Train/3/00004\.bin ({words})") as error:
-        NMNIST(tmp_path, tmp_path).setup()
+        with_loader(NMNIST, tmp_path, tmp_path).setup()
     assert "\n" not in str(error.value)
 
 
 def test_missing_and_misplaced(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no recordings under .*nmnist; put Train\.zip and Test\.zip of https"):
-        NMNIST(tmp_path, tmp_path).setup()
-    assert NMNIST(tmp_path, tmp_path).spec.sizes == {}
+        with_loader(NMNIST, tmp_path, tmp_path).setup()
+    assert with_loader(NMNIST, tmp_path, tmp_path).spec.sizes == {}
     (tmp_path / "nmnist").mkdir()
     with pytest.raises(InputError, match=r"nmnist holds no Train/<label>/\*\.bin"):
-        NMNIST(tmp_path, tmp_path).setup()
+        with_loader(NMNIST, tmp_path, tmp_path).setup()
     folder = write_folder(tmp_path / "nmnist")
     (folder / "Train/3").rename(folder / "Train/three")
     with pytest.raises(InputError, match="the folder 'three' must be a label from 0 to 9"):
-        NMNIST(tmp_path, tmp_path).setup()
+        with_loader(NMNIST, tmp_path, tmp_path).setup()
     (folder / "Train/three").rename(folder / "Train/3")
     (folder / "Test").rename(folder / "test")
     with pytest.raises(InputError, match="40 training and 0 test recordings"):
-        NMNIST(tmp_path, tmp_path).setup()
+        with_loader(NMNIST, tmp_path, tmp_path).setup()
 
 
 @pytest.mark.parametrize(
@@ -107,19 +109,19 @@ def test_corrupt_zip(tmp_path: Path, damage) -> None:
             archive.write(file, file.relative_to(folder))
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=r"nmnist\.zip is a corrupt zip .*download") as error:
-        NMNIST(tmp_path, tmp_path).setup()
+        with_loader(NMNIST, tmp_path, tmp_path).setup()
     assert "\n" not in str(error.value)
 
 
 def test_ranges() -> None:
     with pytest.raises(InputError, match=r"data\.nmnist: val_fraction = 1\.5 must lie in 0\.001 to 0\.9"):
-        NMNIST("x", "x", val_fraction=1.5)
+        with_loader(NMNIST, "x", "x", val_fraction=1.5)
     with pytest.raises(InputError, match="downsample = 40 must lie in 1 to 34"):
-        NMNIST("x", "x", downsample=40)
+        with_loader(NMNIST, "x", "x", downsample=40)
 
 
 def test_real_subset(tmp_path: Path, real_data) -> None:
-    data = NMNIST(real_data("nmnist"), tmp_path)
+    data = with_loader(NMNIST, real_data("nmnist"), tmp_path)
     assert data.provenance.sizes == data.spec.sizes == {"train": 900, "val": 100, "test": 100}
     assert data.provenance.verified == "known content hash of the 1,000/100 subset of SLAYER (SHA-256)"
     assert data.provenance.flags() == ["subset"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from snnlab.data.loader import with_loader
 from snnlab.data.tasks.randman import Randman, manifold
 from snnlab.errors import InputError
 from snnlab.questions.class_of_sequence import ClassOfSequence
@@ -14,7 +15,7 @@ SMALL = {"classes": 3, "units": 5, "samples": 40, "steps": 30, "alpha": 2.0}
 
 
 def make(**options):
-    data = Randman("x", "x", **{**SMALL, **options})
+    data = with_loader(Randman, "x", "x", **{**SMALL, **options})
     data.setup()
     return data
 
@@ -105,4 +106,4 @@ def test_a_larger_alpha_is_smoother():
 )
 def test_bad_values_are_refused(options, words):
     with pytest.raises(InputError, match=words):
-        Randman("x", "x", **{**SMALL, **options})
+        with_loader(Randman, "x", "x", **{**SMALL, **options})

@@ -11,11 +11,13 @@ from snnlab.callbacks.figures import first_samples, input_figure
 from snnlab.config.build import build
 from snnlab.config.compose import compose
 from snnlab.data.__main__ import main
+from snnlab.data.augmentation import ImageAugmentation
 from snnlab.data.contract import Batch
 from snnlab.data.images.cifar10 import CIFAR10
 from snnlab.data.images.digits import Digits
 from snnlab.data.images.mnist import MNIST
 from snnlab.data.images.module import RowsDataset, rows
+from snnlab.data.loader import with_loader
 from snnlab.errors import InputError
 from snnlab.questions.class_of_sequence import ClassOfSequence
 
@@ -31,17 +33,17 @@ def test_step_t_is_row_t() -> None:
 
 
 def test_the_spec_has_a_time_axis() -> None:
-    spec = MNIST("x", "x", sequence="rows").spec
+    spec = with_loader(MNIST, "x", "x", sequence="rows").spec
     assert (spec.name, spec.kind, spec.input_shape, spec.time_steps) == ("mnist", "sequence", (28,), 28)
     assert spec.signal_shape == spec.prototype_shape == (1, 28, 28)
-    assert CIFAR10("x", "x", sequence="rows").spec.input_shape == (96,)
-    assert MNIST("x", "x").spec.kind == "image"
+    assert with_loader(CIFAR10, "x", "x", sequence="rows").spec.input_shape == (96,)
+    assert with_loader(MNIST, "x", "x").spec.kind == "image"
     with pytest.raises(InputError, match=r"^data\.sequence = columns: choose one of none, rows"):
-        Digits("x", "x", sequence="columns")
+        with_loader(Digits, "x", "x", sequence="columns")
 
 
 def test_rows_are_the_images() -> None:
-    still, data = Digits("x", "x"), Digits("x", "x", sequence="rows")
+    still, data = with_loader(Digits, "x", "x"), with_loader(Digits, "x", "x", sequence="rows")
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         image, sequence = (next(iter(getattr(d, loader)())) for d in (still, data))
         assert torch.equal(sequence.inputs[:, :, :].permute(1, 0, 2), image.inputs[:, 0])  # [B, H, W]
@@ -58,7 +60,7 @@ def test_rows_are_the_images() -> None:
 
 
 def test_augmented_rows_are_the_rows_of_the_augmented_images() -> None:
-    data = Digits("x", "x", sequence="rows", crop_padding=1, cutout=2)
+    data = with_loader(Digits, "x", "x", sequence="rows", augmentation=ImageAugmentation(1, cutout=2))
     data.setup()
     batch = data.splits.train.batch(range(30))
     shown = data.augmented(batch)
@@ -114,7 +116,7 @@ def test_a_run_over_rows(run_command) -> None:
         "model=recurrent_mlp",
         "model.hidden=[32]",
         "logger=none",
-        "data.crop_padding=1",
+        "data.augmentation.crop_padding=1",
         "trainer.max_epochs=1",
         "trainer.limit_train_batches=4",
         "trainer.accelerator=cpu",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from snnlab.data.loader import with_loader
 from snnlab.data.tasks.store_recall import StoreRecall
 from snnlab.errors import InputError
 from snnlab.questions.class_at_end import ClassAtEnd
 
 
 def make(**options):
-    data = StoreRecall("x", "x", **options)
+    data = with_loader(StoreRecall, "x", "x", **options)
     data.setup()
     return data
 
@@ -82,4 +83,4 @@ def test_sequences_do_not_depend_on_their_batch_or_the_seed_of_the_run():
 )
 def test_ranges(options, words):
     with pytest.raises(InputError, match=rf"data\.store_recall: {words}"):
-        StoreRecall("x", "x", **options)
+        with_loader(StoreRecall, "x", "x", **options)

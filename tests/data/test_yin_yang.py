@@ -10,6 +10,7 @@ import torch
 
 from snnlab.data.__main__ import main
 from snnlab.data.encoders import Latency
+from snnlab.data.loader import with_loader
 from snnlab.data.tasks.yin_yang import DOT, YANG, YIN, YinYang, classes_of
 from snnlab.errors import InputError
 
@@ -40,7 +41,7 @@ def test_yin_and_yang_are_each_other_turned_around() -> None:
 
 
 def test_splits_are_balanced_fixed_and_different() -> None:
-    data = YinYang("x", "x")
+    data = with_loader(YinYang, "x", "x")
     data.setup()
     assert data.splits is not None
     assert [len(split) for split in data.splits] == [5000, 1000, 1000]
@@ -53,15 +54,15 @@ def test_splits_are_balanced_fixed_and_different() -> None:
         assert np.array_equal(classes_of(flat[:, :2].double().numpy()), labels.numpy())
         torch.testing.assert_close(flat[:, 2:4], 1 - flat[:, :2])
         assert (flat[:, 4] == 0.4).all()
-    other = YinYang("x", "x", seed=5)
+    other = with_loader(YinYang, "x", "x", seed=5)
     assert other.provenance.hash == data.provenance.hash
-    assert YinYang("x", "x", point_seed=5).provenance.hash != data.provenance.hash
+    assert with_loader(YinYang, "x", "x", point_seed=5).provenance.hash != data.provenance.hash
     assert data.provenance.flags() == ["synthetic"]
     assert not torch.equal(data.splits.val.batch([0]).inputs, data.splits.test.batch([0]).inputs)
 
 
 def test_one_image_alone_is_that_of_a_batch() -> None:
-    data = YinYang("x", "x", train_size=9)
+    data = with_loader(YinYang, "x", "x", train_size=9)
     data.setup()
     assert data.splits is not None
     image, label = data.splits.train[4]
@@ -77,14 +78,14 @@ def test_the_command_shows_a_picture(tmp_path: Path) -> None:
 
 def test_ranges() -> None:
     with pytest.raises(InputError, match=r"data\.yin_yang: bias = 2 must lie in 0 to 1"):
-        YinYang("x", "x", bias=2)
+        with_loader(YinYang, "x", "x", bias=2)
     with pytest.raises(InputError, match=r"data\.yin_yang: test_size = 0"):
-        YinYang("x", "x", test_size=0)
+        with_loader(YinYang, "x", "x", test_size=0)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_exact_latencies_round_to_the_frames(reverse: bool) -> None:
-    data = YinYang("x", "x", train_size=30)
+    data = with_loader(YinYang, "x", "x", train_size=30)
     data.setup()
     assert data.splits is not None
     images = data.splits.train.batch(range(30)).inputs

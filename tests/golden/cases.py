@@ -94,7 +94,9 @@ CASES: dict[str, list[str]] = {
     ],
     # every kind of data
     "stbp_rows": [train("method=stbp data=digits data.sequence=rows")],
-    "stbp_films": [train("method=stbp", FILMS, "model.hidden=[64] data.flip=0.5 data.jitter_us=500")],
+    "stbp_films": [
+        train("method=stbp", FILMS, "model.hidden=[64] data.augmentation.flip=0.5 data.augmentation.jitter_us=500")
+    ],
     "stbp_randman": [train("method=stbp", RANDMAN, "model.hidden=[32]")],
     "stbp_sparse_dale": [
         train("method=stbp", RANDMAN, "model.hidden=[32] init.inhibitory=0.3 init.density=0.5"),

@@ -14,6 +14,7 @@ import torch
 from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Latency
 from snnlab.data.images.digits import Digits
+from snnlab.data.loader import with_loader
 from snnlab.data.tasks.drifting_blobs import DriftingBlobs
 from snnlab.errors import InputError, RunFailure
 from snnlab.methods.vdib import VDIB, judge
@@ -172,7 +173,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Digits]:
     folder = tmp_path_factory.mktemp("digits")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judge, "MOST_EPOCHS", 6)
-        data = Digits(root=folder, cache=folder / "cache", batch_size=64)
+        data = with_loader(Digits, root=folder, cache=folder / "cache", batch_size=64)
         judge.load_judge(data)
         yield data
 
@@ -282,7 +283,9 @@ def test_a_checkpoint_brings_everything_back(digits: Digits, tmp_path: Path) -> 
 @pytest.mark.parametrize("options", [{}, {"credit": "window", "kl": "exact"}, {"decoder": "rate"}], ids=str)
 def test_predictive_coding_learns(tmp_path: Path, options: dict[str, Any]) -> None:
     sizes = {"train_sequences": 32 * 30, "val_sequences": 32, "test_sequences": 64}
-    data = DriftingBlobs(root=tmp_path, cache=tmp_path, batch_size=32, steps_train=30, steps_test=30, **sizes)
+    data = with_loader(
+        DriftingBlobs, root=tmp_path, cache=tmp_path, batch_size=32, steps_train=30, steps_test=30, **sizes
+    )
     fast = functools.partial(torch.optim.Adam, lr=0.01)
     results = []
     for learn in ("readout", "frozen"):

@@ -8,6 +8,7 @@ import torch
 from snnlab.data.contract import DataModule
 from snnlab.data.encoders import Latency
 from snnlab.data.images.digits import Digits
+from snnlab.data.loader import with_loader
 from snnlab.errors import InputError
 from snnlab.methods.vdib import decoders, judge
 from snnlab.methods.vdib.feedback import HiddenCredit
@@ -91,7 +92,7 @@ def test_judge_reads_any_size() -> None:
 def test_judge_is_trained_once_and_the_same_each_time(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(judge, "MOST_EPOCHS", 6)
-    data: DataModule = Digits(root=tmp_path, cache=tmp_path / "cache", seed=5)
+    data: DataModule = with_loader(Digits, root=tmp_path, cache=tmp_path / "cache", seed=5)
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
     first = judge.load_judge(data)
@@ -109,5 +110,5 @@ def test_judge_is_trained_once_and_the_same_each_time(tmp_path, monkeypatch) -> 
     for one, other in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
     path.write_bytes(b"broken")
-    mended = judge.load_judge(Digits(root=tmp_path, cache=tmp_path / "cache", seed=9, batch_size=7))
+    mended = judge.load_judge(with_loader(Digits, root=tmp_path, cache=tmp_path / "cache", seed=9, batch_size=7))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), mended.parameters(), strict=True))

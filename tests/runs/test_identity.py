@@ -89,6 +89,21 @@ def test_a_row_is_a_run_less_its_seed_and_what_repeats_it():
     assert row(config("seed=1", "data.seed=7")) == row(config("seed=2", "data.seed=7")) != row(one)
 
 
+def test_a_seed_of_the_data_that_is_the_usual_one_is_not_the_runs():
+    assert identity(config("seed=3", "data.seed=0")) != identity(config("seed=3"))
+
+
+def test_parts_of_data_at_their_defaults_leave_the_run_the_same():
+    now = config()
+    assert "augmentation" not in deciding(now)["data"] and "augmentation" in now["data"]
+    (flat := json.loads(json.dumps(now)))["data"].pop("augmentation")
+    assert identity({**flat, "data": {**flat["data"], "crop_padding": 0, "flip": 0.0, "cutout": 0}}) == identity(now)
+    changed = identity(config("data.augmentation.crop_padding=1"))
+    assert identity({**flat, "data": {**flat["data"], "crop_padding": 1}}) == changed != identity(now)
+    films = [config("data=mnist_dvs", *more) for more in ([], ["data.camera.threshold=0.3"], ["data.camera.seed=1"])]
+    assert identity(films[0]) == identity(films[1]) != identity(films[2])
+
+
 def test_a_key_that_was_not_there_yet_counts_as_its_default():
     now = config()
     for dotted in ("kernels", "hardware", "init", "method.regularizer", "method.neuron_options", "model.dropout"):

@@ -30,15 +30,48 @@ VALUES: dict[tuple[str, str], dict[str, Any]] = {  # (class or group, key): old 
     ("trainer", "devices"): {"auto": 1},  # a run has always had one
 }
 
+CHANGED = "snnlab.data.augmentation."
+IMAGES = {"augmentation": (f"{CHANGED}ImageAugmentation", {key: key for key in ("crop_padding", "flip", "cutout")})}
+EVENTS = {"augmentation": (f"{CHANGED}EventAugmentation", {key: key for key in ("flip", "shift", "jitter_us", "drop")})}
+FILMS = {
+    "camera": (
+        "snnlab.data.camera.Camera",
+        {
+            **{key: key for key in ("threshold", "mismatch", "refractory_us", "noise_hz", "dark")},
+            "path_radius": "radius",
+            "path_period_s": "period_s",
+            "film_seed": "seed",
+        },
+    )
+}
+PARTS: dict[str, dict[str, tuple[str, dict[str, str]]]] = {  # class: a part of it now: its class, old key: key in it
+    **{
+        f"snnlab.data.images.{name}": IMAGES
+        for name in (
+            *("cifar10.CIFAR10", "cifar100.CIFAR100", "digits.Digits", "emnist.EMNIST", "fashion_mnist.FashionMNIST"),
+            *("mnist.MNIST", "svhn.SVHN", "tiny_imagenet.TinyImageNet"),
+        )
+    },
+    **{
+        f"snnlab.data.events.{name}": EVENTS
+        for name in ("cifar10_dvs.CIFAR10DVS", "dvs_gesture.DVSGesture", "nmnist.NMNIST", "shd.SHD", "ssc.SSC")
+    },
+    "snnlab.data.events.mnist_dvs.MNISTDVS": {**FILMS, **EVENTS},
+}
+
 
 def today(node: Any, group: str = "") -> Any:
     """Return a stored config, or the part of one below the key ``group``, as it would be stored today."""
     if isinstance(node, Mapping):
         owner = _target(node.get("_target_")) or group
-        return {
+        moved = {
             key: _target(value) if key == "_target_" else _value(owner, key, today(value, str(key)))
             for key, value in node.items()
         }
+        for part, (target, keys) in PARTS.get(owner, {}).items():
+            if old := {new: moved.pop(key) for key, new in keys.items() if key in moved}:
+                moved[part] = {"_target_": target, **old}
+        return moved
     return [today(value) for value in node] if isinstance(node, list) else node
 
 

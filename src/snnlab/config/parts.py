@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from snnlab.config import libraries, schema
@@ -23,6 +24,9 @@ def instantiate_part(name: str, node: DictConfig | Mapping[str, Any], **parts: A
     container = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     assert isinstance(container, dict)
     schema.check_node(name, container)  # type: ignore[arg-type]
+    for argument, part in schema.flat_parts(get_object(container["_target_"])).items():
+        keys = [key for key in inspect.signature(part).parameters if key in container]
+        parts[argument] = part(**{key: container.pop(key) for key in keys})
     try:
         # partial, so that Hydra does not turn the parts (a DataSpec, say) into configs of their own
         return instantiate({**container, "_partial_": True}, _convert_="all")(**parts)

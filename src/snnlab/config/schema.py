@@ -68,20 +68,46 @@ def check_node(path: str, node: Mapping[str, Any]) -> None:
 
 def check_arguments(path: str, values: Mapping[str, Any], factory: Any) -> None:
     """Check ``values`` against the arguments of ``factory``, a class or a function; raises as ``check_node``."""
-    signature = inspect.signature(factory)
-    function = factory.__init__ if inspect.isclass(factory) else factory
-    try:
-        hints = typing.get_type_hints(function)
-    except (NameError, TypeError):
-        hints = {}
-    open_ended = any(argument.kind == argument.VAR_KEYWORD for argument in signature.parameters.values())
+    arguments, hints = arguments_of(factory)
+    open_ended = any(argument.kind == argument.VAR_KEYWORD for argument in arguments.values())
     for key, value in values.items():
-        if key not in signature.parameters and not open_ended:
-            raise InputError(f"{path}.{key}: there is no such key; nearest: {nearest(key, signature.parameters)}")
+        if key not in arguments and not open_ended:
+            raise InputError(f"{path}.{key}: there is no such key; nearest: {nearest(key, arguments)}")
         if isinstance(value, Mapping) and "_target_" in value:
             check_node(f"{path}.{key}", value)
         elif key in hints:
             check_value(f"{path}.{key}", value, hints[key])
+
+
+def arguments_of(factory: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
+    """Return the arguments that a config gives to ``factory``, a class or a function, and their resolved annotations.
+
+    In the place of a flat part (see ``flat_parts``) stand the arguments of that part.
+    """
+    hints, parts = hints_of(factory), flat_parts(factory)
+    arguments: dict[str, inspect.Parameter] = {}
+    for name, argument in inspect.signature(factory).parameters.items():
+        arguments |= inspect.signature(parts[name]).parameters if name in parts else {name: argument}
+    for name, part in parts.items():
+        hints = {key: hint for key, hint in hints.items() if key != name} | hints_of(part)
+    return arguments, hints
+
+
+def flat_parts(factory: Any) -> dict[str, Any]:
+    """Return the arguments of ``factory`` whose own fields stand in its config, as ``data.batch_size`` does, by class.
+
+    A part says so itself: its attribute ``flat`` is true.
+    """
+    return {name: hint for name, hint in hints_of(factory).items() if getattr(hint, "flat", False) is True}
+
+
+def hints_of(factory: Any) -> dict[str, Any]:
+    """Return the annotations of the arguments of ``factory``, resolved; none where one of them cannot be."""
+    try:
+        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    except (NameError, TypeError, AttributeError):
+        return {}
+    return {name: hint for name, hint in hints.items() if name != "return"}
 
 
 def check_value(path: str, value: Any, hint: Any) -> None:

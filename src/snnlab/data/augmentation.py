@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.data.contract import check_range
-from snnlab.data.events.recordings import Events, Recordings
+from snnlab.data.recordings import Events, Recordings
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,6 @@ class EventAugmentation:
     """Changes the events of a batch; each recording draws its own flip and shift, each event its own jitter and fate.
 
     Args:
-        width: of the sensor, pixels (for the flip).
         flip: probability that a recording is mirrored left to right.
         shift: largest shift in x and (but for a line of sensors) in y, pixels; events shifted off are dropped.
         jitter_us: standard deviation of the time jitter, microseconds.
@@ -27,8 +26,6 @@ class EventAugmentation:
     Raises: InputError when an argument leaves its range.
     """
 
-    width: int
-    height: int
     flip: float = 0.0
     shift: int = 0
     jitter_us: float = 0.0
@@ -36,26 +33,30 @@ class EventAugmentation:
 
     def __post_init__(self) -> None:
         check_range("augmentation: flip", self.flip, 0, 1, "0.5 mirrors half of the recordings")
-        side = min(self.width, self.height) if self.height > 1 else self.width
-        check_range("augmentation: shift", self.shift, 0, side - 1, "2 is usual")
         check_range("augmentation: jitter_us", self.jitter_us, 0, 1e9, "1000 is usual")
         check_range("augmentation: drop", self.drop, 0, 1, "0.1 is usual")
+
+    def check(self, width: int, height: int) -> None:
+        """Raise InputError where events of a sensor of ``width`` x ``height`` pixels cannot be shifted that far."""
+        side = min(width, height) if height > 1 else width
+        check_range("augmentation: shift", self.shift, 0, side - 1, "2 is usual")
 
     def __bool__(self) -> bool:
         return any((self.flip, self.shift, self.jitter_us, self.drop))
 
-    def __call__(self, recordings: Recordings) -> Recordings:
+    def __call__(self, recordings: Recordings, width: int, height: int) -> Recordings:
+        """Return the recordings changed; their sensor has ``width`` x ``height`` pixels."""
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         sample = np.repeat(np.arange(len(recordings)), np.diff(recordings.offsets))  # [events]
         x, y = recordings.events.x.astype(np.int16), recordings.events.y.astype(np.int16)
         t, p = recordings.events.t.astype(np.int64), recordings.events.p
         if self.flip:
             mirrored = (rng.random(len(recordings)) < self.flip)[sample]
-            x = np.where(mirrored, np.int16(self.width - 1) - x, x)
+            x = np.where(mirrored, np.int16(width - 1) - x, x)
         if self.shift:
             moves = rng.integers(-self.shift, self.shift + 1, (2, len(recordings)), np.int16)
-            x, y = x + moves[0, sample], y + (moves[1, sample] if self.height > 1 else 0)
-        keep = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
+            x, y = x + moves[0, sample], y + (moves[1, sample] if height > 1 else 0)
+        keep = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         if self.drop:
             keep &= rng.random(len(t)) >= self.drop
         if self.jitter_us:
@@ -78,7 +79,6 @@ class ImageAugmentation:
         cutout   0 in a square of ``cutout`` x ``cutout`` pixels; its centre is uniform, its edges may be off
 
     Args:
-        height, width: of the images, pixels.
         crop_padding: black pixels on each side before the crop; 0 is no crop.
         flip: probability that an image is mirrored left to right.
         cutout: side of the black square; 0 is none.
@@ -90,35 +90,32 @@ class ImageAugmentation:
     Source:  Cutout: DeVries, Taylor 2017, arXiv:1708.04552; its square may leave the image too.
     """
 
-    height: int
-    width: int
     crop_padding: int = 0
     flip: float = 0.0
     cutout: int = 0
 
-    def __post_init__(self) -> None:
-        side = min(self.height, self.width)
-        check_range("data.crop_padding", self.crop_padding, 0, side // 2, "4 is usual for 32 x 32")
-        check_range("data.flip", self.flip, 0, 1, "0.5 mirrors half of the images")
-        check_range("data.cutout", self.cutout, 0, side, "16 is usual for 32 x 32")
+    def check(self, height: int, width: int) -> None:
+        """Raise InputError where images of ``height`` x ``width`` pixels cannot be changed so."""
+        side = min(height, width)
+        check_range("data.augmentation.crop_padding", self.crop_padding, 0, side // 2, "4 is usual for 32 x 32")
+        check_range("data.augmentation.flip", self.flip, 0, 1, "0.5 mirrors half of the images")
+        check_range("data.augmentation.cutout", self.cutout, 0, side, "16 is usual for 32 x 32")
 
     def __bool__(self) -> bool:
         return any((self.crop_padding, self.flip, self.cutout))
 
     def __call__(self, images: Tensor) -> Tensor:
-        count, padding = len(images), self.crop_padding
-        rows = torch.arange(self.height).expand(count, -1)  # [B, H]: row of the source that each row shows
-        columns = torch.arange(self.width).expand(count, -1)
-        keep = torch.ones(count, self.height, self.width, dtype=torch.bool)
+        (count, _, height, width), padding = images.shape, self.crop_padding
+        rows = torch.arange(height).expand(count, -1)  # [B, H]: row of the source that each row shows
+        columns = torch.arange(width).expand(count, -1)
+        keep = torch.ones(count, height, width, dtype=torch.bool)
         if padding:
             offsets = torch.randint(2 * padding + 1, (2, count, 1))
             rows, columns = rows + offsets[0], columns + offsets[1]
         if self.flip:
             columns = torch.where(torch.rand(count, 1) < self.flip, columns.flip(1), columns)
         if self.cutout:
-            inside = [
-                self._inside(size, torch.randint(size, (count, 1))) for size in (self.height, self.width)
-            ]  # [B, H], [B, W]
+            inside = [self._inside(size, torch.randint(size, (count, 1))) for size in (height, width)]  # [B, H], [B, W]
             keep = ~(inside[0][:, :, None] & inside[1][:, None, :])
         rows, columns, keep = (index.to(images.device) for index in (rows, columns, keep))
         padded = nn.functional.pad(images, (padding,) * 4)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.data.events.recordings import Events, Recordings
+from snnlab.data.recordings import Events, Recordings
 from snnlab.errors import InputError
 
 

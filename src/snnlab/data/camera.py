@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnlab.data.contract import check_range
-from snnlab.data.events.recordings import Events, Recordings
+from snnlab.data.recordings import Events, Recordings
 
 VERSION = 1  # of the model: films of another version are filmed again
 SIDE, CORNER = 26, 48  # window of the sensor: columns and rows CORNER to CORNER + SIDE - 1

@@ -7,18 +7,18 @@ constructor, and returns three tonic datasets from ``load``.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import lightning as L
-import numpy as np
 import tonic
-import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
+from snnlab.data.loader import Loader
+from snnlab.data.pictures import SHOWN, Sheet, of_batch
 from snnlab.errors import InputError
 from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.questions.question import Question
@@ -101,102 +101,17 @@ class BatchedDataset(tonic.Dataset):  # type: ignore[misc]
         return True
 
 
-class ArrayDataset(BatchedDataset):
-    """Images held in memory as uint8 [N, C, H, W] in 0 to ``white``, with labels [N]; the image is also the signal."""
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray, white: int = 255) -> None:
-        super().__init__()
-        self.white = white
-        # memory of our own, writable; a selection is that already
-        self.images = torch.from_numpy(np.require(images, requirements=["C", "OWNDATA", "WRITEABLE"]))
-        self.labels = torch.from_numpy(np.asarray(labels).astype(np.int64))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index].float() / self.white, int(self.labels[index])
-
-    def batch(self, indices: Sequence[int]) -> Batch:
-        index = torch.as_tensor(indices)
-        images = self.images[index].float() / self.white
-        return Batch(images, self.labels[index], images)
-
-
-class Subset(BatchedDataset):
-    """The samples of ``dataset`` at ``indices``, in that order."""
-
-    def __init__(self, dataset: BatchedDataset, indices: np.ndarray) -> None:
-        super().__init__()
-        self.dataset, self.indices = dataset, np.asarray(indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[int(self.indices[index])]
-
-    def batch(self, indices: Sequence[int]) -> Batch:
-        return self.dataset.batch([int(i) for i in self.indices[np.asarray(indices)]])
-
-
-class _BatchView(torch.utils.data.Dataset[Batch]):
-    """Gives the loader ``dataset.batch(indices)`` for a list of indices."""
-
-    def __init__(self, dataset: BatchedDataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, indices: Any) -> Batch:
-        return self.dataset.batch(indices)
-
-
-class EpochBatches(Sampler[list[int]]):
-    """Lists of indices, shuffled in each epoch by (seed, epoch) alone, so that a resumed run sees the same order."""
-
-    def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int) -> None:
-        self.size, self.batch_size, self.shuffle, self.seed, self.epoch = size, batch_size, shuffle, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:  # called by Lightning
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-self.size // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = np.arange(self.size)
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
-        for start in range(0, self.size, self.batch_size):
-            yield [int(i) for i in order[start : start + self.batch_size]]
-
-
 class DataModule(L.LightningDataModule):
-    """Shared LightningDataModule: a subclass gives ``spec`` and ``load``.
+    """Shared LightningDataModule: a subclass gives ``spec`` and ``load``; a ``Loader`` leads its own arguments.
 
     Args:
-        root: data root (``paths.data``), read-only but for downloads that the user asked for.
-        cache: folder for what can be made again (``paths.cache``).
-        batch_size: samples of a training batch.
-        seed: shuffles the training samples; the splits do not depend on it.
-        num_workers: loader processes; 0 loads in the main process.
-
-    Raises:
-        InputError: when an argument leaves its range, before any data is read.
+        loader: where data lies and how batches are drawn from it.
     """
 
-    def __init__(
-        self, root: str | Path, cache: str | Path, batch_size: int = 100, seed: int = 0, num_workers: int = 0
-    ) -> None:
+    def __init__(self, loader: Loader) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise InputError(f"data.batch_size = {batch_size} must be at least 1; 100 is usual")
-        if num_workers < 0:
-            raise InputError(f"data.num_workers = {num_workers} must be 0 (load in the main process) or more")
-        self.root, self.cache = Path(root).expanduser(), Path(cache).expanduser()
-        self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
+        self.loader = loader
+        self.root, self.cache = Path(loader.root).expanduser(), Path(loader.cache).expanduser()
         self.splits: Splits | None = None
         self._provenance: Provenance | None = None
 
@@ -223,6 +138,21 @@ class DataModule(L.LightningDataModule):
         """What draws the pictures that only this data set has of ``answer(batch)`` (classes [B]), by file name."""
         return {}
 
+    def where(self) -> str:
+        """Where the samples would come from, in a word or two, without reading them; "" where it is not said."""
+        return ""
+
+    def prepare(self) -> None:
+        """Download, check, film: whatever would keep a run waiting; raise InputError where it cannot be done."""
+        self.setup()
+
+    def sheet(self) -> Sheet:
+        """Some training samples, to be looked at."""
+        self.setup()
+        assert self.splits is not None
+        train = self.splits.train
+        return of_batch(train.batch(range(min(SHOWN, len(train)))).inputs)
+
     def setup(self, stage: str | None = None) -> None:
         if self.splits is None:
             self.splits, self._provenance = self.load()
@@ -233,26 +163,19 @@ class DataModule(L.LightningDataModule):
         assert self._provenance is not None
         return self._provenance
 
-    def _loader(self, split: Literal["train", "val", "test"]) -> DataLoader[Batch]:
+    def _batches(self, split: Literal["train", "val", "test"]) -> DataLoader[Batch]:
         self.setup()
         assert self.splits is not None
-        dataset = getattr(self.splits, split)
-        batches = EpochBatches(len(dataset), self.batch_size, shuffle=split == "train", seed=self.seed)
-        return DataLoader(
-            _BatchView(dataset),
-            sampler=batches,
-            batch_size=None,
-            num_workers=self.num_workers,
-        )
+        return self.loader.batches(getattr(self.splits, split), shuffle=split == "train")
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("train")
+        return self._batches("train")
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("val")
+        return self._batches("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("test")
+        return self._batches("test")
 
 
 def check_range(name: str, value: float, low: float, high: float, way_out: str = "") -> None:
@@ -261,25 +184,7 @@ def check_range(name: str, value: float, low: float, high: float, way_out: str =
         raise InputError(f"{name} = {value} must lie in {low} to {high}" + (f"; {way_out}" if way_out else ""))
 
 
-def stratified_order(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return a permutation [N] of the samples, every prefix of which holds the classes in their overall shares.
-
-    The samples of each class are shuffled by ``seed``; the k-th of n gets rank (k + 0.5) / n, and ranks are sorted.
-    """
-    rng = np.random.default_rng(seed)
-    rank = np.empty(len(labels))
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return np.lexsort((labels, rank))
-
-
-def first_of_each_class(images: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Return [classes, C, H, W]: for each class the first image that carries its label."""
-    missing = sorted(set(range(classes)) - set(labels.tolist()))
-    if missing:
-        raise InputError(
-            f"prototypes: no training image carries label {missing[0]}; each of {classes} classes needs one"
-        )
-    index = [int((labels == label).nonzero()[0]) for label in range(classes)]
-    return images[index]
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise InputError unless ``value`` is one of ``choices``; ``name`` is the key as the user writes it."""
+    if value not in choices:
+        raise InputError(f"{name} = {value}: choose one of {', '.join(choices)}")

@@ -7,14 +7,17 @@ is a run less its seed.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import importlib
 import inspect
 import json
+import operator
 from collections.abc import Mapping
 from typing import Any
 
-from snnlab.config import libraries
+from snnlab.config import libraries, schema
 from snnlab.config.moved import today
 
 OUTSIDE = ("resume", "debug", "dry_run", "paths", "logger", "callbacks")
@@ -65,8 +68,10 @@ def deciding(config: Mapping[str, Any], stored: Mapping[str, Any] | None = None)
             value = {name: item for name, item in value.items() if name not in dropped}
             if key == "data" and value.get("seed") == config.get("seed"):
                 value.pop("seed", None)
+            own_seed = {"seed": value["seed"]} if key == "data" and "seed" in value else {}  # 0 too is another than 3
             known = None if stored is None else today(stored.get(key))
             value = _less(value, defaults(L.Trainer)) if key == "trainer" else _reduced(value, stored is None, known)
+            value |= own_seed
         if key not in DEFAULTS or not (same(value, DEFAULTS[key]) or value in ({}, None)):
             left[key] = value
     return left
@@ -146,9 +151,12 @@ def _reduced(node: Any, trusted: bool, known: Any) -> Any:
 
 
 def _defaults_of(target: str) -> Node:
-    """The defaults of the class at a dotted path; of one that is no longer there, none."""
+    """The defaults of the class at a dotted path, its flat parts included; of one that is no longer there, none."""
     found = locate(target)
-    return defaults(found) if callable(found) else {}
+    if not callable(found):
+        return {}
+    parts = [defaults(part) for part in schema.flat_parts(found).values()]
+    return functools.reduce(operator.or_, parts, defaults(found))
 
 
 def locate(path: str) -> Any:
@@ -165,7 +173,11 @@ def _less(node: Mapping[str, Any], known: Mapping[str, Any]) -> Node:
 
 
 def _plain(default: Any) -> Any:
-    """A default as a config would spell it: ``partial(SGD, lr=0.1)`` as the node that makes it."""
+    """A default as a config would spell it: ``partial(SGD, lr=0.1)`` or a dataclass as the node that makes it."""
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
+        cls = type(default)
+        fields = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
+        return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **_less(fields, defaults(cls))}
     function, keywords = getattr(default, "func", None), getattr(default, "keywords", None)
     if function is None or keywords is None:
         return default

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from snnlab.data.contract import Batch, BatchedDataset, DataModule, DataSpec, Provenance, Splits, check_range
+from snnlab.data.loader import Loader
 
 
 class Trains(BatchedDataset):
@@ -42,17 +42,8 @@ class TwoRates(DataModule):
     Raises:  InputError: an argument out of range.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 50,
-        seed: int = 0,
-        num_workers: int = 0,
-        inputs: int = 20,
-        time_steps: int = 10,
-    ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
+    def __init__(self, loader: Loader, inputs: int = 20, time_steps: int = 10) -> None:
+        super().__init__(loader)
         check_range("data.two_rates: inputs", inputs, 2, 10_000)
         self.inputs, self.time_steps = inputs, time_steps
         self.sizes = {"train": 600, "val": 100, "test": 100}
@@ -62,6 +53,9 @@ class TwoRates(DataModule):
         return DataSpec(
             "two_rates", "task", (self.inputs,), classes=2, time_steps=self.time_steps, sizes=dict(self.sizes)
         )
+
+    def where(self) -> str:
+        return "synthetic"
 
     def load(self) -> tuple[Splits, Provenance]:
         parts = [Trains(size, self.inputs, self.time_steps, split) for split, size in enumerate(self.sizes.values())]

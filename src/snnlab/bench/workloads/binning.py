@@ -12,7 +12,7 @@ import numpy as np
 from snnlab.bench.workloads.rounds import Job, interleave
 from snnlab.bench.workloads.workload import Bench, Case, Report
 from snnlab.data.binning import Binning, random_events
-from snnlab.data.events.recordings import Recordings
+from snnlab.data.recordings import Recordings
 from snnlab.errors import RunFailure
 
 SIDE, WINDOW_US = 34, 10_000

@@ -20,13 +20,16 @@ from torch import Tensor
 
 from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning
-from snnlab.data.contract import DataModule, DataSpec, Provenance, Splits, Subset, check_range, stratified_order
-from snnlab.data.events.recordings import EventDataset, Events, StoredRecordings, tidy
+from snnlab.data.contract import DataModule, DataSpec, Provenance, Splits, check_range
+from snnlab.data.events.module import EventModule
+from snnlab.data.files import read_bytes
 from snnlab.data.formats import aedat
 from snnlab.data.formats.aedat4 import parse_aedat4
-from snnlab.data.frames import StoredFrames
 from snnlab.data.images.cifar10 import CIFAR10
+from snnlab.data.loader import Loader
 from snnlab.data.publish.published import Archive, check, install
+from snnlab.data.recordings import Events, StoredRecordings, tidy
+from snnlab.data.splits import Subset, stratified_order
 from snnlab.errors import InputError
 
 FOLDERS = ("cifar10_dvs", "CIFAR10DVS", "CIFAR10-DVS")
@@ -59,7 +62,7 @@ class Recorded(NamedTuple):
     name: str  # below the folder
 
 
-class CIFAR10DVS(DataModule):
+class CIFAR10DVS(EventModule):
     """Events of moving photographs in 10 classes, read one by one.
 
     Used where they lie under ``root`` (``cifar10_dvs``, tonic's ``CIFAR10DVS``), else downloaded there if ``download``:
@@ -73,7 +76,7 @@ class CIFAR10DVS(DataModule):
         mode, polarity: see ``Binning``.
         size: side of the frames, pixels; null for the sensor's 128.
         val_fraction: part of the training recordings that validates; fixed and stratified.
-        flip, shift, jitter_us, drop: augmentation of training batches, see ``EventAugmentation``; in sensor pixels.
+        augmentation: of training batches, in pixels of the sensor.
 
     Batches: inputs [T, B, 2, size, size] float32, labels [B], no signals; prototypes are images of CIFAR-10.
     Raises:  InputError: an argument out of range, or files that are missing, broken or unknown.
@@ -81,11 +84,7 @@ class CIFAR10DVS(DataModule):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 50,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         download: bool = False,
         unverified: bool = False,
         time_steps: int = 10,
@@ -95,16 +94,12 @@ class CIFAR10DVS(DataModule):
         polarity: Literal["channels", "merged"] = "channels",
         size: int | None = 48,
         val_fraction: float = 0.1,
-        flip: float = 0.0,
-        shift: int = 10,
-        jitter_us: float = 0.0,
-        drop: float = 0.0,
+        augmentation: EventAugmentation = EventAugmentation(shift=10),  # noqa: B008  frozen
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
+        binning = Binning(SIDE, SIDE, time_steps, window_us, mode, polarity, size=size, split=split)
+        super().__init__(loader, binning, augmentation)
         check_range("data.cifar10_dvs: val_fraction", val_fraction, 0.001, 0.9, "0.1 is usual")
         self.download, self.unverified, self.val_fraction = download, unverified, val_fraction
-        self.binning = Binning(SIDE, SIDE, time_steps, window_us, mode, polarity, size=size, split=split)
-        self.augmentation = EventAugmentation(SIDE, SIDE, flip, shift, jitter_us, drop)
         self._found: tuple[Path, list[Recorded]] | None = None
 
     @property
@@ -114,11 +109,20 @@ class CIFAR10DVS(DataModule):
         sizes = {name: len(part) for name, part in self._indices(labels).items()}
         shape, steps = self.binning.frame_shape, self.binning.time_steps
         picture = self.images().spec.prototype_shape
-        return DataSpec("cifar10_dvs", "event", shape, 10, time_steps=steps, prototype_shape=picture, sizes=sizes)
+        return DataSpec(
+            *("cifar10_dvs", "event", shape, 10),
+            time_steps=steps,
+            time_step=self.time_step,
+            prototype_shape=picture,
+            sizes=sizes,
+        )
+
+    def where(self) -> str:
+        return "recorded, found" if self.find() else "downloadable"
 
     def images(self) -> DataModule:
         """Return the photographs that stand for the classes: CIFAR-10."""
-        return CIFAR10(self.root, self.cache, download=self.download)
+        return CIFAR10(Loader(self.root, self.cache), download=self.download)
 
     def prototypes(self) -> Tensor:
         """Return [10, 3, 32, 32]: the first training image of each class of CIFAR-10."""
@@ -174,9 +178,7 @@ class CIFAR10DVS(DataModule):
             "cifar10_dvs", folder, names, (*ARCHIVES, TONIC), place, read_recording, self.cache, self.unverified
         )
         recordings = StoredRecordings(lambda i: read_recording(folder / names[i]), len(names))
-        stored = StoredFrames(self.cache, ("cifar10_dvs", checked.hash), len(labels), self.binning)
-        plain = EventDataset(recordings, labels, self.binning, stored=stored)
-        augmented = EventDataset(recordings, labels, self.binning, None, self.augmentation or None, stored)
+        augmented, plain = self.datasets(recordings, labels, ("cifar10_dvs", checked.hash))
         splits = Splits(
             Subset(augmented, indices["train"]), Subset(plain, indices["val"]), Subset(plain, indices["test"])
         )
@@ -205,10 +207,7 @@ def read_recording(path: Path) -> Events:
 
     Raises: InputError: see ``parse_aedat4`` and ``parse_aedat``; a partial record at the end is refused here.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
+    content = read_bytes(path)
     if path.suffix == ".aedat4":
         return parse_aedat4(content, path, SIDE)
     recording = aedat.parse_aedat(content, path)

@@ -22,11 +22,14 @@ import numpy as np
 
 from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning
-from snnlab.data.contract import DataModule, DataSpec, Provenance, Splits, Subset, check_range
-from snnlab.data.events.recordings import EventDataset, Events, StoredRecordings, tidy
+from snnlab.data.contract import DataSpec, Provenance, Splits, check_range
+from snnlab.data.events.module import EventModule
+from snnlab.data.files import cannot_read
 from snnlab.data.formats.aedat3 import Aedat3File
-from snnlab.data.frames import StoredFrames
+from snnlab.data.loader import Loader
 from snnlab.data.publish.published import Archive, check, install
+from snnlab.data.recordings import Events, StoredRecordings, tidy
+from snnlab.data.splits import Subset
 from snnlab.errors import InputError
 
 FOLDERS = ("dvs_gesture", "DVSGesture", "DvsGesture", "DVS128Gesture")
@@ -58,7 +61,7 @@ class Gesture(NamedTuple):
     stop_us: int
 
 
-class DVSGesture(DataModule):
+class DVSGesture(EventModule):
     """Recorded events of gestures, read one by one.
 
     Used where they lie under ``root`` (``dvs_gesture``, tonic's ``DVSGesture``, ``DvsGesture``; the original before
@@ -73,7 +76,7 @@ class DVSGesture(DataModule):
         mode, polarity: see ``Binning``.
         size: side of the frames, pixels; null for the sensor's 128.
         val_users: that many of the training users, the last, validate: people the training has not seen, as the test.
-        flip, shift, jitter_us, drop: augmentation of training batches, see ``EventAugmentation``; in sensor pixels.
+        augmentation: of training batches, in pixels of the sensor.
 
     Batches: inputs [T, B, 2, size, size] float32, labels [B], no signals.
     Raises:  InputError: an argument out of range, or files that are missing, broken or unknown.
@@ -81,11 +84,7 @@ class DVSGesture(DataModule):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 16,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         download: bool = False,
         unverified: bool = False,
         time_steps: int = 20,
@@ -95,16 +94,12 @@ class DVSGesture(DataModule):
         polarity: Literal["channels", "merged"] = "channels",
         size: int | None = 32,
         val_users: int = 3,
-        flip: float = 0.0,
-        shift: int = 0,
-        jitter_us: float = 0.0,
-        drop: float = 0.0,
+        augmentation: EventAugmentation = EventAugmentation(),  # noqa: B008  frozen
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
+        binning = Binning(SIDE, SIDE, time_steps, window_us, mode, polarity, size=size, split=split)
+        super().__init__(loader, binning, augmentation)
         check_range("data.dvs_gesture: val_users", val_users, 1, 22, "3 of the 23 training users is usual")
         self.download, self.unverified, self.val_users = download, unverified, val_users
-        self.binning = Binning(SIDE, SIDE, time_steps, window_us, mode, polarity, size=size, split=split)
-        self.augmentation = EventAugmentation(SIDE, SIDE, flip, shift, jitter_us, drop)
         self._found: tuple[Path, list[Gesture]] | None = None
 
     @property
@@ -116,7 +111,10 @@ class DVSGesture(DataModule):
         except InputError:  # told by load
             pass
         shape, steps = self.binning.frame_shape, self.binning.time_steps
-        return DataSpec("dvs_gesture", "event", shape, CLASSES, time_steps=steps, sizes=sizes)
+        return DataSpec("dvs_gesture", "event", shape, CLASSES, time_steps=steps, time_step=self.time_step, sizes=sizes)
+
+    def where(self) -> str:
+        return "recorded, found" if self.find() else "downloadable"
 
     def find(self) -> tuple[Path, list[Gesture]] | None:
         """Return the folder under the root and the recordings in it, listed without reading events; or None."""
@@ -167,9 +165,7 @@ class DVSGesture(DataModule):
         ]
         recordings = StoredRecordings(lambda i: readers[i](), len(readers))
         labels = np.array([item.label for item in gestures])
-        stored = StoredFrames(self.cache, ("dvs_gesture", checked.hash), len(labels), self.binning)
-        plain = EventDataset(recordings, labels, self.binning, stored=stored)
-        augmented = EventDataset(recordings, labels, self.binning, None, self.augmentation or None, stored)
+        augmented, plain = self.datasets(recordings, labels, ("dvs_gesture", checked.hash))
         splits = Splits(
             Subset(augmented, indices["train"]), Subset(plain, indices["val"]), Subset(plain, indices["test"])
         )
@@ -228,7 +224,7 @@ def read_labels(path: Path) -> list[tuple[int, int, int]]:
     try:
         rows = [tuple(int(cell) for cell in row) for row in list(csv.reader(path.open(newline="")))[1:] if row]
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
+        raise cannot_read(path, error) from error
     except ValueError as error:
         raise InputError(f"{path} is no table of class, start and end in microseconds ({error})") from error
     for row in rows:

@@ -15,8 +15,8 @@ import torch
 
 from snnlab.data import camera as camera_model
 from snnlab.data.camera import Camera
-from snnlab.data.events.recordings import Events, Recordings
-from snnlab.data.publish.files import TERMINAL, atomic
+from snnlab.data.files import TERMINAL, atomic
+from snnlab.data.recordings import Events, Recordings
 
 BLOCK = 100  # films of one cache file
 

@@ -21,25 +21,18 @@ from torch import Tensor
 from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning
 from snnlab.data.camera import CORNER, SIDE, Camera
-from snnlab.data.contract import (
-    DataModule,
-    DataSpec,
-    Provenance,
-    Splits,
-    Subset,
-    check_range,
-    first_of_each_class,
-    stratified_order,
-)
-from snnlab.data.events.films import Films
-from snnlab.data.events.recordings import EventDataset, Events, Recordings
+from snnlab.data.contract import DataModule, DataSpec, Provenance, Splits, check_range
+from snnlab.data.events.films import BLOCK, Films
+from snnlab.data.events.module import EventModule
+from snnlab.data.files import TERMINAL, read_bytes
 from snnlab.data.formats import aedat
-from snnlab.data.frames import StoredFrames
 from snnlab.data.images.digit_images import digit_images
 from snnlab.data.images.digits import SHA256, TEST_SIZE, TOTAL, WHITE, read_digits, split_digits
 from snnlab.data.images.idx import IDXArrays, idx_prototypes
 from snnlab.data.images.mnist import MNIST
-from snnlab.data.publish.files import TERMINAL
+from snnlab.data.loader import Loader
+from snnlab.data.recordings import AnyRecordings, Events, Recordings
+from snnlab.data.splits import Subset, first_of_each_class, stratified_order
 from snnlab.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -55,7 +48,7 @@ WHERE = (
 )
 
 
-class MNISTDVS(DataModule):
+class MNISTDVS(EventModule):
     """Events of digits, labels, and for films the image behind each.
 
     ``source``: ``recorded`` uses the recordings under the root and refuses without them; ``simulated`` films MNIST if
@@ -65,13 +58,13 @@ class MNISTDVS(DataModule):
 
     Args:
         unverified: film MNIST files of unknown content too; the results are flagged ``altered``.
-        time_steps, window_us: T bins of that many microseconds; together at most 2 s.
+        time_steps, window_us: T bins of that many microseconds; together at most 2 s, or what the camera films.
         mode, polarity, downsample: see ``Binning``.
         train_films, test_films: null for 9,000 and 1,000 (recordings, MNIST) or 1,497 and 300 (bundled digits); more
             films than images repeat the images with other phases and noise.
         val_films: taken from the train_films; null for 500, or 200 of the bundled digits.
-        threshold to film_seed: the camera, see ``Camera``; they do nothing to recordings.
-        flip, shift, jitter_us, drop: augmentation of training batches, see ``EventAugmentation``.
+        camera: films the images; it does nothing to recordings.
+        augmentation: of training batches, in pixels of the sensor.
 
     Batches: inputs [T, B, 2, 26, 26] float32, labels [B], signals [B, 1, h, w] in [0, 1] (films) or None (recordings).
     Raises:  InputError: an argument out of range, or recordings that are missing or broken.
@@ -79,11 +72,7 @@ class MNISTDVS(DataModule):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 100,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         source: Literal["auto", "recorded", "simulated"] = "auto",
         unverified: bool = False,
         time_steps: int = 80,
@@ -94,39 +83,25 @@ class MNISTDVS(DataModule):
         train_films: int | None = None,
         val_films: int | None = None,
         test_films: int | None = None,
-        threshold: float = 0.3,
-        mismatch: float = 0.03,
-        refractory_us: int = 500,
-        noise_hz: float = 0.1,
-        path_radius: float = 2.0,
-        path_period_s: float = 1.0,
-        dark: float = 0.1,
-        film_seed: int = 0,
-        flip: float = 0.0,
-        shift: int = 0,
-        jitter_us: float = 0.0,
-        drop: float = 0.0,
+        camera: Camera = Camera(),  # noqa: B008  frozen
+        augmentation: EventAugmentation = EventAugmentation(),  # noqa: B008  frozen
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
+        binning = Binning(SIDE, SIDE, time_steps, window_us, mode, polarity, downsample=downsample)
+        super().__init__(loader, binning, augmentation)
         if source not in ("auto", "recorded", "simulated"):
             raise InputError(f"data.mnist_dvs: source = {source} must be auto, recorded or simulated")
-        self.source, self.unverified = source, unverified
-        self.binning = Binning(SIDE, SIDE, time_steps, window_us, mode, polarity, downsample=downsample)
-        if time_steps * window_us > DURATION_US:
-            raise InputError(
-                f"data.mnist_dvs: time_steps x window_us = {time_steps} x {window_us} us = "
-                f"{time_steps * window_us * 1e-6:g} s must not exceed the 2 s of a recording; "
-                f"time_steps={DURATION_US // window_us} fits"
-            )
-        self.camera = Camera(
-            threshold, mismatch, refractory_us, noise_hz, path_radius, path_period_s, dark, DURATION_US, film_seed
-        )
-        self.augmentation = EventAugmentation(SIDE, SIDE, flip, shift, jitter_us, drop)
-
+        self.source, self.unverified, self.camera = source, unverified, camera
         folders = [self.root / name for name in FOLDERS]
         self.folder = next((f for f in folders if any(FILE.fullmatch(p.name) for p in f.rglob("*.aedat"))), None)
         self.image_source: Literal["mnist", "digits"] = "mnist" if MNIST.find(self.root) else "digits"
         self.recorded = source == "recorded" or (source == "auto" and self.folder is not None)
+        duration = DURATION_US if self.recorded else camera.duration_us
+        if time_steps * window_us > duration:
+            raise InputError(
+                f"data.mnist_dvs: time_steps x window_us = {time_steps} x {window_us} us = "
+                f"{time_steps * window_us * 1e-6:g} s must not exceed the {duration * 1e-6:g} s of a "
+                f"{'recording' if self.recorded else 'film'}; time_steps={duration // window_us} fits"
+            )
         bundled = not self.recorded and self.image_source == "digits"
         self.train_films = (TOTAL - TEST_SIZE if bundled else 9000) if train_films is None else train_films
         self.test_films = (TEST_SIZE if bundled else 1000) if test_films is None else test_films
@@ -139,6 +114,7 @@ class MNISTDVS(DataModule):
         check_range("data.mnist_dvs: val_films", self.val_films, 1, most, "they are taken from train_films")
         self._prototypes: Tensor | None = None
         self._mnist: IDXArrays | None = None  # what was read of it
+        self._films: tuple[Films, ...] = ()  # of the images for training and for testing
 
     @property
     def spec(self) -> DataSpec:
@@ -149,10 +125,20 @@ class MNISTDVS(DataModule):
             self.binning.frame_shape,
             classes=10,
             time_steps=self.binning.time_steps,
+            time_step=self.time_step,
             signal_shape=None if self.recorded else image,
             prototype_shape=image,
             sizes={"train": self.train_films - self.val_films, "val": self.val_films, "test": self.test_films},
         )
+
+    def where(self) -> str:
+        return "recorded, found" if self.recorded else f"simulated from {self.image_source}"
+
+    def prepare(self) -> None:
+        """Film all that is to be filmed: a run then finds the films in the cache."""
+        super().prepare()
+        for films in self._films:
+            films.take(range(0, len(films), BLOCK))
 
     def load(self) -> tuple[Splits, Provenance]:
         return self._load_recordings() if self.recorded else self._load_films()
@@ -206,15 +192,11 @@ class MNISTDVS(DataModule):
         test_which = np.resize(stratified_order(test_labels), self.test_films)
         films = Films(self.camera, train_images, white, which, 0, side, image_hash, folder)
         test_films = Films(self.camera, test_images, white, test_which, 1, side, image_hash, folder)
+        self._films = films, test_films
         signals = torch.from_numpy(train_images.copy()), white, which
-        pool = self._datasets(films, train_labels[which], signals, films.name)
-        test = EventDataset(
-            test_films,  # type: ignore[arg-type]
-            test_labels[test_which],
-            self.binning,
-            (torch.from_numpy(test_images.copy()), white, test_which),
-            stored=StoredFrames(self.cache, test_films.name, len(test_films), self.binning),
-        )
+        pool = self._pool(films, train_labels[which], films.name, signals)
+        test_signals = torch.from_numpy(test_images.copy()), white, test_which
+        _, test = self.datasets(test_films, test_labels[test_which], test_films.name, test_signals)
         name = "MNIST" if self.image_source == "mnist" else "the digits bundled with scikit-learn"
         better = "" if self.image_source == "mnist" else "for films of MNIST: python -m snnlab.data prepare mnist; "
         log.warning(
@@ -238,19 +220,46 @@ class MNISTDVS(DataModule):
             ],
         )
 
-    def _datasets(
+    def _pool(
         self,
-        recordings: Recordings | Films,
+        recordings: AnyRecordings,
         labels: np.ndarray,
-        signals: tuple[Tensor, int, np.ndarray] | None,
         name: tuple[object, ...],
+        signals: tuple[Tensor, int, np.ndarray] | None = None,
     ) -> tuple[Subset, Subset]:
         """Return the training and the validation split of ``recordings``, whose first val_films are for validation."""
-        stored = StoredFrames(self.cache, name, len(labels), self.binning)
-        plain = EventDataset(recordings, labels, self.binning, signals, None, stored)  # type: ignore[arg-type]
-        augmented = EventDataset(recordings, labels, self.binning, signals, self.augmentation or None, stored)  # type: ignore[arg-type]
+        augmented, plain = self.datasets(recordings, labels, name, signals)
         indices = np.arange(len(labels))
         return Subset(augmented, indices[self.val_films :]), Subset(plain, indices[: self.val_films])
+
+    def export_aedat(self, folder: Path) -> int:
+        """Write the films as AEDAT 2.0 in the layout of the recordings under ``folder``; return their number.
+
+        Training and validation films become numbers 0001 to 0900 of their digit, test films 0901 to 1000; what exceeds
+        those numbers is left out.
+
+        Raises: InputError: these are recordings already, or the folder cannot be written.
+        """
+        self.setup()
+        if self.recorded:
+            raise InputError(
+                "data.mnist_dvs: only films can be exported, these are recordings; data.source=simulated films"
+            )
+        assert self.splits is not None and isinstance(self.splits.train, Subset)
+        labels = [split.labels.tolist() for split in (self.splits.train.dataset, self.splits.test)]  # type: ignore[attr-defined]
+        written = 0
+        for films, of_films, first, last in zip(self._films, labels, (1, 901), (900, 1000), strict=True):
+            number = dict.fromkeys(range(10), first)
+            for i, label in enumerate(of_films):
+                if number[label] > last:
+                    continue
+                events = films[i]
+                name = f"mnist_{label}_scale04_{number[label]:04d}.aedat"
+                moved = Events(events.x + np.uint8(CORNER), events.y + np.uint8(CORNER), events.t, events.p)
+                aedat.write_aedat(folder / str(label) / "scale4" / name, moved, (FILMED,))
+                number[label] += 1
+                written += 1
+        return written
 
     # Recordings ------------------------------------------------------------------------------------------------------
 
@@ -278,10 +287,9 @@ class MNISTDVS(DataModule):
         train_events = self._read(train, digest.update, notes)
         test_events = self._read(test, digest.update, notes)
         name = "mnist_dvs", digest.hexdigest()
-        pool = self._datasets(train_events, np.array([label for _, label, _ in train]), None, (*name, "train"))
-        stored = StoredFrames(self.cache, (*name, "test"), len(test), self.binning)
+        pool = self._pool(train_events, np.array([label for _, label, _ in train]), (*name, "train"))
         test_labels = np.array([label for _, label, _ in test])
-        splits = Splits(*pool, EventDataset(test_events, test_labels, self.binning, stored=stored))
+        splits = Splits(*pool, self.datasets(test_events, test_labels, (*name, "test"))[1])
         sizes = {name: len(split) for name, split in splits._asdict().items()}
         log.warning("data.mnist_dvs: recordings in %s (train %d, val %d, test %d)", folder, *sizes.values())
         for note in notes[:3]:
@@ -307,12 +315,7 @@ class MNISTDVS(DataModule):
         parts = []
         shown: dict[str, Any] = {"console": TERMINAL, "disable": not TERMINAL.is_terminal, "transient": True}
         for _, _, path in track(files, description="reading recordings", **shown):
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise InputError(
-                    f"{path} cannot be read ({error.strerror}); check the file and its permissions"
-                ) from error
+            content = read_bytes(path)
             hashed(content)
             recording = aedat.parse_aedat(content, path)
             notes += recording.notes
@@ -329,34 +332,3 @@ def crop(events: Events) -> Events:
     kept = Events(events.x, events.y, t, events.p).select(inside & (t < DURATION_US))
     kept = kept.select(np.argsort(kept.t, kind="stable"))
     return Events(kept.x - np.uint8(CORNER), kept.y - np.uint8(CORNER), kept.t.astype(np.uint32), kept.p)
-
-
-def export_aedat(data: MNISTDVS, folder: Path) -> int:
-    """Write the films of ``data`` as AEDAT 2.0 in the layout of the recordings under ``folder``; return their number.
-
-    Training and validation films become numbers 0001 to 0900 of their digit, test films 0901 to 1000; what exceeds
-    those numbers is left out.
-
-    Raises: InputError: ``data`` holds recordings already, or the folder cannot be written.
-    """
-    data.setup()
-    assert data.splits is not None
-    if data.recorded:
-        raise InputError(
-            "data.mnist_dvs: only films can be exported, these are recordings; data.source=simulated films"
-        )
-    assert isinstance(data.splits.train, Subset)
-    written = 0
-    for dataset, first, last in ((data.splits.train.dataset, 1, 900), (data.splits.test, 901, 1000)):
-        assert isinstance(dataset, EventDataset)
-        number = dict.fromkeys(range(10), first)
-        for i, label in enumerate(dataset.labels.tolist()):
-            if number[label] > last:
-                continue
-            events = dataset.recordings[i]
-            name = f"mnist_{label}_scale04_{number[label]:04d}.aedat"
-            moved = Events(events.x + np.uint8(CORNER), events.y + np.uint8(CORNER), events.t, events.p)
-            aedat.write_aedat(folder / str(label) / "scale4" / name, moved, (FILMED,))
-            number[label] += 1
-            written += 1
-    return written

@@ -1,31 +1,33 @@
 """N-MNIST: MNIST digits recorded by an ATIS sensor on a moving stage; 60,000 + 10,000 recordings of about 300 ms.
 
 Source: Orchard, Jayawant, Cohen, Thakor 2015, doi 10.3389/fnins.2015.00437.
-Layout: Train/<label>/<number>.bin and Test/<label>/<number>.bin; each event is 5 bytes (x, y, polarity bit and 23 bits
-of microseconds), read by ``tonic.io.read_mnist_file``.
+Layout: Train/<label>/<number>.bin and Test/<label>/<number>.bin, in the format of ``formats/atis``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from tonic.io import read_mnist_file
 from torch import Tensor
 
 from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning
-from snnlab.data.contract import DataModule, DataSpec, Provenance, Splits, Subset, check_range, stratified_order
-from snnlab.data.events.recordings import EVENT, EventDataset, Events, Recordings
-from snnlab.data.frames import StoredFrames
+from snnlab.data.contract import DataModule, DataSpec, Provenance, Splits, check_range
+from snnlab.data.events.module import EventModule
+from snnlab.data.files import read_bytes
+from snnlab.data.formats.atis import parse_atis
 from snnlab.data.images.digit_images import digit_images
+from snnlab.data.loader import Loader
+from snnlab.data.recordings import Events, Recordings
+from snnlab.data.splits import Subset, stratified_order
 from snnlab.errors import InputError
 
 FOLDERS = ("nmnist", "NMNIST", "N-MNIST", "nmnist-small")
@@ -48,7 +50,7 @@ class Member(NamedTuple):
     read: Callable[[], bytes]
 
 
-class NMNIST(DataModule):
+class NMNIST(EventModule):
     """Recorded events of moving digits.
 
     Any folder or zip in the layout of N-MNIST under the root is used (``nmnist``, ``nmnist-small``, ...); fewer than
@@ -58,7 +60,7 @@ class NMNIST(DataModule):
         time_steps, window_us: T bins of that many microseconds; null for window_us cuts each recording in T parts.
         mode, polarity, downsample: see ``Binning``.
         val_fraction: part of the training recordings that validates; fixed and stratified.
-        flip, shift, jitter_us, drop: augmentation of training batches, see ``EventAugmentation``.
+        augmentation: of training batches, in pixels of the sensor.
 
     Batches: inputs [T, B, 2, 34, 34] float32, labels [B], no signals.
     Raises:  InputError: an argument out of range, or recordings that are missing or broken.
@@ -66,27 +68,19 @@ class NMNIST(DataModule):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 100,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         time_steps: int = 30,
         window_us: int | None = 10_000,
         mode: Literal["count", "occupancy"] = "count",
         polarity: Literal["channels", "merged"] = "channels",
         downsample: int = 1,
         val_fraction: float = 0.1,
-        flip: float = 0.0,
-        shift: int = 0,
-        jitter_us: float = 0.0,
-        drop: float = 0.0,
+        augmentation: EventAugmentation = EventAugmentation(),  # noqa: B008  frozen
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
+        binning = Binning(SIDE, SIDE, time_steps, window_us, mode, polarity, downsample=downsample)
+        super().__init__(loader, binning, augmentation)
         check_range("data.nmnist: val_fraction", val_fraction, 0.001, 0.9, "0.1 is usual")
         self.val_fraction = val_fraction
-        self.binning = Binning(SIDE, SIDE, time_steps, window_us, mode, polarity, downsample=downsample)
-        self.augmentation = EventAugmentation(SIDE, SIDE, flip, shift, jitter_us, drop)
         self._members: list[Member] | None = None
 
     @property
@@ -99,7 +93,16 @@ class NMNIST(DataModule):
             pass
         shape, steps = self.binning.frame_shape, self.binning.time_steps
         picture = self.images().spec.prototype_shape
-        return DataSpec("nmnist", "event", shape, 10, time_steps=steps, prototype_shape=picture, sizes=sizes)
+        return DataSpec(
+            *("nmnist", "event", shape, 10),
+            time_steps=steps,
+            time_step=self.time_step,
+            prototype_shape=picture,
+            sizes=sizes,
+        )
+
+    def where(self) -> str:
+        return "recorded, found" if self.spec.sizes else "not found"
 
     def images(self) -> DataModule:
         """Return the digits that stand for the classes: MNIST under the root, else the bundled ones."""
@@ -136,7 +139,7 @@ class NMNIST(DataModule):
         for member in members:
             content = member.read()
             digest.update(f"{'Test' if member.test else 'Train'}/{member.label}/{member.number}.bin".encode() + content)
-            parts.append(read_bin(content, member.where))
+            parts.append(parse_atis(content, member.where, SIDE))
             labels.append(_label(member))
         train = sum(not member.test for member in members)
         if train < 2 or train == len(members):
@@ -148,15 +151,12 @@ class NMNIST(DataModule):
         train_labels, test_labels = np.array(labels[:train]), np.array(labels[train:])
         sizes = self._sizes(train, len(test))
         order = stratified_order(train_labels)
-        stored, stored_test = (
-            StoredFrames(self.cache, ("nmnist", digest.hexdigest(), name), len(part), self.binning)
-            for name, part in (("train", events), ("test", test))
-        )
-        augmented = EventDataset(events, train_labels, self.binning, None, self.augmentation or None, stored)
+        name = "nmnist", digest.hexdigest()
+        augmented, plain = self.datasets(events, train_labels, (*name, "train"))
         splits = Splits(
             Subset(augmented, np.sort(order[sizes["val"] :])),
-            Subset(EventDataset(events, train_labels, self.binning, stored=stored), np.sort(order[: sizes["val"]])),
-            EventDataset(test, test_labels, self.binning, stored=stored_test),
+            Subset(plain, np.sort(order[: sizes["val"]])),
+            self.datasets(test, test_labels, (*name, "test"))[1],
         )
         known = KNOWN.get(digest.hexdigest())
         return splits, Provenance(
@@ -173,26 +173,6 @@ class NMNIST(DataModule):
         )
 
 
-def read_bin(content: bytes, where: str) -> Events:
-    """Return the events of one ATIS recording of 34 x 34 pixels, sorted by time; ``where`` names it in errors.
-
-    Raises: InputError: empty, not whole events of 5 bytes, or x or y outside of the sensor.
-    """
-    if not content or len(content) % 5:
-        raise InputError(
-            f"{where} is truncated: {len(content)} bytes are no whole number of 5-byte events; copy it again"
-        )
-    events = Events.from_structured(read_mnist_file(io.BytesIO(content), EVENT, is_stream=True))
-    if len(events.t) == 0:
-        raise InputError(f"{where} holds no event; copy it again")
-    largest = max(int(events.x.max()), int(events.y.max()))
-    if largest >= SIDE:
-        raise InputError(f"{where} has an event at x or y = {largest}, N-MNIST lies in 0 to 33; the file is corrupt")
-    if np.any(events.t[1:] < events.t[:-1]):
-        events = events.select(np.argsort(events.t, kind="stable"))
-    return events
-
-
 def _label(member: Member) -> int:
     if member.label not in set("0123456789"):
         raise InputError(f"{member.where}: the folder {member.label!r} must be a label from 0 to 9, as in N-MNIST")
@@ -200,14 +180,8 @@ def _label(member: Member) -> int:
 
 
 def _in_folder(folder: Path) -> list[Member]:
-    def read(path: Path) -> bytes:
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
-
     matches = ((path, MEMBER.fullmatch(path.as_posix())) for path in folder.rglob("*.bin"))
-    return [Member(m[1] == "Test", m[3], m[2], str(p), lambda p=p: read(p)) for p, m in matches if m]  # type: ignore[misc]
+    return [Member(m[1] == "Test", m[3], m[2], str(p), partial(read_bytes, p)) for p, m in matches if m]  # type: ignore[misc]
 
 
 def _in_zip(path: Path) -> list[Member]:

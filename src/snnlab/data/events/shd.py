@@ -7,13 +7,16 @@ validation on other recordings of the same speakers promises more than the test 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from snnlab.data.contract import check_range, stratified_order
-from snnlab.data.events.heidelberg import Heidelberg, Indices, SpikeFile, published
+from snnlab.data.augmentation import EventAugmentation
+from snnlab.data.contract import check_range
+from snnlab.data.events.heidelberg import Heidelberg, Indices, published
+from snnlab.data.formats.heidelberg_hdf5 import SpikeFile
+from snnlab.data.loader import Loader
+from snnlab.data.splits import stratified_order
 from snnlab.errors import InputError
 
 
@@ -36,11 +39,7 @@ class SHD(Heidelberg):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 64,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         download: bool = False,
         unverified: bool = False,
         time_steps: int = 100,
@@ -49,16 +48,11 @@ class SHD(Heidelberg):
         downsample: int = 5,
         val_fraction: float = 0.1,
         val_speaker: int | None = None,
-        shift: int = 0,
-        jitter_us: float = 0.0,
-        drop: float = 0.0,
+        augmentation: EventAugmentation = EventAugmentation(),  # noqa: B008  frozen
     ) -> None:
         check_range("data.shd: val_fraction", val_fraction, 0.001, 0.9, "0.1 is usual")
         self.val_fraction, self.val_speaker = val_fraction, val_speaker
-        super().__init__(
-            *(root, cache, batch_size, seed, num_workers, download, unverified),
-            *(time_steps, window_us, mode, downsample, shift, jitter_us, drop),
-        )
+        super().__init__(loader, download, unverified, time_steps, window_us, mode, downsample, augmentation)
 
     def split(self, files: list[SpikeFile]) -> Indices:
         train, test = files

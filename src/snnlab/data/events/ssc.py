@@ -6,12 +6,14 @@ Batches and format: ``Heidelberg``; training, validation and test files as publi
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from snnlab.data.events.heidelberg import Heidelberg, Indices, SpikeFile, published
+from snnlab.data.augmentation import EventAugmentation
+from snnlab.data.events.heidelberg import Heidelberg, Indices, published
+from snnlab.data.formats.heidelberg_hdf5 import SpikeFile
+from snnlab.data.loader import Loader
 
 
 class SSC(Heidelberg):
@@ -29,25 +31,16 @@ class SSC(Heidelberg):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 128,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         download: bool = False,
         unverified: bool = False,
         time_steps: int = 100,
         window_us: int | None = 14_000,
         mode: Literal["count", "occupancy"] = "count",
         downsample: int = 5,
-        shift: int = 0,
-        jitter_us: float = 0.0,
-        drop: float = 0.0,
+        augmentation: EventAugmentation = EventAugmentation(),  # noqa: B008  frozen
     ) -> None:
-        super().__init__(
-            *(root, cache, batch_size, seed, num_workers, download, unverified),
-            *(time_steps, window_us, mode, downsample, shift, jitter_us, drop),
-        )
+        super().__init__(loader, download, unverified, time_steps, window_us, mode, downsample, augmentation)
 
     def split(self, files: list[SpikeFile]) -> Indices:
         return Indices(*(np.arange(len(file.labels)) for file in files))

@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.data.events.recordings import Events
-from snnlab.data.publish.downloads import is_html
-from snnlab.data.publish.files import atomic
+from snnlab.data.files import atomic, is_html, read_bytes
+from snnlab.data.recordings import Events
 from snnlab.errors import InputError
 
 MAGIC = b"#!AER-DAT2.0"
@@ -80,11 +79,7 @@ def parse_aedat(content: bytes, path: Path) -> AedatRecording:
 
 def read_aedat(path: Path) -> AedatRecording:
     """Read an AEDAT 2.0 file; see ``parse_aedat``."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
-    return parse_aedat(content, path)
+    return parse_aedat(read_bytes(path), path)
 
 
 def write_aedat(path: Path, events: Events, comments: tuple[str, ...] = ()) -> None:

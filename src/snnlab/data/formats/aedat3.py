@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.data.events.recordings import Events, tidy
+from snnlab.data.recordings import Events, tidy
 from snnlab.errors import InputError
 
 MAGIC = b"#!AER-DAT3.1"

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.events.recordings import Events, tidy
+from snnlab.data.recordings import Events, tidy
 from snnlab.errors import InputError
 
 MAGIC = b"#!AER-DAT4.0\r\n"

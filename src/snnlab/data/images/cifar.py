@@ -1,8 +1,4 @@
-"""The binary layout of CIFAR and the data sets that come in it.
-
-Format: records of 1 or 2 label bytes and 3,072 pixel bytes (red, green, blue planes of 32 x 32, each row by row).
-Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images".
-"""
+"""What CIFAR-10 and CIFAR-100 share: an archive of files in the format of ``formats/cifar_binary``."""
 
 from __future__ import annotations
 
@@ -12,13 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from snnlab.data.images.idx import read_content
+from snnlab.data.files import read_content
+from snnlab.data.formats.cifar_binary import parse_cifar
 from snnlab.data.images.module import ImageArrays, PublishedImages
 from snnlab.data.publish.archives import unpack, vouched
 from snnlab.data.publish.downloads import download as fetch
 from snnlab.errors import InputError
-
-PIXELS = 3 * 32 * 32
 
 
 class CIFARImages(PublishedImages):
@@ -57,9 +52,9 @@ class CIFARImages(PublishedImages):
         for name in self.files:
             content = read_content(folder / name)
             whole.update(content)
-            file_images, file_labels = self.parse(content, folder / name)
+            file_images, file_labels = parse_cifar(content, folder / name, self.label_classes)
             images.append(file_images)
-            labels.append(file_labels)
+            labels.append(file_labels[:, self.label_byte])
             digest = hashlib.sha256(content).hexdigest()
             if digest == self.sha256.get(name):
                 vouchers.append("known content hashes (SHA-256 of each training file)")
@@ -77,28 +72,6 @@ class CIFARImages(PublishedImages):
             verified=None if notes else " and ".join(dict.fromkeys(vouchers)),
             notes=tuple(notes),
         )
-
-    def parse(self, content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Return images uint8 [N, 3, 32, 32] and labels uint8 [N] of one file; ``path`` names it in errors.
-
-        Raises: InputError: no whole number of records, or a label out of range.
-        """
-        head = len(self.label_classes)
-        if len(content) % (head + PIXELS):
-            raise InputError(
-                f"{path} is truncated: {len(content)} bytes are no whole number of {head + PIXELS}-byte records; "
-                "download it again"
-            )
-        records = np.frombuffer(content, np.uint8).reshape(-1, head + PIXELS)
-        for byte, classes in enumerate(self.label_classes):
-            wrong = records[:, byte] >= classes
-            if wrong.any():
-                where = int(np.argmax(wrong))
-                raise InputError(
-                    f"{path} holds label {records[where, byte]} in record {where}, labels must lie in "
-                    f"0 to {classes - 1}; download it again"
-                )
-        return records[:, head:].reshape(-1, 3, 32, 32), records[:, self.label_byte]
 
     def _download(self) -> Path:
         """Fetch the archive unless it is there, unpack it beside, and return the folder."""

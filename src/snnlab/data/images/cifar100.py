@@ -6,11 +6,13 @@ Layout: train.bin and test.bin; a record is the group's byte, the class's byte a
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
+from snnlab.data.augmentation import ImageAugmentation
+from snnlab.data.contract import check_choice
 from snnlab.data.images.cifar import CIFARImages
-from snnlab.data.images.module import Order, check_choice
+from snnlab.data.images.module import Order
+from snnlab.data.loader import Loader
 
 
 class CIFAR100(CIFARImages):
@@ -35,25 +37,16 @@ class CIFAR100(CIFARImages):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 100,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         download: bool = True,
         unverified: bool = False,
         val_size: int = 5000,
         train_size: int | None = None,
         labels: Literal["fine", "coarse"] = "fine",
-        crop_padding: int = 0,
-        flip: float = 0.0,
-        cutout: int = 0,
+        augmentation: ImageAugmentation = ImageAugmentation(),  # noqa: B008  frozen
         sequence: Order = "none",
     ) -> None:
         check_choice("data.cifar100: labels", labels, ("fine", "coarse"))
         self.label_byte = int(labels == "fine")
         self.classes = self.label_classes[self.label_byte]
-        super().__init__(
-            root, cache, batch_size, seed, num_workers, download, unverified, val_size, train_size,
-            crop_padding, flip, cutout, sequence,
-        )  # fmt: skip
+        super().__init__(loader, download, unverified, val_size, train_size, augmentation, sequence)

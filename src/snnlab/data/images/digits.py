@@ -6,12 +6,14 @@ Source: Alpaydin, Kaynak 1998, UCI "Optical Recognition of Handwritten Digits" (
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 
-from snnlab.data.contract import ArrayDataset, DataSpec, Provenance, Splits, check_range, stratified_order
-from snnlab.data.images.module import ImageModule, Order
+from snnlab.data.augmentation import ImageAugmentation
+from snnlab.data.contract import DataSpec, Provenance, Splits, check_range
+from snnlab.data.images.module import ArrayDataset, ImageModule, Order
+from snnlab.data.loader import Loader
+from snnlab.data.splits import stratified_order
 from snnlab.errors import InputError
 
 TOTAL, TEST_SIZE, WHITE = 1797, 300, 16
@@ -49,7 +51,7 @@ class Digits(ImageModule):
 
     Args:
         val_size: validation images; 300 are always for testing and the rest for training.
-        crop_padding, flip, cutout, sequence: as in ImageModule.
+        augmentation, sequence: as in ImageModule.
 
     Batches: images [B, 1, 8, 8] in [0, 1], exact multiples of 1/16; labels [B]; the image is its own natural signal.
     Raises:  InputError: val_size out of range.
@@ -60,18 +62,12 @@ class Digits(ImageModule):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 100,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         val_size: int = 200,
-        crop_padding: int = 0,
-        flip: float = 0.0,
-        cutout: int = 0,
+        augmentation: ImageAugmentation = ImageAugmentation(),  # noqa: B008  frozen
         sequence: Order = "none",
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers, crop_padding, flip, cutout, sequence)
+        super().__init__(loader, augmentation, sequence)
         check_range("data.digits: val_size", val_size, 1, TOTAL - TEST_SIZE - 10, "200 is usual")
         self.val_size = val_size
 
@@ -87,6 +83,9 @@ class Digits(ImageModule):
             prototype_shape=self.shape,
             sizes={"train": train, "val": self.val_size, "test": TEST_SIZE},
         )
+
+    def where(self) -> str:
+        return "bundled"
 
     def read(self) -> tuple[Splits, Provenance]:
         images, labels = read_digits()

@@ -11,8 +11,13 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-from snnlab.data.images.idx import check_pair, find_files, parse_idx, read_content
-from snnlab.data.images.module import ImageArrays, Order, PublishedImages, check_choice
+from snnlab.data.augmentation import ImageAugmentation
+from snnlab.data.contract import check_choice
+from snnlab.data.files import read_content
+from snnlab.data.formats.idx import parse_idx
+from snnlab.data.images.idx import check_pair, find_files
+from snnlab.data.images.module import ImageArrays, Order, PublishedImages
+from snnlab.data.loader import Loader
 from snnlab.data.publish.archives import unpack, vouched
 from snnlab.data.publish.downloads import download as fetch
 from snnlab.errors import InputError
@@ -51,19 +56,13 @@ class EMNIST(PublishedImages):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 100,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         download: bool = True,
         unverified: bool = False,
         val_size: int = 5000,
         train_size: int | None = None,
         split: Split = "balanced",
-        crop_padding: int = 0,
-        flip: float = 0.0,
-        cutout: int = 0,
+        augmentation: ImageAugmentation = ImageAugmentation(),  # noqa: B008  frozen
         sequence: Order = "none",
     ) -> None:
         check_choice("data.emnist: split", split, list(SPLITS))
@@ -72,10 +71,7 @@ class EMNIST(PublishedImages):
         self.split, self.first_label = split, int(split == "letters")
         kinds = [(part, kind) for part in ("train", "test") for kind in ("images-idx3", "labels-idx1")]
         self.files = [f"emnist-{split}-{part}-{kind}-ubyte" for part, kind in kinds]
-        super().__init__(
-            root, cache, batch_size, seed, num_workers, download, unverified, val_size, train_size,
-            crop_padding, flip, cutout, sequence,
-        )  # fmt: skip
+        super().__init__(loader, download, unverified, val_size, train_size, augmentation, sequence)
 
     def find(self) -> list[Path] | None:
         """Return the paths of the four files of the split under the root, or None unless one folder holds them."""

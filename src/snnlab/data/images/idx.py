@@ -1,14 +1,8 @@
-"""IDX files (the format of MNIST) and the data sets that are four of them.
-
-Format: two zero bytes, a type byte, the number of dimensions, each dimension as big-endian uint32, then the values,
-big-endian, last dimension fastest. Files may be gzipped.  Source: Y. LeCun, "The MNIST database", file formats.
-"""
+"""What the data sets share that are four IDX files (see ``formats/idx``): MNIST and those in its form."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,60 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.data.contract import first_of_each_class
+from snnlab.data.files import read_content
+from snnlab.data.formats.idx import parse_idx
 from snnlab.data.images.module import ImageArrays, PublishedImages
 from snnlab.data.publish.downloads import download as fetch
-from snnlab.data.publish.downloads import is_html
+from snnlab.data.splits import first_of_each_class
 from snnlab.errors import InputError
-
-DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-
-def read_content(path: Path) -> bytes:
-    """Return the bytes of ``path``, decompressed when they are gzip (told by content, not by name).
-
-    Raises:
-        InputError: missing, empty, an HTML page, or a gzip file that is corrupt or cut short.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
-    if not content:
-        raise InputError(f"{path} is empty (0 bytes); delete it and download it again")
-    if is_html(content[:512]):
-        raise InputError(f"{path} is an HTML page, not the file it is named for; delete it and download it again")
-    if content[:2] == b"\x1f\x8b":
-        try:
-            return gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise InputError(f"{path} is a corrupt gzip file ({error}); delete it and download it again") from error
-    return content
-
-
-def parse_idx(content: bytes, path: Path) -> np.ndarray:
-    """Return the array that the decompressed IDX bytes ``content`` hold; ``path`` names them in errors.
-
-    Raises:
-        InputError: wrong magic number, unknown type, too few or too many bytes.
-    """
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in DTYPES:
-        raise InputError(
-            f"{path} is no IDX file: its first bytes are {content[:4].hex()}, an IDX file of bytes starts 0000 08; "
-            "delete it and download it again"
-        )
-    dtype, dims = np.dtype(DTYPES[content[2]]), content[3]
-    start = 4 + 4 * dims
-    if len(content) < start:
-        raise InputError(f"{path} is truncated in its header ({len(content)} of {start} bytes); download it again")
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", dims, offset=4))
-    need = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if len(content) != need:
-        what = "is truncated" if len(content) < need else "has trailing bytes"
-        raise InputError(
-            f"{path} {what}: {len(content)} bytes, shape {list(shape)} needs {need}; delete it and download it again"
-        )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape)
 
 
 @dataclass(frozen=True)

@@ -15,20 +15,22 @@ from torch import Tensor
 
 from snnlab.data.augmentation import ImageAugmentation
 from snnlab.data.contract import (
-    ArrayDataset,
     Batch,
     BatchedDataset,
     DataModule,
     DataSpec,
     Provenance,
     Splits,
+    check_choice,
     check_range,
-    first_of_each_class,
-    stratified_order,
 )
+from snnlab.data.loader import Loader
+from snnlab.data.pictures import Sheet
+from snnlab.data.splits import first_of_each_class, stratified_order
 from snnlab.errors import InputError
 
 Order = Literal["none", "rows"]
+ROWS, COLUMNS = 4, 20  # of a sheet of pictures, at most
 
 
 def rows(images: Tensor) -> Tensor:
@@ -36,10 +38,26 @@ def rows(images: Tensor) -> Tensor:
     return images.permute(2, 0, 1, 3).flatten(2).contiguous()
 
 
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise InputError unless ``value`` is one of ``choices``; ``name`` is the key as the user writes it."""
-    if value not in choices:
-        raise InputError(f"{name} = {value}: choose one of {', '.join(choices)}")
+class ArrayDataset(BatchedDataset):
+    """Images held in memory as uint8 [N, C, H, W] in 0 to ``white``, with labels [N]; the image is also the signal."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, white: int = 255) -> None:
+        super().__init__()
+        self.white = white
+        # memory of our own, writable; a selection is that already
+        self.images = torch.from_numpy(np.require(images, requirements=["C", "OWNDATA", "WRITEABLE"]))
+        self.labels = torch.from_numpy(np.asarray(labels).astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index].float() / self.white, int(self.labels[index])
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        index = torch.as_tensor(indices)
+        images = self.images[index].float() / self.white
+        return Batch(images, self.labels[index], images)
 
 
 class RowsDataset(BatchedDataset):
@@ -65,7 +83,7 @@ class ImageModule(DataModule):
     """Shared form of the image data sets: a subclass gives ``title``, ``shape``, ``still`` and ``read``.
 
     Args:
-        crop_padding, flip, cutout: augmentation of training batches, see ``ImageAugmentation``; 0 is none.
+        augmentation: of training batches.
         sequence: rows presents each image row by row over time, as analog values; none shows it whole.
 
     Batches: images [B, C, H, W] in [0, 1], or with sequence=rows [T=H, B, C * W]; the image is its own natural signal.
@@ -79,19 +97,14 @@ class ImageModule(DataModule):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int,
-        seed: int,
-        num_workers: int,
-        crop_padding: int,
-        flip: float,
-        cutout: int,
+        loader: Loader,
+        augmentation: ImageAugmentation,
         sequence: Order,
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
+        super().__init__(loader)
         check_choice("data.sequence", sequence, ("none", "rows"))
-        self.augmentation = ImageAugmentation(*self.shape[1:], crop_padding, flip, cutout)
+        augmentation.check(*self.shape[1:])
+        self.augmentation = augmentation
         self.sequence = sequence
         self._first: tuple[Tensor, Tensor] | None = None
 
@@ -117,7 +130,7 @@ class ImageModule(DataModule):
             splits = Splits(*(RowsDataset(split) for split in splits))  # type: ignore[arg-type]
         return splits, provenance
 
-    def images(self) -> DataModule:
+    def images(self) -> ImageModule:
         if self.sequence == "none":
             return self
         still = copy.copy(self)
@@ -142,6 +155,20 @@ class ImageModule(DataModule):
         """Remember the first image of each class, which ``prototypes`` returns."""
         found, where = np.unique(labels, return_index=True)
         self._first = torch.from_numpy(images[where]).float() / white, torch.from_numpy(found.astype(np.int64))
+
+    def sheet(self) -> Sheet:
+        """Some images of each class, a column each, augmented as training batches are."""
+        pictures = self.images()
+        pictures.setup()
+        assert pictures.splits is not None
+        labels = pictures.splits.train.labels  # type: ignore[attr-defined]
+        places = {
+            (row, label): index
+            for label in range(min(self.still.classes, COLUMNS))
+            for row, index in enumerate((labels == label).nonzero()[:ROWS, 0].tolist())
+        }
+        images = pictures.augmented(pictures.splits.train.batch(list(places.values()))).inputs
+        return Sheet({place: image.permute(1, 2, 0).numpy() for place, image in zip(places, images, strict=True)})
 
     def prototypes(self) -> Tensor:
         """Return [classes, C, H, W]: the first image of each class in the training file."""
@@ -175,7 +202,7 @@ class PublishedImages(ImageModule):
         val_size: validation images, taken from the training part; 0 is an author's protocol: all are trained on and the
             last epoch is tested, which every row, title and record of such a run says.
         train_size: use only that many of the remaining training images (flag ``subset``); null uses all.
-        crop_padding, flip, cutout, sequence: as in ImageModule.
+        augmentation, sequence: as in ImageModule.
 
     Raises: InputError: an argument out of range, or files that are missing, broken or unknown.
     """
@@ -186,21 +213,15 @@ class PublishedImages(ImageModule):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 100,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         download: bool = True,
         unverified: bool = False,
         val_size: int = 5000,
         train_size: int | None = None,
-        crop_padding: int = 0,
-        flip: float = 0.0,
-        cutout: int = 0,
+        augmentation: ImageAugmentation = ImageAugmentation(),  # noqa: B008  frozen
         sequence: Order = "none",
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers, crop_padding, flip, cutout, sequence)
+        super().__init__(loader, augmentation, sequence)
         check_range(f"data.{self.title}: val_size", val_size, 0, self.counts[0] - 1, "5000 is usual")
         self.rest = self.counts[0] + self.extra_count - val_size
         if train_size is not None:
@@ -214,6 +235,9 @@ class PublishedImages(ImageModule):
     @abstractmethod
     def found(self) -> bool:
         """Whether the files lie under the root; nothing is read."""
+
+    def where(self) -> str:
+        return "found" if self.found() else "downloadable"
 
     @property
     def still(self) -> DataSpec:

@@ -2,20 +2,21 @@
 
 Source: Netzer, Wang, Coates, Bissacco, Wu, Ng 2011, "Reading Digits in Natural Images with Unsupervised Feature
 Learning", NIPS Workshop on Deep Learning and Unsupervised Feature Learning.
-Layout: train_32x32.mat, test_32x32.mat, extra_32x32.mat; each (MATLAB 5) holds X, uint8 [row, column, colour, N], and
-y [N, 1] in 1 to 10, where 10 is the digit 0.
+Layout: train_32x32.mat, test_32x32.mat, extra_32x32.mat, in the format of ``formats/svhn_mat``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 from pathlib import Path
 
 import numpy as np
 
-from snnlab.data.images.idx import read_content
+from snnlab.data.augmentation import ImageAugmentation
+from snnlab.data.files import read_content
+from snnlab.data.formats.svhn_mat import parse_mat
 from snnlab.data.images.module import ImageArrays, Order, PublishedImages
+from snnlab.data.loader import Loader
 from snnlab.data.publish.downloads import download as fetch
 from snnlab.errors import InputError
 
@@ -46,27 +47,18 @@ class SVHN(PublishedImages):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 100,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         download: bool = True,
         unverified: bool = False,
         val_size: int = 5000,
         train_size: int | None = None,
         extra: bool = False,
-        crop_padding: int = 0,
-        flip: float = 0.0,
-        cutout: int = 0,
+        augmentation: ImageAugmentation = ImageAugmentation(),  # noqa: B008  frozen
         sequence: Order = "none",
     ) -> None:
         self.extra_count = 531_131 if extra else 0
         self.names = [name for name in MD5 if extra or name != "extra_32x32.mat"]
-        super().__init__(
-            root, cache, batch_size, seed, num_workers, download, unverified, val_size, train_size,
-            crop_padding, flip, cutout, sequence,
-        )  # fmt: skip
+        super().__init__(loader, download, unverified, val_size, train_size, augmentation, sequence)
 
     def folder(self) -> Path:
         """The folder that holds all files, else the first that holds one, else where a download goes."""
@@ -104,33 +96,3 @@ class SVHN(PublishedImages):
             notes=tuple(notes),
             extra=sum(len(labels) for _, labels in train[1:]),
         )
-
-
-def parse_mat(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return images uint8 [N, 3, 32, 32] and labels int64 [N] in 0 to 9 of one file; ``path`` names it in errors.
-
-    Raises: InputError: no MATLAB file, other arrays than X and y, or a label out of range.
-    """
-    from scipy.io import loadmat
-
-    try:
-        arrays = loadmat(io.BytesIO(content), variable_names=["X", "y"])
-    except Exception as error:  # a broken file raises nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{path} is truncated or no MATLAB 5 file ({reason}); delete it and download it again"
-        ) from error
-    if "X" not in arrays or "y" not in arrays:
-        raise InputError(f"{path} holds no X and y; delete it and download it again")
-    pictures, labels = np.asarray(arrays["X"]), np.asarray(arrays["y"]).ravel()
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[:3] != (32, 32, 3):
-        raise InputError(f"{path}: X is {pictures.dtype} {list(pictures.shape)}, needed is uint8 [32, 32, 3, N]")
-    if len(labels) != pictures.shape[3]:
-        raise InputError(f"{path}: y holds {len(labels)} labels for {pictures.shape[3]} images; download it again")
-    wrong = (labels < 1) | (labels > 10)
-    if wrong.any():
-        raise InputError(
-            f"{path}: y holds label {labels[wrong][0]}, labels must lie in 1 to 10 (10 is the digit 0); "
-            "download it again"
-        )
-    return np.ascontiguousarray(pictures.transpose(3, 2, 0, 1)), labels.astype(np.int64) % 10

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from snnlab.data.files import TERMINAL, atomic
 from snnlab.data.images.module import ImageArrays, PublishedImages
 from snnlab.data.publish.archives import check_md5
 from snnlab.data.publish.downloads import download as fetch
-from snnlab.data.publish.files import TERMINAL, atomic
 from snnlab.errors import InputError
 
 URLS = ("http://cs231n.stanford.edu/tiny-imagenet-200.zip",)

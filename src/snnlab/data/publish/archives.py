@@ -13,8 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from snnlab.data.images.idx import read_content
-from snnlab.data.publish.files import cannot_write
+from snnlab.data.files import cannot_write, read_content
 from snnlab.errors import InputError
 
 MARKER = "snnlab-download.json"

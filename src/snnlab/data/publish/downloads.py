@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from snnlab.data.publish.files import TERMINAL, atomic, cannot_write
+from snnlab.data.files import TERMINAL, atomic, cannot_write, is_html
 from snnlab.errors import InputError
 
 CHUNK = 1 << 20  # bytes
@@ -18,11 +18,6 @@ CHUNK = 1 << 20  # bytes
 
 class _Failed(Exception):
     """One mirror did not deliver the published file."""
-
-
-def is_html(head: bytes) -> bool:
-    """Tell whether ``head``, the first bytes of a file, begin a web page, as a broken link or a login page gives."""
-    return head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head"))
 
 
 def download(urls: Sequence[str], target: Path, checksum: str, timeout: float = 30.0) -> Path:

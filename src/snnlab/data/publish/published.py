@@ -21,9 +21,9 @@ from typing import IO, Any, NamedTuple, cast
 
 from rich.progress import track
 
+from snnlab.data.files import TERMINAL, atomic, cannot_write
 from snnlab.data.publish.downloads import CHUNK
 from snnlab.data.publish.downloads import download as fetch
-from snnlab.data.publish.files import TERMINAL, atomic, cannot_write
 from snnlab.errors import InputError
 
 MARKER = "snnlab-download.json"

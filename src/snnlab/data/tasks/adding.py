@@ -11,13 +11,13 @@ Source: Hochreiter and Schmidhuber 1997, as in Yin, Corradi, Bohte 2023 (arXiv:2
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from snnlab.data.contract import Batch, DataModule, DataSpec, Provenance, Splits, check_range
-from snnlab.data.tasks.task import GeneratedSequences, generated, split_sizes
+from snnlab.data.contract import Batch, DataSpec, Provenance, Splits, check_range
+from snnlab.data.loader import Loader
+from snnlab.data.tasks.task import GeneratedSequences, Task, generated, split_sizes
 from snnlab.questions.value_at_end import ValueAtEnd
 
 
@@ -39,7 +39,7 @@ class AddingSequences(GeneratedSequences):
         return Batch(torch.from_numpy(inputs), torch.from_numpy(sums))
 
 
-class Adding(DataModule):
+class Adding(Task):
     """The adding problem; every sequence is generated when its batch is asked for.
 
     Args:
@@ -53,18 +53,14 @@ class Adding(DataModule):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 128,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         steps: int = 200,
         train_sequences: int = 25_600,
         val_sequences: int = 512,
         test_sequences: int = 2048,
         adding_seed: int = 0,
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
+        super().__init__(loader)
         check_range("data.adding: steps", steps, 2, 100_000, "200, 500 and 1000 are the paper's")
         check_range("data.adding: adding_seed", adding_seed, 0, 2**63 - 1)
         self.steps, self.adding_seed = steps, adding_seed

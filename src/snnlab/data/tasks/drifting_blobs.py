@@ -17,13 +17,13 @@ Source: Skatchkovsky, Simeone, Jang 2021, arXiv:2106.01177 (VDIB, predictive cod
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from snnlab.data.contract import Batch, DataModule, DataSpec, Provenance, Splits, check_range
-from snnlab.data.tasks.task import GeneratedSequences, generated, split_sizes
+from snnlab.data.contract import Batch, DataSpec, Provenance, Splits, check_range
+from snnlab.data.loader import Loader
+from snnlab.data.tasks.task import GeneratedSequences, Task, generated, split_sizes
 from snnlab.questions.class_per_step import ClassPerStep
 
 BINS = 20
@@ -74,7 +74,7 @@ class BlobSequences(GeneratedSequences):
         return Batch(torch.from_numpy(inputs), torch.from_numpy(pair_index(bins[self.delta :])))
 
 
-class DriftingBlobs(DataModule):
+class DriftingBlobs(Task):
     """The predictive-coding task; every sequence is generated when its batch is asked for.
 
     Args:
@@ -89,11 +89,7 @@ class DriftingBlobs(DataModule):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 32,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         delta: int = 0,
         steps_train: int = 100,
         steps_test: int = 100,
@@ -102,7 +98,7 @@ class DriftingBlobs(DataModule):
         test_sequences: int = 960,
         blob_seed: int = 0,
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
+        super().__init__(loader)
         check_range("data.drifting_blobs: delta", delta, 0, 1000, "0 names the present pair")
         check_range("data.drifting_blobs: steps_train", steps_train, 1, 100_000, "100 is usual")
         check_range("data.drifting_blobs: steps_test", steps_test, 1, 100_000, "100 or 1000 are usual")

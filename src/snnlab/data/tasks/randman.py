@@ -17,24 +17,17 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.data.contract import (
-    Batch,
-    BatchedDataset,
-    DataModule,
-    DataSpec,
-    Provenance,
-    Splits,
-    Subset,
-    check_range,
-    stratified_order,
-)
+from snnlab.data.contract import Batch, BatchedDataset, DataSpec, Provenance, Splits, check_range
+from snnlab.data.loader import Loader
+from snnlab.data.splits import Subset, stratified_order
+from snnlab.data.tasks.task import Task
 
+TIME_STEP = 0.002  # seconds, as in the authors' notebook
 PRECISION, HARMONICS = 1e-3, 1000  # where the spectrum ends
 
 
@@ -90,7 +83,7 @@ class SpikeTimes(BatchedDataset):
         return Batch(inputs, self.labels[index])
 
 
-class Randman(DataModule):
+class Randman(Task):
     """Classification of random manifolds, generated when it is set up; 80 % train, 10 % validation, 10 % test.
 
     Args:
@@ -108,11 +101,7 @@ class Randman(DataModule):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 250,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         classes: int = 10,
         units: int = 20,
         samples: int = 1000,
@@ -122,7 +111,7 @@ class Randman(DataModule):
         fraction: float = 0.5,
         randman_seed: int = 1,
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
+        super().__init__(loader)
         check_range("data.classes", classes, 2, 1000, "10 is usual")
         check_range("data.units", units, 1, 100_000, "20 is usual")
         check_range("data.samples", samples, 10, 1_000_000, "1000 per class are usual; a tenth is for the test")
@@ -138,7 +127,9 @@ class Randman(DataModule):
     def spec(self) -> DataSpec:
         held = self.classes * self.samples // 10
         sizes = {"train": self.classes * self.samples - 2 * held, "val": held, "test": held}
-        return DataSpec("randman", "task", (self.units,), self.classes, time_steps=self.steps, sizes=sizes)
+        return DataSpec(
+            "randman", "task", (self.units,), self.classes, time_steps=self.steps, time_step=TIME_STEP, sizes=sizes
+        )
 
     def load(self) -> tuple[Splits, Provenance]:
         last = self.fraction * self.steps

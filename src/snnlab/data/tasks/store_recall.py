@@ -15,15 +15,16 @@ Our reading of the task of Bellec et al. 2018 (arXiv:1803.09574): one bit a sequ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from snnlab.data.contract import Batch, DataModule, DataSpec, Provenance, Splits, check_range
-from snnlab.data.tasks.task import GeneratedSequences, generated, split_sizes
+from snnlab.data.contract import Batch, DataSpec, Provenance, Splits, check_range
+from snnlab.data.loader import Loader
+from snnlab.data.tasks.task import GeneratedSequences, Task, generated, split_sizes
 from snnlab.questions.class_at_end import ClassAtEnd
 
+TIME_STEP = 0.001  # seconds
 POPULATIONS = 4  # value 0, value 1, store, recall
 STORE, RECALL = 2, 3
 Rates = tuple[float, float]  # of a cue and of the background, Hz
@@ -57,7 +58,7 @@ class BitSequences(GeneratedSequences):
         return Batch(torch.from_numpy(inputs), torch.from_numpy(bits))
 
 
-class StoreRecall(DataModule):
+class StoreRecall(Task):
     """The store-and-recall task; every sequence is generated when its batch is asked for.
 
     Args:
@@ -76,11 +77,7 @@ class StoreRecall(DataModule):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 128,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         delay: int = 400,
         delay_max: int | None = None,
         cue_steps: int = 50,
@@ -92,7 +89,7 @@ class StoreRecall(DataModule):
         test_sequences: int = 1024,
         task_seed: int = 0,
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
+        super().__init__(loader)
         check_range("data.store_recall: delay", delay, 0, 100_000, "400 steps of 1 ms are usual")
         if delay_max is not None:
             check_range("data.store_recall: delay_max", delay_max, delay, 100_000, "null keeps the delay")
@@ -115,6 +112,7 @@ class StoreRecall(DataModule):
             classes=2,
             time_steps=2 * self.cue_steps + self.delays[1],
             question=ClassAtEnd(answer_steps=self.cue_steps),
+            time_step=TIME_STEP,
             sizes=dict(self.sizes),
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.contract import BatchedDataset, Provenance, check_range
+from snnlab.data.contract import BatchedDataset, DataModule, Provenance, check_range
 
 
 class GeneratedSequences(BatchedDataset):
@@ -34,6 +34,13 @@ class GeneratedSequences(BatchedDataset):
     def rng(self, index: int) -> np.random.Generator:
         """The random numbers of sequence ``index``."""
         return np.random.default_rng([self.seed, self.split, int(index)])
+
+
+class Task(DataModule):
+    """Shared form of the tasks made by formula."""
+
+    def where(self) -> str:
+        return "synthetic"
 
 
 def split_sizes(name: str, train: int, val: int, test: int) -> dict[str, int]:

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.data.contract import Batch, BatchedDataset, DataModule, DataSpec, Provenance, Splits, check_range
+from snnlab.data.contract import Batch, BatchedDataset, DataSpec, Provenance, Splits, check_range
+from snnlab.data.loader import Loader
 from snnlab.data.tasks.decision_regions import decision_regions
+from snnlab.data.tasks.task import Task
 
 YIN, YANG, DOT = 0, 1, 2
 AT_ONCE = 1000  # points that are answered in one batch
@@ -84,7 +85,7 @@ class YinYangDataset(BatchedDataset):
         return Batch(inputs_of(self.points[index], self.bias), self.labels[index])
 
 
-class YinYang(DataModule):
+class YinYang(Task):
     """The yin-yang points.
 
     Args:
@@ -98,18 +99,14 @@ class YinYang(DataModule):
 
     def __init__(
         self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 150,
-        seed: int = 0,
-        num_workers: int = 0,
+        loader: Loader,
         train_size: int = 5000,
         val_size: int = 1000,
         test_size: int = 1000,
         bias: float = 0.4,
         point_seed: int = 0,
     ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers)
+        super().__init__(loader)
         self.sizes = {"train": train_size, "val": val_size, "test": test_size}
         for name, size in self.sizes.items():
             check_range(f"data.yin_yang: {name}_size", size, 3, 10_000_000, "5000, 1000 and 1000 are usual")

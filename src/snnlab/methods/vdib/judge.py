@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from snnlab.data.contract import Batch, BatchedDataset, DataModule, EpochBatches
+from snnlab.data.contract import Batch, BatchedDataset, DataModule
+from snnlab.data.loader import EpochBatches
 
 VERSION = 1  # part of the cache key: raise it when anything below changes
 LEARNING_RATE, BATCH_SIZE = 2e-3, 128

@@ -1,21 +1,12 @@
-"""Event recordings held together in memory, and the dataset that bins them batch by batch."""
+"""Event recordings: the events of one, many held together in memory, and many left on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
-
-from snnlab.data.contract import Batch, BatchedDataset
-
-if TYPE_CHECKING:
-    from snnlab.data.augmentation import EventAugmentation
-    from snnlab.data.binning import Binning
-    from snnlab.data.frames import StoredFrames
 
 EVENT = np.dtype([("x", np.uint8), ("y", np.uint8), ("t", np.uint32), ("p", np.uint8)])  # tonic's order of fields
 
@@ -42,6 +33,17 @@ class Events(NamedTuple):
 
     def select(self, which: np.ndarray | slice) -> Events:
         return Events(*(column[which] for column in self))
+
+
+class AnyRecordings(Protocol):
+    """Recordings wherever they lie: in memory, on disk, or made when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Events: ...
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Recordings:
+        """Return the recordings at ``indices``, in that order, in memory."""
 
 
 @dataclass(frozen=True)
@@ -94,53 +96,3 @@ def tidy(x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray) -> Events:
     x_type = np.uint16 if len(x) and x.max() > 255 else np.uint8
     events = Events(x.astype(x_type), y.astype(np.uint8), t.astype(np.uint32), p.astype(np.uint8))
     return events if np.all(t[1:] >= t[:-1]) else events.select(np.argsort(t, kind="stable"))
-
-
-class EventDataset(BatchedDataset):
-    """Recordings with labels [N], and where they are known the natural signals behind them.
-
-    Args:
-        recordings: the events, or any object that answers ``take(indices)`` and ``[index]`` alike.
-        signals: images uint8 [M, C, H, W], the value of white and, per recording, the index of its image [N]; or None.
-        augmentation: changes the events of each batch before they are binned (training only).
-        stored: where the binned frames are kept, for all that is not augmented; None bins every batch anew.
-
-    Batches: inputs [T, B, P, H, W] float32, labels [B], signals [B, C, H, W] or None.
-    """
-
-    def __init__(
-        self,
-        recordings: Recordings | StoredRecordings,
-        labels: np.ndarray,
-        binning: Binning,
-        signals: tuple[Tensor, int, np.ndarray] | None = None,
-        augmentation: EventAugmentation | None = None,
-        stored: StoredFrames | None = None,
-    ) -> None:
-        super().__init__()
-        self.recordings, self.binning, self.signals, self.augmentation = recordings, binning, signals, augmentation
-        self.stored = stored if augmentation is None else None
-        self.labels = torch.from_numpy(np.asarray(labels).astype(np.int64))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return self.recordings[index].structured(), int(self.labels[index])
-
-    def batch(self, indices: Sequence[int]) -> Batch:
-        index = torch.as_tensor(indices)
-        signals = None
-        if self.signals is not None:
-            images, white, which = self.signals
-            signals = images[torch.from_numpy(which[index.numpy()])].float() / white
-        return Batch(self._frames(index.numpy()), self.labels[index], signals)
-
-    def _frames(self, indices: np.ndarray) -> Tensor:
-        if self.stored is not None:
-            counts = self.stored.batch(indices, lambda some: self.binning.counts(self.recordings.take(some)))
-            return self.binning.finished(counts)
-        recordings = self.recordings.take(indices)
-        if self.augmentation is not None:
-            recordings = self.augmentation(recordings)
-        return self.binning(recordings)

@@ -1,0 +1,87 @@
+"""The HDF5 files of the Heidelberg spiking data sets: a recording is read without reading the others.
+
+Format: spikes/times (seconds) and spikes/units (0 to 699), one array per recording; labels; extra/speaker; extra/keys,
+the words. The times are float16: 0.5 ms apart near the end of a recording.
+Source: Cramer, Stradmann, Schemmel, Zenke 2022, doi 10.1109/TNNLS.2020.3044364; https://zenkelab.org/datasets.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snnlab.data.recordings import Events
+from snnlab.errors import InputError
+
+CHANNELS = 700
+
+
+class SpikeFile:
+    """One HDF5 file of spikes; a recording is read when it is asked for, the file is opened once per process.
+
+    Raises: InputError: missing, no HDF5 file, cut short, another layout, or a channel or label out of range.
+    """
+
+    def __init__(self, path: Path, classes: int) -> None:
+        self.path, self.classes = path, classes
+        self._open: dict[int, Any] = {}  # by process: a handle does not survive a fork
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "classes": self.classes, "_open": {}}
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Classes [N], int64."""
+        labels = self._read(lambda file: file["labels"][()]).astype(np.int64)
+        spikes = self._read(lambda file: (len(file["spikes/times"]), len(file["spikes/units"])))
+        if labels.ndim != 1 or spikes != (len(labels), len(labels)):
+            raise InputError(
+                f"{self.path} holds {labels.size} labels, {spikes[0]} times, {spikes[1]} units; they must number alike"
+            )
+        if len(labels) == 0 or labels.min() < 0 or labels.max() >= self.classes:
+            found = f"label {labels.max()}" if len(labels) else "no recording"
+            raise InputError(f"{self.path} holds {found}, labels must lie in 0 to {self.classes - 1}")
+        return labels
+
+    @cached_property
+    def speakers(self) -> np.ndarray:
+        """Number of the speaker of each recording [N], int64."""
+        return np.asarray(self._read(lambda file: file["extra/speaker"][()])).astype(np.int64)
+
+    def events(self, index: int) -> Events:
+        """Return recording ``index``: x the channel, t in microseconds of the file's own clock."""
+        times, units = self._read(lambda file: (file["spikes/times"][index], file["spikes/units"][index]))
+        t = np.rint(times.astype(np.float64) * 1e6)  # float64 first: float16 ends at 65504
+        x = units.astype(np.uint16)
+        bad = len(t) != len(x) or (len(t) and not (t.min() >= 0 and t.max() < 2**32 and x.max() < CHANNELS))
+        if bad:
+            raise InputError(
+                f"{self.path}: recording {index} has {len(t)} times and {len(x)} units, or one out of range "
+                f"(units 0 to {CHANNELS - 1}, times from 0 s); the file is corrupt"
+            )
+        order = np.argsort(t, kind="stable")
+        return Events(x[order], np.zeros(len(x), np.uint8), t[order].astype(np.uint32), np.ones(len(x), np.uint8))
+
+    def check(self) -> None:
+        """Read the labels and one recording; raise InputError where that fails."""
+        self.events(len(self.labels) - 1)
+
+    def _read(self, what: Callable[[Any], Any]) -> Any:
+        import h5py
+
+        try:
+            if os.getpid() not in self._open:
+                self._open = {os.getpid(): h5py.File(self.path, "r")}
+            return what(self._open[os.getpid()])
+        except KeyError as error:
+            raise InputError(
+                f"{self.path} is no file of the Heidelberg data sets ({str(error.args[0])[:80]}); download it again"
+            ) from error
+        except (OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:  # one line of what HDF5 says
+            why = " ".join(str(error).split())[:160]
+            raise InputError(f"{self.path} cannot be read ({why}); it is missing or corrupt: copy it again") from error

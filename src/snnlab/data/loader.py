@@ -1,0 +1,117 @@
+"""From a dataset to the batches of an epoch: what every data set takes from the config for it, once.
+
+A data set takes a ``Loader`` and its own arguments; in a config the fields of the loader stand among those arguments
+(``data.batch_size``, ``data.root``, ...).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from snnlab.errors import InputError
+
+Sample = TypeVar("Sample", covariant=True)
+Module = TypeVar("Module")
+
+MOST_PER_CORE = 4  # loader processes: more only wait for each other, and each holds its own libraries in memory
+
+
+class Batches(Protocol[Sample]):
+    """What a loader asks of a dataset: its length, and the samples at some indices as one batch."""
+
+    def batch(self, indices: Sequence[int]) -> Sample: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Where data lies and how batches are drawn from it.
+
+    Args:
+        root: data root (``paths.data``), read-only but for downloads that the user asked for.
+        cache: folder for what can be made again (``paths.cache``).
+        batch_size: samples of a training batch.
+        seed: shuffles the training samples; the splits do not depend on it.
+        num_workers: loader processes; 0 loads in the main process.
+
+    Raises:
+        InputError: when an argument leaves its range, before any data is read.
+    """
+
+    flat: ClassVar[bool] = True  # its fields stand in a config among the arguments of the class that takes it
+
+    root: str | Path
+    cache: str | Path
+    batch_size: int = 100
+    seed: int = 0
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"data.batch_size = {self.batch_size} must be at least 1; 100 is usual")
+        if self.num_workers < 0:
+            raise InputError(f"data.num_workers = {self.num_workers} must be 0 (load in the main process) or more")
+        cores = os.cpu_count() or 1
+        if self.num_workers > MOST_PER_CORE * cores:
+            raise InputError(
+                f"data.num_workers = {self.num_workers} must not exceed {MOST_PER_CORE * cores}, {MOST_PER_CORE} "
+                f"for each of {cores} processor cores: each is a process with its own memory; "
+                "0 loads in the main process"
+            )
+
+    def batches(self, dataset: Batches[Sample], shuffle: bool) -> DataLoader[Sample]:
+        """Return the batches of ``dataset``, in its order or, anew in each epoch, shuffled."""
+        return DataLoader(
+            _View(dataset),
+            sampler=EpochBatches(len(dataset), self.batch_size, shuffle, self.seed),
+            batch_size=None,
+            num_workers=self.num_workers,
+        )
+
+
+def with_loader(data_set: Callable[..., Module], root: str | Path, cache: str | Path, **arguments: Any) -> Module:
+    """Return ``data_set(Loader(...), ...)`` of flat arguments, as they stand in a config."""
+    names = {field.name for field in fields(Loader)}
+    taken = {name: arguments.pop(name) for name in names & set(arguments)}
+    return data_set(Loader(root, cache, **taken), **arguments)
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Lists of indices, shuffled in each epoch by (seed, epoch) alone, so that a resumed run sees the same order."""
+
+    def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int) -> None:
+        self.size, self.batch_size, self.shuffle, self.seed, self.epoch = size, batch_size, shuffle, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:  # called by Lightning
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.size // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.arange(self.size)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
+        for start in range(0, self.size, self.batch_size):
+            yield [int(i) for i in order[start : start + self.batch_size]]
+
+
+class _View(Dataset[Sample]):
+    """Gives torch's loader ``dataset.batch(indices)`` for a list of indices."""
+
+    def __init__(self, dataset: Batches[Sample]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, indices: Any) -> Sample:
+        return self.dataset.batch(indices)
