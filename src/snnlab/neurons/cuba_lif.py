@@ -76,8 +76,8 @@ class CubaLIF(Neuron):
             raise ValueError(f"CubaLIF: reset = {reset!r} must be soft, hard or none")
         if detach_state:
             raise ValueError(
-                "CubaLIF: without the gradient through its state (method.gradient=sdbp) nothing reaches the weights; "
-                "use method.gradient=stbp or another neuron"
+                "CubaLIF: detach_state cuts the gradient through its state, and no other reaches the weights; "
+                "train in space and time, or use another neuron"
             )
         self.tau_mem, self.tau_syn, self.time_step = tau_mem, tau_syn, time_step
         self.a, self.b = math.exp(-time_step / tau_mem), math.exp(-time_step / tau_syn)
