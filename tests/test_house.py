@@ -6,6 +6,7 @@ import ast
 import inspect
 import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,62 @@ def test_only_the_composition_rooms_read_configs():
     for path in SOURCE.rglob("*.py"):
         if path.name not in allowed and path.parent.name != "config":
             assert not re.search(r"^\s*(from|import) (hydra|omegaconf)", path.read_text(), re.MULTILINE), path
+
+
+COMPARED = re.compile(
+    r"\.asks\b|(?<!for )\bquestion\s*(==|!=|is\b|in\b)|isinstance\([^)]*question|type\([^)]*question\)"
+    r"|[\"'](class_per_step|class_at_end|value_at_end|class_of_sequence)[\"']"
+)
+
+
+def test_nobody_compares_what_is_asked():
+    """Whoever wants to know something about a question asks it; the one look at its class is in questions/ as well."""
+    allowed = "type(question).__name__"  # its name, in what is said to the user
+    found = [
+        f"{path.relative_to(SOURCE)}: {line.strip()}"
+        for path in SOURCE.rglob("*.py")
+        if path.parent.name != "questions"
+        for line in path.read_text().splitlines()
+        if COMPARED.search(line.replace(allowed, ""))
+    ]
+    assert not found, found
+
+
+def method_names() -> dict[str, str]:
+    """Where each method of the house lives, below methods/, by the names it goes by: its config, its class."""
+    names = {}
+    for choice in choices("method"):
+        *_, home, last = yaml.safe_load((conf_dir() / "method" / f"{choice}.yaml").read_text())["_target_"].split(".")
+        names |= dict.fromkeys((choice, last.lower()), home)
+    return names
+
+
+def words_of(tree: ast.Module) -> Iterator[str]:
+    """Every identifier and every string of a file but its docstrings."""
+    documented = [node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    docstrings = {id(node.body[0].value) for node in documented if ast.get_docstring(node, clean=False) is not None}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+        for field in ("id", "attr", "arg", "name", "module"):
+            if isinstance(value := getattr(node, field, None), str):
+                yield value
+
+
+def test_shared_rooms_know_no_method_by_name():
+    """What people type is left out: the help of ``train.py`` and the workloads of ``bench`` are command lines."""
+    names = method_names()
+    plain = {"ann", "conversion"}  # words of their own: looked for as a module or a choice only
+    named = "|".join(sorted(set(names) - plain, key=len, reverse=True))
+    known = re.compile(rf"(?<![a-z0-9])({named})(?![a-z0-9])|(methods\.|method=)({'|'.join(plain)})\b", re.IGNORECASE)
+    found = []
+    for path in SOURCE.rglob("*.py"):
+        room, *below = path.relative_to(SOURCE).parts
+        if (room == "methods" and below[0] != "base") or room in ("train.py", "bench"):
+            continue
+        words = [word for word in words_of(ast.parse(path.read_text())) if known.search(word)]
+        found += [f"{path.relative_to(SOURCE)}: {word[:80]!r}" for word in words]
+    assert not found, found
 
 
 def choices(group: str) -> list[str]:

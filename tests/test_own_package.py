@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -25,7 +26,8 @@ def python(tmp_path):
     """Run Python in an empty folder, with the package on its path."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(OWN), "SNNLAB_CACHE": str(tmp_path / "cache")}
+        path = os.pathsep.join([str(OWN), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": path, "SNNLAB_CACHE": str(tmp_path / "cache")}
         return subprocess.run(
             [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
@@ -43,6 +45,23 @@ def test_its_method_neuron_and_data_run_and_load(python, tmp_path):
     assert record["kernels"]["fused"] == ["Integrator", "Quadratic"]  # from ``step`` alone
     code = f"import snnlab; print(type(snnlab.load({str(run)!r}).neurons()['hidden1']).__name__)"
     assert python("-c", code).stdout.strip() == "Quadratic"
+
+
+@pytest.mark.parametrize("method", ["stbp", "mine"])
+def test_its_question_is_answered_judged_and_drawn(python, tmp_path, method):
+    arguments = [option if option != "method=mine" else f"method={method}" for option in ARGUMENTS]
+    model = ["model=mlp", "model.hidden=[32]", "encoder=none", "trainer.max_epochs=2"]
+    ended = python("-m", "snnlab", *arguments, "data=levels", *model)
+    assert ended.returncode == 0, ended.stderr
+    (run,) = (tmp_path / "outputs").glob("*")
+    record = json.loads((run / "run.json").read_text())
+    for split in ("train", "val", "test"):
+        assert set(record["metrics"][split]) >= {"loss", "accuracy", "distance"}
+    assert 0 < record["metrics"]["test"]["distance"] < 1.2  # of levels 0 to 4, a constant answer in the middle has 1.2
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    nearest = min(range(len(rows)), key=lambda epoch: float(rows[epoch]["val/distance"]))
+    assert record["checkpoint"] == f"checkpoints/epoch{nearest:03d}.ckpt"  # chosen by the question's own figure
+    assert {"distances.png", "confusion_matrix.png"} <= {path.name for path in (run / "figures").iterdir()}
 
 
 def test_it_meets_data_and_methods_of_the_house(monkeypatch):
@@ -75,5 +94,7 @@ def test_its_bad_input_is_one_line(monkeypatch, capsys, tmp_path, override, word
 def test_contributing_shows_these_files():
     text = (HERE.parent / "CONTRIBUTING.md").read_text()
     shown = re.findall(r"`tests/own_package/([\w/.]+)`", text)
-    assert {"mine/method.py", "mine/neuron.py", "mine/data.py", "my_conf/method/mine.yaml"} <= set(shown)
+    assert {"mine/method.py", "mine/neuron.py", "mine/data.py", "mine/question.py", "my_conf/method/mine.yaml"} <= set(
+        shown
+    )
     assert all((OWN / path).is_file() for path in shown)

@@ -27,7 +27,7 @@ def test_many_spikes_converge_from_more_initial_weights():
     assert len(answer.values["map_many"]) == len(answer.values["map_many"][0]) == 4
     with pytest.raises(InputError, match="repeats = 0 must be at least 1"):
         analyse(stored(method), repeats=0)
-    with pytest.raises(InputError, match="is for runs with method=multispike_fast_deep"):
+    with pytest.raises(InputError, match="is for runs of a method with exact spike times"):
         analyse(stored(torch.nn.Identity()))
 
 

@@ -10,7 +10,8 @@ from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Direct, Latency, Rate
 from snnlab.errors import InputError
 from snnlab.layers.spike_time_network import STEPS, ExactNeuron, SpikeTimeNetwork
-from snnlab.methods.multispike_fast_deep import MultispikeFastDeep, SpikeCount
+from snnlab.methods.base.spike_times import SpikeCount
+from snnlab.methods.multispike_fast_deep import MultispikeFastDeep
 from snnlab.models.mlp import MLP
 from snnlab.models.recurrent_mlp import RecurrentMLP
 from snnlab.models.small_conv import SmallConv

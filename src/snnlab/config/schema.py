@@ -57,7 +57,7 @@ def check_node(path: str, node: Mapping[str, Any]) -> None:
     """
     target = node.get("_target_")
     if target is None:
-        raise InputError(f"{path}: _target_ is missing; it names the class, e.g. snnlab.methods.stbp.STBP")
+        raise InputError(f"{path}: _target_ is missing; it names the class, e.g. torch.optim.Adam")
     try:
         factory = get_object(target)
     except Exception as error:

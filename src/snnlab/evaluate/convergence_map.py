@@ -3,13 +3,13 @@
 Two neurons see two bias spikes at 0 and one spike each of two inputs, at 1 and 2 tau_s: class 0 in this order, class 1
 in the other. Both classes are to be told apart after ``epochs`` steps of gradient descent on both samples, from weights
 w ~ N(mean, std); each cell of the map is the share of ``repeats`` networks that do.
-    many: 30 spikes, the method's loss of counts, targets 10 and 0                     the more spikes wins
+    many: 30 spikes, the loss of counts, targets 10 and 0                     the more spikes wins
     one:  1 spike, cross-entropy of softmax(-t / tau_loss), a silent one counts as T   the first spike wins
 in units of tau_s, threshold 1, T = 5, tau_loss = 0.2. The count's factor (the rate is that of dL/dt_k =
 target - n), T, tau_loss and that no silent neuron is
 raised are ours; the source has the task, the targets, the learning rate 0.1 and the grid, 0 to 2.5. Ours do not decide
 it: with T of 3 to 10 many spikes converge in 38 to 56 % of all networks; with tau_loss of 0.1 to 2 and rates of 0.03 to
-0.3 one spike does in 4 to 9 %. Of the run that is asked nothing is used but that it is one of this method.
+0.3 one spike does in 4 to 9 %. Of the run that is asked nothing is used but that it has exact spike times.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from snnlab.errors import InputError
 from snnlab.evaluate.analysis import Analysis, Stored
-from snnlab.methods.multispike_fast_deep import MultispikeFastDeep, SpikeCount, count_loss
+from snnlab.methods.base.spike_times import SpikeCount, SpikeTimes, count_loss
 from snnlab.simulators.event import spike_times
 
 TIMES = torch.tensor([[0.0, 0.0, 1.0, 2.0], [0.0, 0.0, 2.0, 1.0]])[..., None]  # [B=2, N=4, K=1]
@@ -69,10 +69,10 @@ def analyse(
         rate, epochs: of the gradient descent.
 
     Raises:
-        InputError: when an option leaves its range, or the run is of another method.
+        InputError: when an option leaves its range, or the run has no exact spike times.
     """
-    if not isinstance(run.method, MultispikeFastDeep):
-        raise InputError(f"{run.folder}: convergence_map is for runs with method=multispike_fast_deep")
+    if not isinstance(run.method, SpikeTimes):
+        raise InputError(f"{run.folder}: convergence_map is for runs of a method with exact spike times")
     for name, value in (("points", points), ("repeats", repeats), ("epochs", epochs)):
         if value < 1:
             raise InputError(f"convergence_map: {name} = {value} must be at least 1")

@@ -84,7 +84,7 @@ def analyse(run: Stored, tolerance: float = 0.3, thresholds: int = 100) -> Analy
     if not layers:
         raise InputError(
             f"{run.folder}: {type(run.method).__name__} here has no gamma of each time step to exit by; early_exit is "
-            "for runs with method=bntt method.norm=bntt"
+            "for runs whose network has a batch norm of every time step"
         )
     validation = curve(run.method, run.data, "val")
     steps = len(validation.accuracy)

@@ -35,7 +35,7 @@ from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.spike_time_network import ExactNeuron
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
-from snnlab.methods.base.spike_times import SpikeTimes
+from snnlab.methods.base.spike_times import SpikeCount, SpikeTimes, count_loss
 
 MOST_TAUS = 80  # duration / tau_synapse; e^88 is the end of float32
 DOUBLINGS = 10  # a bump is at most 2^10 times the first
@@ -94,29 +94,6 @@ class SpikeTimeBlocks(Blocks):
 
     def dropout(self, p: float) -> NoReturn:
         self.refuse("dropout", "use model.dropout=0")
-
-
-def count_loss(counts: Tensor, labels: Tensor, targets: tuple[float, float]) -> Tensor:
-    """1/2 sum over classes of (n_j - target_j)^2: counts [B, ..., classes] and labels [B] give [B, ...]."""
-    high, low = targets
-    own = nn.functional.one_hot(labels, counts.shape[-1]).view(len(labels), *[1] * (counts.dim() - 2), -1)
-    return ((counts - (low + (high - low) * own)) ** 2).sum(-1) / 2
-
-
-class SpikeCount(torch.autograd.Function):
-    """n = number of spikes of [..., K]; dn/dt_k = -1/T at each of them."""
-
-    @staticmethod
-    def forward(ctx: Any, times: Tensor, duration: float) -> Tensor:
-        fired = times < duration
-        ctx.save_for_backward(fired)
-        ctx.duration = duration
-        return fired.sum(-1).to(times.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        (fired,) = ctx.saved_tensors
-        return -grads[0].unsqueeze(-1) / ctx.duration * fired, None
 
 
 class MultispikeFastDeep(SpikeTimes):

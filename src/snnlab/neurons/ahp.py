@@ -21,6 +21,7 @@ from torch import Tensor
 from snnlab.neurons.lif import Reset
 from snnlab.neurons.neuron import Neuron, check_state
 from snnlab.neurons.surrogate import DampedTriangle, Surrogate
+from snnlab.neurons.time import units
 
 BETA = 1_390_000 / (127 * 2**6)  # released constant over the threshold, mantissa 127 times 2^6 (our reading)
 
@@ -57,6 +58,7 @@ class AHP(Neuron):
     Source: Rao, Plank, Wild, Maass 2022, arXiv:2107.03992; their A, V, w_a, beta are a, v, w_a, threshold * beta.
     """
 
+    times = units(decay="factor per step", tau_a="steps", beta="thresholds x steps", refractory="steps")
     w_a: Tensor
 
     def __init__(

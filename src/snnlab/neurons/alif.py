@@ -19,6 +19,7 @@ from torch import Tensor
 from snnlab.neurons.lif import LIF, Leak, Reset
 from snnlab.neurons.neuron import check_state
 from snnlab.neurons.surrogate import Surrogate
+from snnlab.neurons.time import units
 
 
 class ALIFState(NamedTuple):
@@ -42,6 +43,8 @@ class ALIF(LIF):
     Raises:
         ValueError: when decay_adaptation or strength, or an argument of LIF, leaves its range.
     """
+
+    times = units(decay="factor per step", decay_adaptation="factor per step")
 
     def __init__(
         self,

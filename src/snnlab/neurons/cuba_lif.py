@@ -24,6 +24,7 @@ from snnlab.neurons.lif import Reset
 from snnlab.neurons.neuron import Neuron, check_state
 from snnlab.neurons.response import LENGTH, Response
 from snnlab.neurons.surrogate import FastSigmoid, Surrogate
+from snnlab.neurons.time import decay, units
 
 
 class CubaLIFState(NamedTuple):
@@ -52,6 +53,8 @@ class CubaLIF(Neuron):
             detach_state is asked for.
     """
 
+    times = units(tau_mem="ms", tau_syn="ms", time_step="ms")
+
     def __init__(
         self,
         tau_mem: float = 20.0,
@@ -76,11 +79,11 @@ class CubaLIF(Neuron):
             raise ValueError(f"CubaLIF: reset = {reset!r} must be soft, hard or none")
         if detach_state:
             raise ValueError(
-                "CubaLIF: without the gradient through its state (method.gradient=sdbp) nothing reaches the weights; "
-                "use method.gradient=stbp or another neuron"
+                "CubaLIF: detach_state cuts the gradient through its state, and no other reaches the weights; "
+                "train in space and time, or use another neuron"
             )
         self.tau_mem, self.tau_syn, self.time_step = tau_mem, tau_syn, time_step
-        self.a, self.b = math.exp(-time_step / tau_mem), math.exp(-time_step / tau_syn)
+        self.a, self.b = decay(tau_mem, time_step), decay(tau_syn, time_step)
         self.threshold, self.reset, self.detach_reset = threshold, reset, detach_reset
         self.spike = surrogate if surrogate is not None else FastSigmoid(width=0.05)
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from snnlab.neurons.neuron import Neuron, check_state
 from snnlab.neurons.surrogate import Box, Surrogate
+from snnlab.neurons.time import units
 
 
 class FilteredLIFState(NamedTuple):
@@ -48,6 +49,8 @@ class FilteredLIF(Neuron):
     Source: Skatchkovsky, Simeone, Jang 2021 (arXiv:2106.01177), authors' code; their U, W P, alpha, beta, alpha_r are
         v, p, decay_membrane, decay_synapse, decay_refractory.
     """
+
+    times = units(decay_membrane="factor per step", decay_synapse="factor per step", decay_refractory="factor per step")
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from snnlab.neurons.ahp import AHPState
 from snnlab.neurons.neuron import Neuron, check_state
+from snnlab.neurons.time import units
 
 DECAY_BITS = 12
 ONE = 1 << DECAY_BITS
@@ -51,6 +52,7 @@ class IntegerAHP(Neuron):
     Source: Rao, Plank, Wild, Maass 2022 (arXiv:2107.03992), code; the cut towards 0 and the clip are our reading of it.
     """
 
+    times = units(decay_v="4096ths per step", decay_a="4096ths per step", refractory="steps")
     w_a: Tensor
 
     def __init__(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snnlab.neurons.neuron import Temporal, check_state
 from snnlab.neurons.response import Response, one_exponential
+from snnlab.neurons.time import units
 
 
 class IntegratorState(NamedTuple):
@@ -33,6 +34,8 @@ class Integrator(Temporal):
     Raises:
         ValueError: when decay leaves its range.
     """
+
+    times = units(decay="factor per step")
 
     def __init__(self, decay: float = 1.0) -> None:
         super().__init__()

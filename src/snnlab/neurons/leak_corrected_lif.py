@@ -26,6 +26,7 @@ from torch import Tensor
 
 from snnlab.neurons.neuron import Neuron, check_state
 from snnlab.neurons.response import Response, one_exponential
+from snnlab.neurons.time import units
 
 SILENT = 1e-3  # a leaky count (5) below it is silence: authors' code
 
@@ -55,6 +56,8 @@ class LeakCorrectedLIF(Neuron):
     Raises:
         ValueError: when decay, threshold or slope leaves its range.
     """
+
+    times = units(decay="factor per step")
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from torch import Tensor
 from snnlab.neurons.neuron import Neuron, check_state
 from snnlab.neurons.response import Response, one_exponential
 from snnlab.neurons.surrogate import Rectangle, Surrogate
+from snnlab.neurons.time import units
 
 Reset = Literal["soft", "hard", "none"]
 Leak = Literal["first", "scaled", "last"]
@@ -51,6 +52,8 @@ class LIF(Neuron):
     Raises:
         ValueError: when decay or threshold leaves its range, or reset or leak is unknown.
     """
+
+    times = units(decay="factor per step")
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from snnlab.neurons.neuron import Temporal, check_state
+from snnlab.neurons.time import units
 
 Start = Literal["zero", "mean"]
 
@@ -37,6 +38,8 @@ class LowPass(Temporal):
     Raises:
         ValueError: when k leaves its range, or is 0 with start=zero.
     """
+
+    times = units(k="share per step")
 
     def __init__(self, k: float = 0.1, start: Start = "zero") -> None:
         super().__init__()

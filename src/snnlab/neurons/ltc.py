@@ -26,6 +26,7 @@ from snnlab.neurons.lif import Reset
 from snnlab.neurons.neuron import Temporal, check_state
 from snnlab.neurons.response import Response
 from snnlab.neurons.surrogate import Surrogate
+from snnlab.neurons.time import units
 
 
 class Gate(nn.Module):
@@ -63,6 +64,8 @@ class LTC(ALIF):
     Raises:
         ValueError: when an argument leaves its range.
     """
+
+    times = units()  # all of them are learned, and worked out at every step
 
     def __init__(
         self,

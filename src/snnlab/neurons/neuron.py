@@ -7,7 +7,8 @@ state; ``forward`` gives the same numbers as ``unroll`` without the states, mayb
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 from snnlab import kernels
 from snnlab.errors import InputError
 from snnlab.neurons.response import Response
+from snnlab.neurons.time import Unit, units
 
 
 class Temporal(nn.Module):
     """A layer with a state: a NamedTuple of tensors [B, ...], or of the states of layers inside it."""
+
+    times: ClassVar[Mapping[str, Unit]] = units()  # the arguments that are times, or go with the step
 
     @abstractmethod
     def initial_state(self, current: Tensor) -> Any:

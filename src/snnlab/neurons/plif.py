@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from snnlab.neurons.lif import LIF, Reset
 from snnlab.neurons.response import Response, one_exponential
 from snnlab.neurons.surrogate import Surrogate
+from snnlab.neurons.time import units
 
 
 class PLIF(LIF):
@@ -33,6 +34,8 @@ class PLIF(LIF):
     Raises:
         ValueError: when tau is not above 1, or an argument of LIF leaves its range.
     """
+
+    times = units(tau="steps")
 
     def __init__(
         self,

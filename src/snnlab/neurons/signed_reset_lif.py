@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from snnlab.neurons.neuron import Neuron, check_state
+from snnlab.neurons.time import pull, units
 
 
 class SignedResetState(NamedTuple):
@@ -48,6 +49,8 @@ class SignedResetLIF(Neuron):
         threshold, and counts the refractory period from the instant within the step at which v crosses it.
     """
 
+    times = units(tau_membrane="s", tau_refractory="s", time_step="s")
+
     def __init__(
         self,
         gain: float = 2.0,
@@ -72,8 +75,8 @@ class SignedResetLIF(Neuron):
         self.v_reset, self.v_floor = v_reset, v_floor
         self.refractory_steps = math.ceil(tau_refractory / time_step - 1e-9)
         after = self.refractory_steps * time_step - tau_refractory  # seconds left of the last touched step
-        self.pull = -math.expm1(-time_step / tau_membrane)
-        self.pull_after = -math.expm1(-after / tau_membrane)
+        self.pull = pull(tau_membrane, time_step)
+        self.pull_after = pull(tau_membrane, after)
 
     def initial_state(self, current: Tensor) -> SignedResetState:
         return SignedResetState(torch.zeros_like(current), torch.zeros_like(current))

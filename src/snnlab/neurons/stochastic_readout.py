@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.neurons.neuron import Neuron, check_state
+from snnlab.neurons.time import units
 
 
 def raised_cosines(filters: int, memory: int, mu: float = 0.5) -> Tensor:
@@ -60,6 +61,8 @@ class StochasticReadout(Neuron):
 
     Source: Jang et al. 2019 and Skatchkovsky et al. 2021, authors' code; all three parameters Xavier-uniform.
     """
+
+    times = units(memory="steps")
 
     def __init__(self, inputs: int, outputs: int, filters: int = 8, memory: int = 10, centred: bool = False) -> None:
         super().__init__()

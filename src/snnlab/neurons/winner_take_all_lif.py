@@ -14,7 +14,6 @@ span[t] and ``resting`` are those of neurons/signed_reset_lif.py.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from snnlab.neurons.neuron import Neuron, check_state
 from snnlab.neurons.signed_reset_lif import SignedResetLIF
+from snnlab.neurons.time import decay, units
 
 
 class WinnerTakeAllState(NamedTuple):
@@ -54,6 +54,9 @@ class WinnerTakeAllLIF(Neuron):
     Source: Garg et al. 2022, doi 10.3389/fnins.2022.983950 (VDSP), authors' code.
     """
 
+    times = units(
+        tau_membrane="s", tau_refractory="s", time_step="s", tau_synapse="s", inhibition_time="s", tau_adaptation="s"
+    )
     adaptation_start: Tensor
 
     def __init__(
@@ -86,7 +89,7 @@ class WinnerTakeAllLIF(Neuron):
             )
         if adaptation < 0:
             raise ValueError(f"WinnerTakeAllLIF: adaptation = {adaptation} must not be negative; 0 is none")
-        self.decay_synapse = math.exp(-time_step / tau_synapse) if tau_synapse else 0.0
+        self.decay_synapse = decay(tau_synapse, time_step) if tau_synapse else 0.0
         self.inhibition_steps = round(inhibition_time / time_step)
         self.leak_adaptation, self.adaptation = time_step / tau_adaptation, adaptation
         self.register_buffer("adaptation_start", torch.zeros(features))

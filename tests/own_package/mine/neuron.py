@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snnlab.neurons.neuron import Neuron
 from snnlab.neurons.surrogate import Surrogate, Triangle
+from snnlab.neurons.time import units
 
 
 class QuadraticState(NamedTuple):
@@ -35,6 +36,8 @@ class Quadratic(Neuron):
     Raises:
         ValueError: when critical leaves its range.
     """
+
+    times = units(rate="per step")
 
     def __init__(self, rate: float = 0.5, critical: float = 0.8, surrogate: Surrogate | None = None) -> None:
         super().__init__()

@@ -37,7 +37,7 @@ def picture(field: Tensor, input_shape: tuple[int, ...]) -> Tensor:
 
 
 def presentation_figure(seen: Mapping[str, Tensor], assignment: Tensor, label: int, voted: int) -> Any:
-    """Spikes [T, 1, ...] of each layer while a sample is shown, weights at rest; the last one by the classes."""
+    """Spikes [T, 1, ...] of each layer while a sample is shown, weights at rest; the last by its neurons' class."""
     import matplotlib.pyplot as plt
 
     names, assignment = list(seen), assignment.cpu()

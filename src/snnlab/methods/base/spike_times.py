@@ -89,3 +89,26 @@ class SpikeTimes(Autograd):
         operations: Any = sum((times < self.duration).sum().double() * weight.out_features for times, weight in reached)
         self.synaptic_operations.update(operations, frames.shape[1])
         return self.read(trains[list(trains)[-1]])
+
+
+def count_loss(counts: Tensor, labels: Tensor, targets: tuple[float, float]) -> Tensor:
+    """1/2 sum over classes of (n_j - target_j)^2: counts [B, ..., classes] and labels [B] give [B, ...]."""
+    high, low = targets
+    own = nn.functional.one_hot(labels, counts.shape[-1]).view(len(labels), *[1] * (counts.dim() - 2), -1)
+    return ((counts - (low + (high - low) * own)) ** 2).sum(-1) / 2
+
+
+class SpikeCount(torch.autograd.Function):
+    """n = number of spikes of [..., K]; dn/dt_k = -1/T at each of them."""
+
+    @staticmethod
+    def forward(ctx: Any, times: Tensor, duration: float) -> Tensor:
+        fired = times < duration
+        ctx.save_for_backward(fired)
+        ctx.duration = duration
+        return fired.sum(-1).to(times.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (fired,) = ctx.saved_tensors
+        return -grads[0].unsqueeze(-1) / ctx.duration * fired, None

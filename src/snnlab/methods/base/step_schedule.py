@@ -35,7 +35,7 @@ class StepSchedule(MultiStepLR):
         if epochs < 1:
             raise ValueError(f"StepSchedule: epochs = {epochs} must be at least 1")
         if not all(0 < share < 1 for share in shares):
-            raise ValueError(f"StepSchedule: shares = {list(shares)} must lie in (0, 1); [0.5, 0.7, 0.9] is BNTT's")
+            raise ValueError(f"StepSchedule: shares = {list(shares)} must lie in (0, 1); [0.5, 0.7, 0.9] is usual")
         if not factor > 0:
             raise ValueError(f"StepSchedule: factor = {factor} must be positive; 0.1 is usual")
         milestones = [math.ceil(round(share * epochs, 6)) for share in shares]  # 0.7 * 30 is 21, not a hair above it
