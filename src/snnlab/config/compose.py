@@ -54,6 +54,16 @@ class Composition:
     overrides: list[str]  # the user's own
     recipe: list[str]  # the method's, for this data set
 
+    def text(self) -> str:
+        """The config as YAML."""
+        return OmegaConf.to_yaml(self.config)
+
+    def plain(self) -> dict[str, Any]:
+        """The config as plain dictionaries and lists."""
+        container = OmegaConf.to_container(self.config, resolve=True)
+        assert isinstance(container, dict)
+        return container  # type: ignore[return-value]
+
 
 @contextmanager
 def _hydra() -> Iterator[None]:
