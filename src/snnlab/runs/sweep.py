@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 
 from snnlab.command import set_up_logging
 from snnlab.config.build import build, check_values
-from snnlab.config.compose import compose, expand_sweeps
+from snnlab.config.compose import compose, compose_all, expand_sweeps
 from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError
 from snnlab.runs import wiring
@@ -46,11 +46,10 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
     jobs: dict[str, list[str]] = {}
     rows: set[str] = set()
     outputs, resumes, dry = [], [], []
-    for job in expand_sweeps(overrides):
-        composition = compose(job, config_dir)
+    for composition in compose_all(expand_sweeps(overrides), config_dir):
         config = composition.plain()
         left = deciding(config)
-        jobs.setdefault(digest(left), job)
+        jobs.setdefault(digest(left), composition.overrides)
         check_values(config)
         if (row := digest(less_seed(left))) not in rows:
             build(composition.config)
