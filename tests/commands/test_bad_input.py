@@ -118,7 +118,7 @@ def test_nan_loss_fails_with_1_and_is_recorded(run_command, monkeypatch):
 
 
 def test_full_disk_fails_with_1_and_keeps_the_record_whole(run_command, monkeypatch):
-    from snnlab.runs import atomic
+    from snnlab import atomic
 
     real = atomic.os.replace
 

@@ -38,8 +38,7 @@ def build(config: DictConfig) -> Parts:
 
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    schema.check_plain(plain)  # type: ignore[arg-type]
-    schema.check_arguments("trainer", plain["trainer"], L.Trainer)
+    check_values(plain)  # type: ignore[arg-type]
     chosen = plain.get("kernels", "auto")
     path = kernels.Path(chosen)
     L.seed_everything(plain["seed"], verbose=False)
@@ -69,6 +68,18 @@ def build(config: DictConfig) -> Parts:
             frames = torch.zeros(1, 1, *data.spec.input_shape)
             initializer(method.network, frames)
     return Parts(data, method, initializer, plain)  # type: ignore[arg-type]
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Check what no part of the run reads: the keys of the house's own and the Trainer's.
+
+    Raises:
+        InputError: when a value has the wrong type, or a key of the Trainer does not exist.
+    """
+    import lightning as L
+
+    schema.check_plain(config)
+    schema.check_arguments("trainer", config["trainer"], L.Trainer)
 
 
 def _way_out(question: Any) -> str:

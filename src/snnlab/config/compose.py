@@ -54,6 +54,16 @@ class Composition:
     overrides: list[str]  # the user's own
     recipe: list[str]  # the method's, for this data set
 
+    def text(self) -> str:
+        """The config as YAML."""
+        return OmegaConf.to_yaml(self.config)
+
+    def plain(self) -> dict[str, Any]:
+        """The config as plain dictionaries and lists."""
+        container = OmegaConf.to_container(self.config, resolve=True)
+        assert isinstance(container, dict)
+        return container  # type: ignore[return-value]
+
 
 @contextmanager
 def _hydra() -> Iterator[None]:
@@ -75,15 +85,32 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     Raises:
         InputError: when an override cannot be understood or names nothing that exists.
     """
-    overrides = list(overrides)
+    return compose_all([overrides], config_dir)[0]
+
+
+def compose_all(jobs: Sequence[Sequence[str]], config_dir: str | Path | None = None) -> list[Composition]:
+    """``compose`` of each of ``jobs``; what they have in common is composed once.
+
+    Raises:
+        InputError: as ``compose``, for the first job that it refuses.
+    """
+    first: dict[tuple[str, ...], DictConfig] = {}
+    with _hydra():
+        return [_composed(list(job), config_dir, first) for job in jobs]
+
+
+def _composed(
+    overrides: list[str], config_dir: str | Path | None, first: dict[tuple[str, ...], DictConfig]
+) -> Composition:
+    """Compose one job; ``first`` holds the first passes so far by the overrides that decide them."""
     _check_overrides(overrides)
     search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir is not None else []
-    with _hydra():
-        deciding = [o for o in overrides if _key(o) in GROUPS or _key(o).startswith("data.")]
-        first = _compose([*search, *deciding])
-        recipe = _recipe(first, _choices(first), overrides, config_dir)
-        config = _compose([*search, *recipe, *overrides])
-        choices = _choices(config)
+    deciding = tuple(o for o in overrides if _key(o) in GROUPS or _key(o).startswith("data."))
+    if deciding not in first:
+        first[deciding] = _compose([*search, *deciding])
+    recipe = _recipe(first[deciding], _choices(first[deciding]), overrides, config_dir)
+    config = _compose([*search, *recipe, *overrides])
+    choices = _choices(config)
     OmegaConf.set_struct(config, False)
     config.pop("hydra")
     config.method.pop("recipes", None)

@@ -60,7 +60,7 @@ def score(arguments: list[str]) -> int:
     from snnlab.atomic import write_text
     from snnlab.evaluate.ask import ask, evaluate
     from snnlab.runs.record import flags_of, make_folder
-    from snnlab.train import print_metrics
+    from snnlab.runs.wiring import metric_lines
 
     set_up_logging()
     stored = Path(folder[0]).expanduser()
@@ -70,7 +70,7 @@ def score(arguments: list[str]) -> int:
         print_values(result["values"])
     else:
         result = evaluate(folder[0], line.overrides)
-        print_metrics(result["metrics"]["test"])
+        print("\n".join(metric_lines(result["metrics"]["test"])))
     if flags := flags_of(result["provenance"]):
         print(f"data     {', '.join(flags)}")
     output = make_folder(stored / "evaluations", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")

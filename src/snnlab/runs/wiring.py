@@ -29,6 +29,23 @@ class Result:
     metrics: dict[str, dict[str, Any]]
     figures: list[Path]
 
+    def lines(self) -> list[str]:
+        """What the command prints of it: the test's numbers, where the record and the figures lie."""
+        figures = [f"figure   {path}" for path in self.figures]
+        return [*metric_lines(self.metrics["test"]), f"record   {self.folder / 'run.json'}", *figures]
+
+
+def metric_lines(metrics: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Test metrics for people, one a line."""
+    lines: list[str] = []
+    for key, value in metrics.items():
+        if isinstance(value, Mapping):
+            lines += metric_lines(value, f"{prefix}{key}/")
+        else:
+            number = f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"
+            lines.append(f"test     {prefix + key:32} {number}")
+    return lines
+
 
 def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list[Any], loggers: list[Any]) -> L.Trainer:
     """Make the Trainer of ``trainer.*``; ``folder`` None keeps everything in memory."""
