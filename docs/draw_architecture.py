@@ -2,7 +2,7 @@
 
     python docs/draw_architecture.py
 
-A box is a room, on the floor that rooms.yaml gives it; an arrow points to a room that it imports, as measured. Arrows
+A box is a room, at the place that rooms.yaml gives it; an arrow points to a room that it imports, as measured. Arrows
 that another path of arrows implies are left out, so that the order can be seen.
 """
 
@@ -24,9 +24,9 @@ def rooms() -> dict[str, dict]:
 
 
 def room_of(path: Path) -> str:
-    """The room of a file: its folder below snnlab, or the name of a file that lies at the top."""
+    """The room of a file: its folder below snnlab, or its own name where it lies at the top or is a room by itself."""
     parts = path.relative_to(SOURCE).with_suffix("").parts
-    return parts[0]
+    return "/".join(parts) if "/".join(parts) in rooms() else parts[0]
 
 
 def imports(path: Path) -> set[str]:
@@ -65,6 +65,22 @@ def shortest(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
     }
 
 
+def boxes() -> dict[str, dict]:
+    """The rooms that have a box."""
+    return {name: room for name, room in rooms().items() if "at" in room}
+
+
+def arrows_text() -> str:
+    """The arrows of the picture in words; the picture carries them, so that a test can tell whether it is old."""
+    drawn = shortest({n: others & boxes().keys() for n, others in measured().items() if n in boxes()})
+    return "; ".join(f"{name} to {', '.join(sorted(others))}" for name, others in sorted(drawn.items()) if others)
+
+
+def colour(name: str) -> str:
+    floor = boxes()[name]["at"][1]
+    return "#f6dedb" if floor == 8 else "#fdeccf" if floor >= 6 else "#e3f1dc" if floor >= 4 else "#dbe9f6"
+
+
 def draw(out: Path) -> None:
     """Write the picture."""
     import matplotlib
@@ -74,55 +90,36 @@ def draw(out: Path) -> None:
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
     plt.rcParams |= {"svg.hashsalt": "snnlab", "svg.fonttype": "none", "font.family": "sans-serif"}
-    house = rooms()
-    floors: dict[float, list[str]] = {}
-    for name, room in house.items():
-        floors.setdefault(room["floor"], []).append(name)
-    width, height, gap = 2.3, 0.62, 0.22
-    total = max(len(names) for names in floors.values()) * (width + gap)
-    figure, axes = plt.subplots(figsize=(total * 0.98, len(floors) * 1.12 + 0.2))
-    place = {}
-    for row, floor in enumerate(sorted(floors, reverse=True)):
-        names = floors[floor]
-        left = (total - len(names) * (width + gap)) / 2
-        for column, name in enumerate(names):
-            place[name] = (left + column * (width + gap) + width / 2, -row * 1.12)
-    arrows = shortest({n: others & house.keys() for n, others in measured().items() if n in house})
+    width, height, right, up = 2.0, 0.6, 2.5, 1.05
+    place = {name: (room["at"][0] * right, room["at"][1] * up) for name, room in boxes().items()}
+    columns, floors = zip(*place.values(), strict=True)
+    figure, axes = plt.subplots(figsize=(0.82 * (max(columns) - min(columns) + right), 0.9 * (max(floors) + up)))
+    arrows = shortest({n: others & boxes().keys() for n, others in measured().items() if n in boxes()})
     for name, others in sorted(arrows.items()):
         for other in sorted(others):
             (x, y), (u, v) = place[name], place[other]
             start, end = (x, y - height / 2), (u, v + height / 2)
-            if v >= y:  # on the same floor
-                side = 1 if u > x else -1
-                start, end = (x + side * width / 2, y), (u - side * width / 2, v)
-            bend = 0.0 if abs(y - v) < 1.2 else 0.08 * (1 if u >= x else -1)
-            patch = FancyArrowPatch(
-                start, end, arrowstyle="-|>", mutation_scale=9, color="0.55", lw=0.9,
-                connectionstyle=f"arc3,rad={bend}", zorder=1,
-            )  # fmt: skip
-            axes.add_patch(patch)
-    shades = {"core": "#dbe9f6", "science": "#e3f1dc", "work": "#fdeccf", "command": "#f6dedb"}
+            bend = 0.0 if y - v < 1.5 * up else 0.12 if u < x else -0.12
+            look = {"arrowstyle": "-|>", "mutation_scale": 9, "color": "0.45", "lw": 0.9, "zorder": 1}
+            axes.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **look))
     for name, (x, y) in place.items():
-        room = house[name]
-        axes.add_patch(
-            FancyBboxPatch(
-                (x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0.02,rounding_size=0.08",
-                facecolor=shades[room["kind"]], edgecolor="0.35", lw=0.8, zorder=2,
-            )  # fmt: skip
-        )
-        axes.text(x, y + 0.13, name, ha="center", va="center", fontsize=10, weight="bold", zorder=3)
-        axes.text(x, y - 0.15, room["short"], ha="center", va="center", fontsize=6.8, color="0.2", zorder=3)
-    axes.set_xlim(-0.1, total)
-    axes.set_ylim(-(len(floors) - 1) * 1.12 - 0.5, 0.5)
+        form = "round,pad=0.02,rounding_size=0.08"
+        look = {"boxstyle": form, "facecolor": colour(name), "edgecolor": "0.35", "lw": 0.8, "zorder": 2}
+        axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, **look))
+        axes.text(x, y + 0.12, name, ha="center", va="center", fontsize=9.5, weight="bold", zorder=3)
+        axes.text(x, y - 0.14, boxes()[name]["short"], ha="center", va="center", fontsize=6.8, color="0.2", zorder=3)
+    axes.set_xlim(min(columns) - right / 2, max(columns) + right / 2)
+    axes.set_ylim(-height, max(floors) + height)
     axes.set_axis_off()
-    figure.savefig(out, bbox_inches="tight", metadata={"Date": None})
+    about = {"Description": arrows_text()} if out.suffix == ".svg" else {}
+    figure.savefig(out, bbox_inches="tight", metadata={"Date": None, **about} if about else None)
     plt.close(figure)
 
 
 def table() -> str:
     """The rooms as a Markdown table."""
     lines = ["| room | holds | may know |", "| --- | --- | --- |"]
-    for name, room in rooms().items():
+    for name, room in boxes().items():
         known = ", ".join(f"`{other}`" for other in room["may_know"]) or "-"
         lines.append(f"| `{name}` | {room['holds']} | {known} |")
     return "\n".join(lines) + "\n"

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from snnlab import kernels
+from snnlab.kernels.sight import sight
+from snnlab.layers.blocks import sized
+from snnlab.neurons.choice import NEURONS, choose_neuron
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.neuron import Neuron
 from snnlab.neurons.surrogate import ATan, Rectangle, Triangle
@@ -285,3 +288,8 @@ def test_nothing_times_infinity_is_not_nothing(monkeypatch):
         found.append(Zeroed()(c).isnan())
     assert torch.equal(*found) and found[0].any()
     assert kernels.current().looped
+
+
+@pytest.mark.parametrize("name", sorted(NEURONS))
+def test_the_neurons_of_the_house_can_be_seen(name):
+    sight(sized(choose_neuron(name), 3))

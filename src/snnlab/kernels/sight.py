@@ -84,7 +84,7 @@ class Sight:
         self.key.append(type(value))
         if type(value) in (list, dict, set, deque, np.ndarray):
             self.containers.append(value)
-        if isinstance(value, dict):
+        if isinstance(value, dict | types.MappingProxyType):
             self.key.append(len(value))
             for key, item in value.items():
                 self.look(key)

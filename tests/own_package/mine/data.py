@@ -88,18 +88,8 @@ class Levels(TwoRates):
     Raises: InputError: an argument out of range.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        cache: str | Path,
-        batch_size: int = 50,
-        seed: int = 0,
-        num_workers: int = 0,
-        inputs: int = 20,
-        time_steps: int = 10,
-        levels: int = 5,
-    ) -> None:
-        super().__init__(root, cache, batch_size, seed, num_workers, inputs, time_steps)
+    def __init__(self, loader: Loader, inputs: int = 20, time_steps: int = 10, levels: int = 5) -> None:
+        super().__init__(loader, inputs, time_steps)
         check_range("data.levels: levels", levels, 2, 9)
         self.levels = levels
 
