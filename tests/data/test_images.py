@@ -25,7 +25,7 @@ from snnlab.data.loader import with_loader
 from snnlab.data.publish.archives import unpack
 from snnlab.data.splits import stratified_order
 from snnlab.errors import InputError
-from snnlab.tables.rows import row_name
+from snnlab.tables.rows import named, rows_of
 
 LABELS = "train-labels-idx1-ubyte.gz"
 
@@ -57,7 +57,7 @@ def test_an_authors_protocol_trains_on_everything_and_tests_the_last_epoch(tmp_p
     run = json.loads(next(tmp_path.glob("out/*/run.json")).read_text())
     assert run["provenance"]["sizes"] == {"train": 40, "val": 0, "test": 20}
     assert run["checkpoint"] == "checkpoints/epoch001.ckpt" and run["metrics"]["val"] == {}
-    assert row_name(run).endswith("(altered) (author's protocol: no validation)")
+    assert named(rows_of([run]))[0].endswith("(altered) (author's protocol: no validation)")
     stored = next(tmp_path.glob("out/*"))
     with pytest.raises(InputError, match=r"data\.val_size = 0 leaves nothing to choose and check this method on"):
         build(compose(["method=conversion", f"method.run={stored}", *options[1:6]]).config)

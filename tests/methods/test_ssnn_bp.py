@@ -291,7 +291,7 @@ def test_what_does_not_fit_is_refused_before_data_is_read(options, words, empty_
 def test_a_run_is_recorded_under_its_label(monkeypatch, tmp_path):
     from snnlab.runs.record import RunRecord
     from snnlab.runs.wiring import run
-    from snnlab.tables.rows import row_name
+    from snnlab.tables.rows import named, rows_of
 
     monkeypatch.chdir(tmp_path)
     options = ["method=ssnn_bp", "data=digits", "logger=none", "model.hidden=[16]", "encoder.time_steps=5"]
@@ -300,7 +300,7 @@ def test_a_run_is_recorded_under_its_label(monkeypatch, tmp_path):
     record = RunRecord.read(result.folder)
     assert record.content["label"] == "SSNN-BP (reconstruction)" and record.content["method"] == "ssnn_bp"
     assert record.title() == "SSNN-BP (reconstruction) on digits, seed 0"
-    assert row_name(record.content) == f"`{' '.join(options[:2] + options[3:])}` SSNN-BP (reconstruction)"
+    assert named(rows_of([record.content])) == ["`method=ssnn_bp data=digits` SSNN-BP (reconstruction)"]
     assert {"error_streams.png", "spikes.png", "membranes.png"} <= {path.name for path in result.figures}
     assert record.content["metrics"]["train"].keys() >= {"error_spikes", "silent_errors", "clipped", "coincidences"}
     assert record.content["metrics"]["test"]["firing_rate"]["readout"] == pytest.approx(0.1)  # one of ten per step

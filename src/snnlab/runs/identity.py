@@ -115,6 +115,24 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, t
     return found
 
 
+def value_at(config: Mapping[str, Any], key: str, otherwise: Any) -> Any:
+    """The value at a dotted key of a whole config; one that is not there is its default, ``otherwise`` without one."""
+    if key in DEFAULTS and key not in config:
+        return DEFAULTS[key]
+    *path, last = key.split(".")
+    node: Any = config
+    for name in path:
+        node = node.get(name) if isinstance(node, Mapping) else None
+    if not isinstance(node, Mapping):
+        return otherwise
+    if last in node:
+        return node[last]
+    target = "lightning.Trainer" if path == ["trainer"] else node.get("_target_")
+    if not isinstance(target, str) or target.split(".")[0] not in (*KNOWN, "lightning"):
+        return otherwise
+    return _plain(_defaults_of(target).get(last, otherwise))
+
+
 def same(one: Any, other: Any) -> bool:
     """Whether two values of a config mean the same; true is not 1."""
     return json.dumps(canonical(one), sort_keys=True) == json.dumps(canonical(other), sort_keys=True)

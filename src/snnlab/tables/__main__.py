@@ -4,42 +4,83 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from snnlab.command import parse, run
 from snnlab.errors import InputError
 
-HELP = """usage: python -m snnlab.tables FOLDER ... [--metrics A,B] [--json]
+HELP = """usage: python -m snnlab.tables FOLDER ... [--metrics A,B] [--before FOLDER] [--json]
+       python -m snnlab.tables --values FILE KEY[:OTHER] ...
+       python -m snnlab.tables --page FILE [--check]
 
-A table over the run.json files below each FOLDER: runs that differ in their seed alone are one row.
-  --metrics A,B   the columns, e.g. test/accuracy,test/loss,fit_seconds; default test/accuracy
-  --json          one object per run instead of a markdown table
-  --debug         show tracebacks
+A table over the run.json files below each FOLDER: runs that differ in their seed alone are one row. A row is named by
+the shortest overrides that tell it from the others of its table; of several runs with one seed the newest counts.
+  --metrics A,B     the columns, e.g. test/accuracy,test/loss,fit_seconds; default test/accuracy
+  --before FOLDER   a column more for each metric: the same rows as they were in FOLDER
+  --json            one object per run instead of a markdown table
+  --values FILE     two columns of an evaluation.json instead: each KEY, and the OTHER beside it
+  --page FILE       make every table of a page again that stands below a line <!-- table: ARGUMENTS -->; folders are
+                    looked up from the page's own
+  --check           write nothing; 1 when a table of the page is not what its runs make
+  --debug           show tracebacks
 """
+FLAGS, VALUED = ("-h --help", "--json", "--check"), ("--metrics", "--before", "--values", "--page")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line of ``python -m snnlab.tables`` and return its exit code."""
-    return run("snnlab.tables", table, arguments)
+    return run("snnlab.tables", tables, arguments)
 
 
-def table(arguments: list[str]) -> int:
-    """Print the table that the command line asks for.
+def tables(arguments: list[str]) -> int:
+    """Print the table that the command line asks for, or make those of a page again.
 
     Raises:
         InputError: for a folder without runs, or a line that cannot be read.
+        RunFailure: for --check, when a table differs.
     """
-    line = parse(arguments, ("-h --help", "--json"), ("--metrics",))
-    folders = [*line.words, *line.overrides]  # a folder's name may hold an equals sign
-    if "help" in line.flags or not folders:
+    line = parse(arguments, FLAGS, VALUED)
+    if "help" in line.flags or not arguments:
         print(HELP, end="")
         return 0 if "help" in line.flags else 2
+    if "check" in line.flags and "page" not in line.values:
+        raise InputError("--check needs a --page FILE to check")
+    if "page" not in line.values:
+        print(table(arguments, Path()), end="")
+        return 0
+    from snnlab.tables.page import check, rewrite
+
+    page = Path(line.values["page"]).expanduser()
+    if "check" in line.flags:
+        check(page, table)
+    else:
+        for different in rewrite(page, table):
+            print(f"made again: {different}")
+    return 0
+
+
+def table(arguments: list[str], base: Path) -> str:
+    """The text of one table; folders are looked up from ``base``.
+
+    Raises:
+        InputError: for a folder without runs, or arguments that cannot be read.
+    """
+    line = parse(arguments, FLAGS, VALUED)
+    words = [*line.words, *line.overrides]  # a folder's name may hold an equals sign
+    if "values" in line.values:
+        from snnlab.tables.values import pairs
+
+        return pairs(base / Path(line.values["values"]).expanduser(), words)
     from snnlab.tables.rows import as_json, markdown, read_runs
 
     metrics = [metric.strip() for metric in line.values.get("metrics", "test/accuracy").split(",") if metric.strip()]
-    if not metrics:
-        raise InputError("--metrics names no metric; test/accuracy is the default")
-    print((as_json if "json" in line.flags else markdown)(read_runs(folders), metrics), end="")
-    return 0
+    if not metrics or not words:
+        raise InputError("give folders of runs, and --metrics such as test/accuracy,test/loss")
+    runs = read_runs(base / Path(folder).expanduser() for folder in words)
+    if "json" in line.flags:
+        return as_json(runs, metrics)
+    before = read_runs([base / Path(line.values["before"]).expanduser()]) if "before" in line.values else []
+    return markdown(runs, metrics, before)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,42 @@
-"""Tables over run.json files: runs that differ in their seed alone become one row, mean and spread over seeds."""
+"""Tables over run.json files: runs that differ in their seed alone are one row, mean and spread over seeds.
+
+What is the same run, and the same row, is decided in runs/identity.py. Runs of one recipe on other data (films of
+digits, films of MNIST) are rows of their own. Of several runs with one seed the newest counts, and the row says so; one
+that is completed never gives way to one that is not.
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from snnlab.errors import InputError
+from snnlab.runs.identity import digest, less_seed, recorded
 from snnlab.runs.record import RunRecord, flags_of, label_of
+from snnlab.tables.names import names
+
+Run = dict[str, Any]  # the content of a run.json
 
 
-def read_runs(folders: Iterable[str | Path]) -> list[dict[str, Any]]:
+@dataclass
+class Row:
+    """The runs of one recipe on the same data, one a seed in the order of the seeds."""
+
+    runs: list[Run]
+    left: dict[str, Any]  # what decides their numbers, less the seed
+    several: dict[int, int]  # by seed, how many runs there were where there was more than one; the newest is kept
+
+    def values(self, metric: str) -> list[float]:
+        """The metric of each run that has it."""
+        return [value for run in self.runs if (value := look_up(run, metric)) is not None]
+
+
+def read_runs(folders: Iterable[str | Path]) -> list[Run]:
     """Return the content of every run.json below ``folders``, in the order of their names.
 
     Raises:
@@ -28,37 +51,65 @@ def read_runs(folders: Iterable[str | Path]) -> list[dict[str, Any]]:
     return runs
 
 
-def markdown(runs: Sequence[dict[str, Any]], metrics: Sequence[str]) -> str:
+def rows_of(runs: Iterable[Run]) -> dict[tuple[str, str], Row]:
+    """Group runs by what decides their numbers and by the data they saw, in the order in which they come."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    left: dict[tuple[str, str], dict[str, Any]] = {}
+    for run in runs:
+        deciding = less_seed(recorded(run))
+        key = digest(deciding), str(run["provenance"].get("hash"))
+        groups.setdefault(key, []).append(run)
+        left.setdefault(key, deciding)
+    rows = {}
+    for key, group in groups.items():
+        newest: dict[int, Run] = {}
+        for run in sorted(group, key=lambda run: (run["status"] == "completed", run["started"])):
+            newest[run["seed"]] = run
+        kept = [newest[seed] for seed in sorted(newest)]
+        counts = Counter(run["seed"] for run in group)
+        rows[key] = Row(kept, left[key], {seed: counts[seed] for seed in sorted(counts) if counts[seed] > 1})
+    return rows
+
+
+def named(rows: dict[tuple[str, str], Row]) -> list[str]:
+    """Name every row: overrides that tell it from its neighbours, a label that says more, the flags of its data."""
+    parts = list(rows.values())
+    told = names([(row.runs[0], row.left) for row in parts])
+    for i, row in enumerate(parts):
+        run = row.runs[0]
+        if label_of(run) != run["method"]:
+            told[i] += f" {label_of(run)}"
+        told[i] += "".join(f" ({flag})" for flag in flags_of(run["provenance"]))
+    data = [key[1] for key in rows]
+    return [f"{name} (data {data[i][:8]})" if told.count(name) > 1 else name for i, name in enumerate(told)]
+
+
+def markdown(runs: Sequence[Run], metrics: Sequence[str], before: Sequence[Run] = ()) -> str:
     """Return a markdown table: what was run, seeds, and each metric as mean ± standard deviation over the seeds.
 
     Args:
         runs: contents of run.json files.
         metrics: paths such as ``test/accuracy``; one that a run lacks is left blank.
+        before: other runs, or more; the same rows of those that are no ``runs`` get a column beside each metric.
     """
-    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for run in runs:
-        same = rows[row_name(run)]
-        same[:] = [other for other in same if other["seed"] != run["seed"]]  # a seed counts once: its newest run
-        same.append(run)
-    lines = ["| run | seeds | " + " | ".join(metrics) + " | status |", "| --- " * (len(metrics) + 3) + "|"]
-    for name, group in rows.items():
-        seeds = ", ".join(str(run["seed"]) for run in sorted(group, key=lambda run: run["seed"]))
-        cells = [cell([value for run in group if (value := look_up(run, metric)) is not None]) for metric in metrics]
-        status = ", ".join(sorted({run["status"] for run in group}))
+    rows, old = rows_of(runs), rows_of(run for run in before if run not in runs)
+    heads = [head for metric in metrics for head in ([f"{metric} before", metric] if before else [metric])]
+    lines = ["| run | seeds | " + " | ".join(heads) + " | status |", "| --- " * (len(heads) + 3) + "|"]
+    for (key, row), name in zip(rows.items(), named(rows), strict=True):
+        seeds = ", ".join(str(run["seed"]) for run in row.runs)
+        cells = []
+        for metric in metrics:
+            if before:
+                values = old[key].values(metric) if key in old else []
+                cells.append(cell(values) + (f" ({len(values)} seeds)" if 1 < len(values) != len(row.runs) else ""))
+            cells.append(cell(row.values(metric)))
+        status = ", ".join(sorted({run["status"] for run in row.runs}))
+        status += "".join(f", newest of {count} with seed {seed}" for seed, count in row.several.items())
         lines.append(f"| {name} | {seeds} | {' | '.join(cells)} | {status} |")
     return "\n".join(lines) + "\n"
 
 
-def row_name(run: dict[str, Any]) -> str:
-    """The overrides that made the run, less seed and paths, a label that says more, and the flags of its data."""
-    skipped = ("seed=", "paths.", "logger", "callbacks.", "resume=", "debug=")
-    words = [override for override in run["overrides"] if not override.startswith(skipped)]
-    name = f"`{' '.join(words)}`" if words else f"`method={run['method']} data={run['data']}`"
-    name += f" {label_of(run)}" if label_of(run) != run["method"] else ""
-    return name + "".join(f" ({flag})" for flag in flags_of(run["provenance"]))
-
-
-def look_up(run: dict[str, Any], metric: str) -> float | None:
+def look_up(run: Run, metric: str) -> float | None:
     """Value of ``test/accuracy`` (or ``fit_seconds``) in a run, None where it has none."""
     if metric in run["timing"]:
         return float(run["timing"][metric])
@@ -71,6 +122,7 @@ def look_up(run: dict[str, Any], metric: str) -> float | None:
 
 
 def cell(values: Sequence[float]) -> str:
+    """Mean ± standard deviation with four decimals, with none from 100 on; a single value alone."""
     if not values:
         return ""
     digits = 0 if max(map(abs, values)) >= 100 else 4
@@ -78,7 +130,12 @@ def cell(values: Sequence[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
-def as_json(runs: Sequence[dict[str, Any]], metrics: Sequence[str]) -> str:
-    """The same rows for machines: one object per run."""
-    rows = [{"run": row_name(run), "seed": run["seed"], **{m: look_up(run, m) for m in metrics}} for run in runs]
-    return json.dumps(rows, indent=2) + "\n"
+def as_json(runs: Sequence[Run], metrics: Sequence[str]) -> str:
+    """The same rows for machines: one object per run that counts."""
+    rows = rows_of(runs)
+    told = [
+        {"run": name, "seed": run["seed"], **{metric: look_up(run, metric) for metric in metrics}}
+        for name, row in zip(named(rows), rows.values(), strict=True)
+        for run in row.runs
+    ]
+    return json.dumps(told, indent=2) + "\n"
