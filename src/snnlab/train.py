@@ -73,8 +73,18 @@ def train(arguments: list[str]) -> int:
         from snnlab.runs.sweep import sweep
 
         sweep(overrides, config_dir)
-    else:
-        single(overrides, config_dir)
+        return 0
+    from snnlab.config.compose import compose
+
+    composition = compose(overrides, config_dir)
+    if composition.config.dry_run:
+        from snnlab.runs.dry_run import dry_run
+
+        print(dry_run(composition))
+        return 0
+    from snnlab.runs import wiring
+
+    print("\n".join(wiring.run(composition).lines()))
     return 0
 
 
@@ -90,21 +100,6 @@ def choices_text(config_dir: Path | None) -> str:
         if names:
             lines.append(f"  {group + '=':12}{' '.join(names)}")
     return "\n".join(lines) + "\n"
-
-
-def single(overrides: list[str], config_dir: Path | None) -> None:
-    """One run: the composed config is run, the numbers, the record and the figures are named."""
-    from snnlab.config.compose import compose
-
-    composition = compose(overrides, config_dir)
-    from snnlab.runs import wiring
-
-    if composition.config.dry_run:
-        from snnlab.runs.dry_run import dry_run
-
-        print(dry_run(composition))
-    else:
-        print("\n".join(wiring.run(composition).lines()))
 
 
 if __name__ == "__main__":

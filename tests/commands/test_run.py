@@ -276,3 +276,21 @@ def test_evaluation_refuses_other_data_than_the_run_saw(quick_run):
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="the data is not what the run saw"):
         evaluate(quick_run.folder)
+
+
+def test_the_way_from_the_command_line_to_the_arithmetic_is_short(run_command, monkeypatch):
+    """Calls of the house between ``main`` and a compiled kernel; whoever follows a run reads that many functions."""
+    import traceback
+
+    from snnlab.kernels import cpu
+
+    ways, compiled = [], cpu.run
+
+    def watched(*arguments):
+        ways.append([f"{Path(f.filename).name}:{f.name}" for f in traceback.extract_stack() if "/snnlab/" in f.filename])
+        return compiled(*arguments)
+
+    monkeypatch.setattr(cpu, "run", watched)
+    few = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
+    code, *_ = run_command(*QUICK, *few, "callbacks.figures=false", "trainer.max_epochs=1")
+    assert code == 0 and len(ways[0]) <= 11, ways[0]

@@ -119,8 +119,8 @@ class STBP(Autograd):
         if self.rewiring is not None:
             self.rewiring.settle(self.network)
 
-    def scores(self, frames: Tensor) -> Tensor:
-        return self.network(frames).amax(0) if self.score == "max" else super().scores(frames)
+    def score_of(self, outputs: Tensor) -> Tensor:
+        return outputs.amax(0) if self.score == "max" else super().score_of(outputs)
 
     def scores_over_time(self, frames: Tensor) -> Tensor:
         return self.network(frames).cummax(0).values if self.score == "max" else super().scores_over_time(frames)

@@ -180,7 +180,11 @@ class Method(L.LightningModule):
     # scores -----------------------------------------------------------------------------------------------------------
     def scores(self, frames: Tensor) -> Tensor:
         """Return the scores of frames [T, B, ...] that answer what is asked, e.g. [B, K]."""
-        return self.data.question.scores(self.network(frames))
+        return self.score_of(self.network(frames))
+
+    def score_of(self, outputs: Tensor) -> Tensor:
+        """Return the scores [B, K] of a readout [T, B, K]; the question says how, unless the method has its own way."""
+        return self.data.question.scores(outputs)
 
     def scores_over_time(self, frames: Tensor) -> Tensor:
         """Return the scores [T, B, K] that each step would give, were it the last."""
