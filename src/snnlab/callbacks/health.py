@@ -11,6 +11,7 @@ import lightning as L
 import torch
 
 from snnlab.layers.network import Network
+from snnlab.weights.find import weights_by_name
 
 log = logging.getLogger("snnlab")
 
@@ -46,14 +47,13 @@ class Health(L.Callback):
 
     def look(self, network: Network) -> None:
         """Keep the largest gradient that each weight had in the steps of this batch."""
-        leaves = network.leaves().items()
-        for name, parameter in [(f"{leaf}.{n}", p) for leaf, layer in leaves for n, p in layer.named_parameters()]:
-            stored = name.replace("parametrizations.weight.original", "weight")
-            if parameter.grad is None or not stored.endswith("weight"):
-                continue
-            layer_name = stored.removesuffix(".weight")
-            size = float(parameter.grad.pow(2).mean().sqrt())
-            self._gradients[layer_name] = max(size, self._gradients.get(layer_name, 0.0))
+        for name, leaf in network.leaves().items():
+            for path, values in weights_by_name(leaf):
+                if values.stored.grad is None:
+                    continue
+                layer_name = f"{name}.{path}" if path else name
+                size = float(values.stored.grad.pow(2).mean().sqrt())
+                self._gradients[layer_name] = max(size, self._gradients.get(layer_name, 0.0))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._open is None:
