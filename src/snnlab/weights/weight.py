@@ -176,7 +176,7 @@ class Weight:
         """Synapses that each unit of ``inputs`` [B, ...] reaches, broadcastable to them; exact at borders."""
         used = self.used
         one = torch.zeros(1, *inputs.shape[1:], dtype=used.dtype, device=used.device)
-        ones = torch.ones_like(used, memory_format=torch.contiguous_format)
+        ones = normal(torch.ones_like(used))
         return pulled_back(lambda x: self.product(x, ones), one, None)
 
     def back(self, signal: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
