@@ -10,8 +10,8 @@ from typing import Any
 import lightning as L
 import torch
 
+from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
-from snnlab.weights.find import weights_by_name
 
 log = logging.getLogger("snnlab")
 
@@ -47,13 +47,11 @@ class Health(L.Callback):
 
     def look(self, network: Network) -> None:
         """Keep the largest gradient that each weight had in the steps of this batch."""
-        for name, leaf in network.leaves().items():
-            for path, values in weights_by_name(leaf):
-                if values.stored.grad is None:
-                    continue
-                layer_name = f"{name}.{path}" if path else name
-                size = float(values.stored.grad.pow(2).mean().sqrt())
-                self._gradients[layer_name] = max(size, self._gradients.get(layer_name, 0.0))
+        for name, values in Chain(network).values().items():
+            gradient = values.stored.grad
+            if gradient is not None:
+                size = float(gradient.pow(2).mean().sqrt())
+                self._gradients[name] = max(size, self._gradients.get(name, 0.0))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._open is None:

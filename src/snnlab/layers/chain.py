@@ -17,6 +17,7 @@ from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from snnlab import kernels
 from snnlab.layers.edges import Edge, Signal
@@ -25,7 +26,7 @@ from snnlab.layers.over_time import over_time
 from snnlab.layers.recurrent import Recurrent
 from snnlab.neurons.neuron import Neuron, Temporal
 from snnlab.weights.find import weights_inside
-from snnlab.weights.weight import Weight
+from snnlab.weights.weight import Values, Weight
 
 Kinds = type[nn.Module] | tuple[type[nn.Module], ...]
 Instead = Callable[["Link", Tensor], Tensor | None]  # runs a layer in a way of its own; None: as it is run otherwise
@@ -124,6 +125,15 @@ class Chain:
             f"{name}.{inner}" if inner else name: weight
             for name, layer in self.network.leaves().items()
             for inner, weight in weights_inside(layer)
+        }
+
+    def values(self) -> dict[str, Values]:
+        """Every tensor called weight, that of a neuron or a norm too, by the name of what has it."""
+        return {
+            f"{name}.{path}" if path else name: Values(part, "weight")
+            for name, layer in self.network.leaves().items()
+            for path, part in layer.named_modules()
+            if is_parametrized(part, "weight") or "weight" in part._parameters
         }
 
     def edges(self, spikes: bool = True) -> list[Edge]:

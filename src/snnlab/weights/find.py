@@ -8,7 +8,7 @@ from torch import nn
 
 from snnlab.weights.conv import ConvWeight
 from snnlab.weights.linear import LinearWeight
-from snnlab.weights.weight import Values, Weight
+from snnlab.weights.weight import Weight
 
 
 def weight_of(layer: nn.Module) -> Weight | None:
@@ -28,11 +28,3 @@ def weights_inside(module: nn.Module, name: str = "") -> Iterator[tuple[str, Wei
         return
     for child_name, child in module.named_children():
         yield from weights_inside(child, f"{name}.{child_name}" if name else child_name)
-
-
-def weights_by_name(module: nn.Module) -> Iterator[tuple[str, Values]]:
-    """Every tensor called weight inside ``module``, a neuron's or a norm's too, by the path of what has it."""
-    for path, part in module.named_modules():
-        values = Values(part, "weight")
-        if values.constrained or "weight" in part._parameters:
-            yield path, values
