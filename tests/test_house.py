@@ -332,3 +332,34 @@ def test_the_console_script_and_the_version_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"]["snnlab"] == "snnlab.train:main" and project["version"] == snnlab.__version__
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().split()
+
+
+# what asks for a weight by its class, and may: torch's own arithmetic of exactly this class is what the line relies on
+OF_A_CLASS = re.compile(r"(isinstance\(.*|type\(\w+\)(\.forward)? (is|in|==) .*)nn\.(Linear|Conv\w*)")
+WALKS = re.compile(r"\.layers\.(items|values|children)\(\)|\bnetwork\.(named_)?(modules|children)\(\)")
+OTHER_LAYERS = {"evaluate/comparison.py": "found.layers.items()"}  # a dict of spike counts
+
+
+def test_nobody_asks_for_a_weight_by_its_class():
+    """But weights/, and the fast paths that say why beside the line."""
+    found = [
+        (path.relative_to(SOURCE).as_posix(), line.strip(), before.strip())
+        for path in SOURCE.rglob("*.py")
+        if "weights" not in path.relative_to(SOURCE).parts
+        for before, line in itertools.pairwise(path.read_text().splitlines())
+        if OF_A_CLASS.search(line)
+    ]
+    unreasoned = [(path, line) for path, line, before in found if "#" not in line + before]
+    assert {path for path, _, _ in found} == {"layers/over_time.py", "layers/spike_linear.py"}
+    assert not unreasoned
+
+
+def test_one_place_walks_the_chain():
+    """The network itself and layers/chain.py; weights/ looks inside one module at a time."""
+    walking = {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if WALKS.search(line) and OTHER_LAYERS.get(path.relative_to(SOURCE).as_posix(), "\n") not in line
+    }
+    assert walking == {"layers/network.py", "layers/chain.py"}

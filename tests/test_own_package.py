@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 import subprocess
@@ -11,10 +12,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from snnlab.config.build import build
 from snnlab.config.compose import compose
+from snnlab.initializers.kaiming import Kaiming
+from snnlab.layers.chain import Chain
+from snnlab.metrics.multiply_accumulates import multiply_accumulates
+from snnlab.metrics.synaptic_operations import SynapticOperations
 from snnlab.train import main
+from snnlab.weights.find import weight_of
+from snnlab.weights.quantised import keep_rounded
 
 HERE = Path(__file__).parent
 OWN = HERE / "own_package"
@@ -98,3 +106,65 @@ def test_contributing_shows_these_files():
         shown
     )
     assert all((OWN / path).is_file() for path in shown)
+
+
+# a weight of its own --------------------------------------------------------------------------------------------------
+LOCAL = ["method=stbp", "data=two_rates", "model=local", "encoder=none", "method.decay=0.5", "method.width=1.0"]
+
+
+def local(monkeypatch, *options: str):
+    monkeypatch.syspath_prepend(str(OWN))
+    torch.manual_seed(0)
+    return build(compose([*LOCAL, *options], OWN / "my_conf").config)
+
+
+def test_its_locally_connected_weight_trains(python, tmp_path):
+    arguments = [option for option in ARGUMENTS if option != "method=mine"]
+    ended = python(
+        "-m", "snnlab", *arguments, *LOCAL, "init=kaiming", "trainer.max_epochs=4", "method.optimizer.lr=0.01"
+    )
+    assert ended.returncode == 0, ended.stderr
+    (run,) = (tmp_path / "outputs").glob("*")
+    record = json.loads((run / "run.json").read_text())
+    assert record["model"] == "local" and record["metrics"]["test"]["accuracy"] > 0.8
+    assert record["metrics"]["test"]["synaptic_operations"] > 0
+
+
+def test_the_dry_run_lists_its_weight(python, tmp_path):
+    arguments = [option for option in ARGUMENTS if option != "method=mine"]
+    ended = python("-m", "snnlab", *arguments, *LOCAL, "dry_run=true")
+    assert ended.returncode == 0 and not (tmp_path / "outputs").exists(), ended.stderr
+    assert re.search(r"weight1 +\[16\] +80 parameters", ended.stdout), ended.stdout  # 20 inputs, windows of 5
+
+
+def test_synapses_of_its_weight_are_counted_by_hand(monkeypatch):
+    network, counter = local(monkeypatch).method.network, SynapticOperations()
+    with torch.no_grad():
+        network.layers["weight1"].weight.zero_()  # no hidden spikes
+    frames = torch.zeros(2, 1, 20)
+    frames[0, 0, [0, 3, 10]] = 1  # in 1, 4 and 5 windows
+    frames[1, 0, 19] = 2  # two events in one step, 1 window
+    with counter.watch(network):
+        network(frames)
+    assert counter.compute().item() == 1 + 4 + 5 + 2
+    assert multiply_accumulates(network, frames[0]) == {"weight1": 16 * 5, "readout_weight": 16 * 2}
+
+
+def test_initialisers_and_edges_know_its_weight(monkeypatch):
+    network = local(monkeypatch).method.network
+    Kaiming()(network, torch.zeros(1, 1, 20))
+    weight, bound = network.layers["weight1"].weight, math.sqrt(6 / 5)  # fan-in 5
+    assert 0.9 * bound < weight.abs().max() <= bound
+    edges = {edge.name: (edge.sources, edge.targets, edge.spikes) for edge in Chain(network).edges()}
+    assert edges["weight1"] == (("input",), ["hidden1"], True)
+    assert edges["readout_weight"] == (("hidden1",), ["readout"], True)
+
+
+def test_its_weight_is_rounded_like_those_of_the_house(monkeypatch):
+    parts = local(monkeypatch)
+    layer = parts.method.network.layers["weight1"]
+    keep_rounded(layer, 8, 0.25)
+    frames = (torch.rand(10, 8, 20) < 0.3).float()
+    parts.method.loss(parts.method.scores(frames), torch.arange(8) % 2).backward()
+    stored = weight_of(layer).stored
+    assert (layer.weight % 0.25 == 0).all() and stored.grad.abs().max() > 0

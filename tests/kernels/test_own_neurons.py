@@ -276,8 +276,8 @@ class Shortcut(Composite):
     def step(self, current, state):
         raise NotImplementedError
 
-    def fed_with_spikes(self, spikes):
-        return {}, False
+    def flow(self, signal, enter):
+        return signal.join(enter(self.body, signal))
 
     def forward(self, currents):
         return currents + self.body(currents)

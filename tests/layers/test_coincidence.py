@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from snnlab.layers.coincidence import Coincidences
+from snnlab.weights.linear import LinearWeight
 
 
 def test_counts_are_the_product_over_time_and_batch():
@@ -11,11 +12,11 @@ def test_counts_are_the_product_over_time_and_batch():
     d = torch.randint(-1, 2, (6, 4, 3)).float() * (torch.rand(6, 4, 1) < 0.5)
     x = (torch.rand(6, 4, 5) < 0.4).float()
     layer, active = nn.Linear(8, 3), torch.tensor([0, 2, 3, 6, 7])
-    counter = Coincidences(layer, active)
+    counter = Coincidences(LinearWeight(layer), active)
     for part in (slice(0, 2), slice(2, 6)):
         counter.add(d[part], x[part])
     (weight, counts), (bias, of_bias) = counter.take()
-    assert weight is layer.weight and bias is layer.bias
+    assert weight.stored is layer.weight and bias.stored is layer.bias
     expected = torch.zeros(3, 8)
     expected[:, active] = torch.einsum("tbo,tbi->oi", d, x)
     assert counts.equal(expected) and of_bias.equal(d.sum((0, 1)))
@@ -26,7 +27,7 @@ def test_counts_are_the_product_over_time_and_batch():
 
 def test_one_coincidence_by_hand():
     layer = nn.Linear(2, 2, bias=False)
-    counter = Coincidences(layer)
+    counter = Coincidences(LinearWeight(layer))
     counter.add(torch.tensor([[[1.0, 0.0]], [[0.0, -1.0]]]), torch.tensor([[[0.0, 1.0]], [[1.0, 1.0]]]))
     ((_, counts),) = counter.take()
     assert counts.tolist() == [[0, 1], [-1, -1]]

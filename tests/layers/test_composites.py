@@ -10,6 +10,7 @@ from torch import nn
 from snnlab.callbacks.figures import membranes_figure, spikes_figure, spread
 from snnlab.callbacks.health import Health
 from snnlab.layers.blocks import Blocks
+from snnlab.layers.chain import Chain
 from snnlab.layers.dropout import HeldDropout
 from snnlab.layers.feedback import Feedback
 from snnlab.layers.network import Network
@@ -204,6 +205,11 @@ def ones(inputs, outputs):
     return layer
 
 
+def fed(network, spikes):
+    """Whether each weight gets spikes, when the network's input is or is not."""
+    return {edge.name: edge.spikes for edge in Chain(network).edges(spikes)}
+
+
 def test_operations_inside_a_residual_block():
     """3 spikes: 3 x 5 in the body and 3 x 5 in the shortcut; the sum is a current: the weight behind it sees none."""
     block = Residual(Network([("long", nn.Linear(4, 5))]), Network([("short", nn.Linear(4, 5))]))
@@ -214,8 +220,8 @@ def test_operations_inside_a_residual_block():
     with counter.watch(network):
         network(spikes)
     assert counter.compute().item() == 3 * 5 + 3 * 5
-    assert network.fed_with_spikes(True)[0] == {"block_short": True, "block_long": True, "behind": False}
-    assert network.fed_with_spikes(False)[0] == {"block_short": False, "block_long": False, "behind": False}
+    assert fed(network, True) == {"block_short": True, "block_long": True, "behind": False}
+    assert fed(network, False) == {"block_short": False, "block_long": False, "behind": False}
 
 
 def test_operations_inside_a_loop():
@@ -230,11 +236,9 @@ def test_operations_inside_a_loop():
 
 
 def test_a_neuron_behind_the_sum_makes_spikes_again():
-    fed, out = make("residual")[0].fed_with_spikes(False)
-    weights = {name: value for name, value in fed.items() if "weight" in name}
-    assert not weights.pop("weight_stem") and all(weights.values()) and out
-    fed, _ = make("normalisation_free")[0].fed_with_spikes(False)
-    analog = [name for name, value in fed.items() if "weight" in name and not value]
+    weights = fed(make("residual")[0], False)
+    assert not weights.pop("weight_stem") and all(weights.values())
+    analog = [name for name, value in fed(make("normalisation_free")[0], False).items() if not value]
     assert analog == ["weight_stem", "readout_weight"]  # the readout takes the residual stream, which is analog
 
 

@@ -29,13 +29,13 @@ def test_down_and_outer_equal_autograd_through_convolution_pool_and_flatten():
     for stage in chain:
         below.requires_grad_()
         x = stage.gather(below)
-        v = stage.weight(x)
+        v = stage.weight.layer(x)
         signal = torch.randn_like(v)
-        wanted = torch.autograd.grad(v, (below, stage.weight.weight, stage.weight.bias), signal)
+        wanted = torch.autograd.grad(v, (below, stage.weight.stored, stage.weight.bias_values.stored), signal)
         got = (
-            stage.down(signal, stage.weight.weight, x, below),
-            stage.outer(signal, x),
-            stage.sum_of(signal),
+            stage.down(signal, stage.weight.used, x, below),
+            stage.weight.outer(signal, x),
+            stage.weight.sum_of(signal),
         )
         for a, b in zip(got, wanted, strict=True):
             torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
@@ -63,9 +63,6 @@ def test_a_layer_that_is_no_part_of_a_stage_is_refused_by_name(odd):
         ([nn.Linear(4, 4), EventRate(), nn.Linear(4, 2)], "no rates follow the weight layer2"),
         ([nn.AvgPool2d(3, 2), nn.Linear(4, 4), EventRate()], "windows that are not square and side by side"),
         ([nn.AvgPool2d((2, 3)), nn.Linear(4, 4), EventRate()], "windows that are not square"),
-        ([nn.Conv2d(4, 4, 3, dilation=2), EventRate()], "dilation or groups"),
-        ([nn.Conv2d(4, 4, 3, groups=2), EventRate()], "dilation or groups"),
-        ([nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), EventRate()], "of mode circular"),
     ],
 )
 def test_forms_that_are_not_sent_back_are_refused(layers, words):

@@ -13,7 +13,8 @@ from snnlab.layers.recurrent import Recurrent
 from snnlab.layers.trace import Traced, detached
 from snnlab.metrics.synaptic_operations import SynapticOperations
 from snnlab.neurons.lif import LIF, LIFState
-from snnlab.weights.standardised import EPSILON, Scaled, Standardised, parametrize_weight, stored_weight, weights_kept
+from snnlab.weights.find import weight_of
+from snnlab.weights.standardised import EPSILON, Scaled, Standardised, parametrize_weight, weights_kept
 
 
 def test_trace_of_spikes_1_0_1():
@@ -128,7 +129,7 @@ def test_rows_have_mean_0_and_the_square_sum_of_their_gain(name):
     parametrize_weight(layer, 1.0, standardise=True)
     gain = layer.parametrizations.weight[0].gain
     gain.data.uniform_(0.5, 2.0)
-    stored, rows = stored_weight(layer).flatten(1), layer.weight.flatten(1)
+    stored, rows = weight_of(layer).stored.flatten(1), layer.weight.flatten(1)
     inputs = rows.shape[1]
     torch.testing.assert_close(rows.mean(1), torch.zeros_like(rows[:, 0]), atol=1e-12, rtol=0)
     # with var of N - 1, as in the authors' code: (N - 1) / (N + eps / var)
@@ -146,7 +147,7 @@ def test_scale_in_the_weights_is_scale_on_the_spikes():
         spikes = (torch.rand(7, 20) < 0.2).double().requires_grad_()
         outputs = [plain(2.74 * spikes), scaled(spikes)]
         grads = [
-            torch.autograd.grad(out.square().sum(), [spikes, stored_weight(layer), layer.bias])
+            torch.autograd.grad(out.square().sum(), [spikes, weight_of(layer).stored, layer.bias])
             for out, layer in zip(outputs, (plain, scaled), strict=True)
         ]
         torch.testing.assert_close(*outputs, atol=1e-12, rtol=0)
@@ -192,7 +193,7 @@ def test_kept_weights_are_let_go_when_a_step_fails():
 def test_initialisers_reach_the_stored_weight():
     layer = parametrize_weight(nn.Linear(50, 40), 2.74, standardise=False)
     Kaiming(gain=3.0)(Network([("weight", layer)]), torch.zeros(1, 1, 50))
-    assert stored_weight(layer).abs().max().item() == pytest.approx(3 * math.sqrt(6 / 50), rel=0.05)
+    assert weight_of(layer).stored.abs().max().item() == pytest.approx(3 * math.sqrt(6 / 50), rel=0.05)
     assert isinstance(layer.parametrizations.weight[0], Scaled) and Standardised not in map(type, layer.modules())
 
 

@@ -161,8 +161,8 @@ def test_one_training_step_is_the_update_of_the_card():
     method.optimizers = lambda: optimizer
     method.log = lambda *_, **__: None
     images, labels = torch.rand(5, 2, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1])
-    W = [s.weight.weight.detach().clone() for s in method.stages]
-    b = [s.weight.bias.detach().clone() for s in method.stages]
+    W = [s.weight.used.detach().clone() for s in method.stages]
+    b = [s.weight.bias_values.used.detach().clone() for s in method.stages]
     Y, Q = ([getattr(p, n).detach().clone() for p in method.pathways.values()] for n in "YQ")
     method.training_step(Batch(images, labels), 0)
 
@@ -178,8 +178,8 @@ def test_one_training_step_is_the_update_of_the_card():
         beta, delta[layer] = p * e[layer + 1], -(p - 0.5) * e[layer + 1]
     close = partial(torch.testing.assert_close, atol=1e-14, rtol=0)
     for layer, stage in enumerate(method.stages):
-        close(stage.weight.weight.detach(), W[layer] - 0.3 * delta[layer].T @ e[layer] / 5)
-        close(stage.weight.bias.detach(), b[layer] - 0.3 * delta[layer].sum(0) / 5)
+        close(stage.weight.used.detach(), W[layer] - 0.3 * delta[layer].T @ e[layer] / 5)
+        close(stage.weight.bias_values.used.detach(), b[layer] - 0.3 * delta[layer].sum(0) / 5)
     for layer, pathways in enumerate(method.pathways.values()):
         close(pathways.Q.detach(), Q[layer] + 0.01 * e[layer + 2].T @ v[layer] / 5)
         close(pathways.Y.detach(), Y[layer] - 0.02 * e[layer + 2].T @ v[layer] / 5)
@@ -222,7 +222,7 @@ def test_the_logged_angle_is_that_of_the_update_to_backpropagation(gradient):
     logged = looked_at(method, batch)
     for stage, reference in zip(method.stages, exact[::2], strict=True):
         found = logged[f"train/angle/{stage.name}"]
-        assert found == pytest.approx(float(angle(stage.weight.weight.grad, reference)), abs=1e-6)
+        assert found == pytest.approx(float(angle(stage.weight.stored.grad, reference)), abs=1e-6)
         if gradient == "backprop":
             assert found == pytest.approx(0, abs=1e-5)
     if gradient != "backprop":
@@ -235,7 +235,7 @@ def test_the_logged_angle_is_that_of_the_update_to_backpropagation(gradient):
 def test_random_cancellation_bias_and_rates_are_those_asked_for():
     method = make(hidden=(60, 60), Y="random", Q="random", lr_Q=0.01)
     assert method.pathways["weight2"].Q.std().item() == pytest.approx(0.25, rel=0.1)  # p0 Y_scale
-    assert all(stage.weight.bias is None for stage in make(bias=False).stages)
+    assert all(stage.weight.bias_values is None for stage in make(bias=False).stages)
     rates = [group["lr"] for group in method.configure_optimizers().param_groups]
     assert rates == [0.3, 0.01]
 
@@ -288,12 +288,12 @@ def test_where_feedback_comes_from():
     method = make(Y="symmetric", Q="symmetric")
     with torch.no_grad():
         for stage in method.stages:
-            stage.weight.weight.mul_(2)  # as an initialiser does
+            stage.weight.stored.mul_(2)  # as an initialiser does
     method.prepare(None)
     for stage in method.stages[1:]:
         pathways = method.pathways[stage.name]
-        torch.testing.assert_close(pathways.Y.detach(), stage.weight.weight.detach())
-        torch.testing.assert_close(pathways.Q.detach(), 0.5 * stage.weight.weight.detach())
+        torch.testing.assert_close(pathways.Y.detach(), stage.weight.used.detach())
+        torch.testing.assert_close(pathways.Q.detach(), 0.5 * stage.weight.used.detach())
         assert pathways.Q.requires_grad and not pathways.Y.requires_grad
     before = make(Y="random").pathways["weight2"].Y
     method = make(Y="random")
@@ -301,7 +301,7 @@ def test_where_feedback_comes_from():
     assert torch.equal(before, method.pathways["weight2"].Y) and before.std().item() == pytest.approx(0.5, rel=0.1)
     assert not list(make(Y="tied", Q="tied").pathways.parameters())
     assert not list(make(gradient="backprop").pathways.parameters())
-    assert make(W_gain=3.6).stages[0].weight.weight.std().item() == pytest.approx(3.6 * (2 / 35) ** 0.5, rel=0.1)
+    assert make(W_gain=3.6).stages[0].weight.used.std().item() == pytest.approx(3.6 * (2 / 35) ** 0.5, rel=0.1)
 
 
 def test_events_are_averaged_over_time():
@@ -404,7 +404,7 @@ def test_continuous_time_rests_at_the_discrete_model():
     method = make((6, 4), inputs=(3,), classes=2, Y="tied", Q="tied")
     with torch.no_grad():
         for stage, layer in zip(method.stages, net.layers, strict=True):
-            stage.weight.weight.copy_(layer.weight)
+            stage.weight.stored.copy_(layer.weight)
     activity = method.react(inputs[None], target[None])
     for layer, p, e in zip(net.layers, activity.probabilities, activity.events, strict=True):
         torch.testing.assert_close(layer.events, e[0], atol=1e-12, rtol=0)

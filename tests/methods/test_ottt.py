@@ -19,7 +19,7 @@ from snnlab.models.mlp import MLP
 from snnlab.models.recurrent_mlp import RecurrentMLP
 from snnlab.models.small_conv import SmallConv
 from snnlab.runs.wiring import run
-from snnlab.weights.standardised import stored_weight
+from snnlab.weights.find import weight_of
 
 EVENTS = DataSpec("vectors", "event", (6,), 3, time_steps=5)
 IMAGES = DataSpec("pictures", "image", (1, 8, 8), 3)
@@ -31,7 +31,7 @@ def make(model, spec=EVENTS, encoder=None, lr=0.1, **options):
     method = OTTT(model, spec, encoder, SGD(lr), **{"first_scale": 3.0} | options).double()
     for layer in method.network.modules():  # larger than the authors' start and scale, so that small nets spike
         if isinstance(layer, nn.Linear | nn.Conv2d):
-            nn.init.normal_(stored_weight(layer), 0.0, 0.5)
+            nn.init.normal_(weight_of(layer).stored, 0.0, 0.5)
     return method
 
 
@@ -128,7 +128,7 @@ def test_the_recurrent_weight_pairs_the_signal_with_the_trace_of_the_recurrent_s
     grads = gradients(method, batch)
     layers = method.network.layers
     W, R, out = layers["weight1"].layer, layers["hidden1"].weight.layer, layers["readout_weight"].layer
-    assert (out.weight == 2.74 * stored_weight(out)).all() and (R.weight == 2.74 * stored_weight(R)).all()
+    assert (out.weight == 2.74 * weight_of(out).stored).all() and (R.weight == 2.74 * weight_of(R).stored).all()
     v = spikes = trace = torch.zeros(6, 8, dtype=torch.float64)
     expected = torch.zeros(8, 8, dtype=torch.float64)
     with torch.no_grad():
@@ -263,7 +263,7 @@ def test_feedback_starts_silent_and_learns_from_its_trace():
     assert current.shape == (2, 2, 8, 8) and current.abs().max() == 0
     assert isinstance(path["weight"], Traced) and path["weight"].decay == 0.5
     current.sum().backward()
-    assert stored_weight(path["weight"].layer).grad.abs().max() > 0
+    assert weight_of(path["weight"].layer).stored.grad.abs().max() > 0
 
 
 def test_box_of_the_theory_is_one_threshold_on_either_side():

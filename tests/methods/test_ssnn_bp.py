@@ -16,6 +16,7 @@ from snnlab.methods.ssnn_bp import SSNNBP, ssnn_bp
 from snnlab.models.mlp import MLP
 from snnlab.neurons.low_pass import LowPass
 from snnlab.neurons.winner_take_all import WinnerTakeAll
+from snnlab.weights.linear import LinearWeight
 
 Z = torch.tensor([1.0, 0.0, -1.0])
 P = torch.tensor([0.6652, 0.2447, 0.0900])
@@ -77,7 +78,7 @@ def runs_of_coincidences(steps, runs, quantum):
     plus, minus = readout.error_streams(winners, TEACHER)
     x = (torch.rand(steps, runs, 1) < 0.4).float()
     for run in range(runs):
-        counter = Coincidences(layer)
+        counter = Coincidences(LinearWeight(layer))
         counter.add((plus - minus)[:, run : run + 1], x[:, run : run + 1])
         updates.append(-quantum * counter.take()[0][1][:, 0])
     return torch.stack(updates)

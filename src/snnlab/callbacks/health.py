@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
 
 log = logging.getLogger("snnlab")
@@ -46,14 +47,11 @@ class Health(L.Callback):
 
     def look(self, network: Network) -> None:
         """Keep the largest gradient that each weight had in the steps of this batch."""
-        leaves = network.leaves().items()
-        for name, parameter in [(f"{leaf}.{n}", p) for leaf, layer in leaves for n, p in layer.named_parameters()]:
-            stored = name.replace("parametrizations.weight.original", "weight")
-            if parameter.grad is None or not stored.endswith("weight"):
-                continue
-            layer_name = stored.removesuffix(".weight")
-            size = float(parameter.grad.pow(2).mean().sqrt())
-            self._gradients[layer_name] = max(size, self._gradients.get(layer_name, 0.0))
+        for name, values in Chain(network).values().items():
+            gradient = values.stored.grad
+            if gradient is not None:
+                size = float(gradient.pow(2).mean().sqrt())
+                self._gradients[name] = max(size, self._gradients.get(name, 0.0))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._open is None:

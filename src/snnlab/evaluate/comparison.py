@@ -24,9 +24,9 @@ import torch
 from snnlab.errors import InputError
 from snnlab.evaluate.accuracy_over_time import Curve, curve
 from snnlab.evaluate.analysis import Analysis, Stored
+from snnlab.layers.chain import Chain
 from snnlab.metrics.multiply_accumulates import multiply_accumulates
 from snnlab.metrics.synaptic_operations import SynapticOperations
-from snnlab.neurons.neuron import Neuron
 
 
 class Cost(NamedTuple):
@@ -158,13 +158,10 @@ def rectified_macs(run: Stored) -> float:
 
 
 def analog_macs(run: Stored) -> float:
-    """MACs of one step of the layers before the first spiking one."""
-    total, layers = 0.0, macs_by_layer(run)
-    for name, layer in run.method.network.layers.items():
-        if isinstance(layer, Neuron):
-            break
-        total += sum(macs for key, macs in layers.items() if key == name or key.startswith(f"{name}."))
-    return total
+    """MACs of one step of the weights that no spikes reach, where the input is analog."""
+    macs = macs_by_layer(run)
+    edges = Chain(run.method.network).edges(spikes=False)
+    return sum(macs.get(edge.name, 0.0) for edge in edges if not edge.spikes)  # one step: nothing returns in it
 
 
 def figure(ours: Curve, theirs: Curve, iso: int, run: Stored, against: Stored) -> Any:

@@ -22,10 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import InputError
+from snnlab.layers.chain import Chain, Link
 from snnlab.layers.network import Network
 from snnlab.layers.recurrent import Recurrent
 from snnlab.neurons.ahp import AHP
 from snnlab.neurons.integer_ahp import ONE, IntegerAHP
+from snnlab.weights.weight import Weight
 
 
 @dataclass(frozen=True)
@@ -52,52 +54,55 @@ def integer_network(
         InputError: when a layer has no integer form.
     """
     chip = NumberFormat() if chip is None else chip
+    links = Chain(network).links
     layers: list[tuple[str, nn.Module]] = []
-    waiting: int | None = None  # position of a linear layer whose neurons are still to come
-    for name, layer in network.layers.items():
-        if isinstance(layer, nn.Linear):
-            if layer.bias is not None:
+    waiting: tuple[int, Weight] | None = None  # position of a linear layer whose neurons are still to come, its weight
+    for link in links:
+        name, weight = link.name, link.weight
+        if weight is not None and weight.dense:
+            if weight.bias_values is not None:
                 raise InputError(f"fixed_point: {name} has a bias, which has no integer form; use method.bias=false")
-            waiting = len(layers)
-            layers.append((name, layer))
-            continue
-        neuron = layer.neuron if isinstance(layer, Recurrent) else layer
-        if isinstance(neuron, AHP):
+            waiting = len(layers), weight
+            layers.append((name, link.layer))
+        elif isinstance(link.neuron, AHP):
             if waiting is None:
                 raise InputError(f"fixed_point: {name} has no linear layer below it; its currents would not be whole")
-            below = layers[waiting]
-            returned = layer.weight if isinstance(layer, Recurrent) else None
-            whole, back, integer = converted(name, below[1], returned, neuron, chip, arithmetic)
-            layers[waiting] = (below[0], whole)
+            position, below = waiting
+            whole, back, integer = converted(link, below, link.neuron, chip, arithmetic)
+            layers[position] = (layers[position][0], whole)
             layers.append((name, integer if back is None else Recurrent(integer, back)))
             waiting = None
-        elif isinstance(layer, nn.Identity | nn.Flatten) or waiting is None or name == list(network.layers)[-1]:
-            layers.append((name, copy.deepcopy(layer)))
+        elif isinstance(link.layer, nn.Identity | nn.Flatten) or waiting is None or name == links[-1].name:
+            layers.append((name, copy.deepcopy(link.layer)))
         else:
             raise InputError(
-                f"fixed_point: {name} is a {type(layer).__name__}, which has no integer form; use neuron=ahp"
+                f"fixed_point: {name} is a {type(link.layer).__name__}, which has no integer form; use neuron=ahp"
             )
     if waiting is not None:  # the readout
-        weight = weight_of(layers[waiting][1])
-        scale = chip.weight_limit / max(float(weight.abs().max()), 1e-12)
-        layers[waiting] = (layers[waiting][0], plain_linear(torch.round(scale * weight) / scale))
+        position, below = waiting
+        used = below.used.detach().double()
+        scale = chip.weight_limit / max(float(used.abs().max()), 1e-12)
+        layers[position] = (layers[position][0], plain_linear(torch.round(scale * used) / scale))
     return Network(layers).double()
 
 
 def converted(
-    name: str,
-    below: nn.Module,
-    returned: nn.Module | None,
+    link: Link,
+    below: Weight,
     neuron: AHP,
     chip: NumberFormat,
     arithmetic: Literal["integer", "float"],
-) -> tuple[nn.Linear, nn.Linear | None, IntegerAHP]:
+) -> tuple[nn.Module, nn.Module | None, IntegerAHP]:
     """The weights into a layer of neurons, those that return, and the neurons, in whole numbers."""
-    if returned is not None and not (isinstance(returned, nn.Linear) and returned.bias is None):
-        raise InputError(f"fixed_point: {name} returns through weights with no integer form; use method.bias=false")
+    name, weights = link.name, [below]
+    if link.returning is not None:
+        returned = link.returning.weight
+        if returned is None or not returned.dense or returned.bias_values is not None:
+            raise InputError(f"fixed_point: {name} returns through weights with no integer form; use method.bias=false")
+        weights.append(returned)
     if neuron.reset == "none":
         raise InputError(f"fixed_point: {name} is never reset, as the chip's are; use method.reset=soft or hard")
-    into = [weight_of(layer) for layer in (below, returned) if layer is not None]
+    into = [weight.used.detach().double() for weight in weights]
     one = 1 << chip.weight_exponent
     scale = chip.weight_limit / max(*(float(weight.abs().max()) for weight in into), 1e-12)
     w_a = neuron.w_a.detach().double()
@@ -126,14 +131,7 @@ def converted(
     return whole[0], whole[1] if len(whole) > 1 else None, integer
 
 
-def weight_of(layer: nn.Module) -> Tensor:
-    """The weight as it is used, in float64."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return weight.detach().double()
-
-
-def plain_linear(weight: Tensor) -> nn.Linear:
+def plain_linear(weight: Tensor) -> nn.Module:
     """A linear layer with this weight and no bias."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=weight.dtype)
     layer.weight.data.copy_(weight)

@@ -15,7 +15,7 @@ Sparse connections: each exists with probability p and n p afferents take the pl
 Dale's law: of the units of each population, the input's too, the last share is inhibitory. Magnitudes are exponential
 of scales s_E, s_I with n_E s_E = n_I s_I, so that mu_U = 0; the mean of w^2 = 2 s^2 over all afferents is (5) if
     s_E = sigma_w sqrt(n_I / (2 n_E)), s_I = sigma_w sqrt(n_E / (2 n_I))                (6)
-Signs stay while the net learns (layers/constrained.py).
+Signs stay while the net learns (weights/signed.py).
 
 Behind an average pool of K units nu / K takes the place of nu in (2), (5), where it stands for the variance of an input
 (nu for rare spikes). Where the rate is measured that is the variance of what is shown, over time, batch and units
@@ -31,21 +31,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from snnlab.errors import InputError
-from snnlab.layers.network import Composite, Network
-from snnlab.layers.over_time import over_time
-from snnlab.layers.recurrent import Recurrent
+from snnlab.layers.chain import Chain, Link, through
+from snnlab.layers.network import Network
 from snnlab.neurons.neuron import Neuron, Temporal
 from snnlab.neurons.response import Response
-from snnlab.weights.constrained import keep_mask, keep_signs
-
-Weight = nn.Linear | nn.Conv2d
+from snnlab.weights.masked import keep_mask
+from snnlab.weights.signed import keep_signs
+from snnlab.weights.weight import Weight
 
 
 class Afferents(NamedTuple):
@@ -93,14 +91,14 @@ def dale_scales(sigma_w: float, excitatory: float) -> tuple[float, float]:
     return sigma_w * ratio / math.sqrt(2), sigma_w / ratio / math.sqrt(2)
 
 
-class Stage(NamedTuple):
+class Lead(NamedTuple):
     """A weight, the membrane that it leads to, the layers before it, and those from it to the membrane."""
 
     name: str
     weight: Weight
-    membrane: Temporal
-    before: list[nn.Module]
-    layers: list[nn.Module]
+    membrane: Link
+    before: list[Link]
+    layers: list[Link]
 
 
 class Fluctuation:
@@ -160,59 +158,60 @@ class Fluctuation:
     def __call__(self, network: Network, frames: Tensor) -> None:
         """Set the weights; frames [T, B, ...] give the number of input units, and the rate where it is None."""
         units = frames.shape[2]  # neurons or channels that the next weight reads
-        for stage in list(stages(network)):  # what is no chain is refused before a weight is touched
+        for lead in list(leads(network)):  # what is no chain is refused before a weight is touched
             if self.rate is None:
-                frames = play(stage.before, frames)
-            self.set_weights(stage, *self.activity(stage, frames), units, frames)
+                frames = through(lead.before, frames)
+            self.set_weights(lead, *self.activity(lead, frames), units, frames)
             if self.rate is None:
-                frames = play(stage.layers, frames)
-            units = stage.weight.weight.shape[0]
+                frames = through(lead.layers, frames)
+            units = lead.weight.outputs
 
-    def activity(self, stage: Stage, frames: Tensor) -> tuple[float, float]:
+    def activity(self, lead: Lead, frames: Tensor) -> tuple[float, float]:
         """Mean and variance of what one input brings to a weight in a step."""
         if self.rate is not None:
-            return self.rate, self.rate / pooled(stage.before)
+            return self.rate, self.rate / pooled(lead.before)
         variance, mean = (float(value) for value in torch.var_mean(frames.double(), correction=0))
         if not (mean > 0 and variance > 0):
             raise InputError(
-                f"init.rate = null measures the input of {stage.name}, and the frames shown give it none (the command "
+                f"init.rate = null measures the input of {lead.name}, and the frames shown give it none (the command "
                 "shows none before it reads data); give init.rate in spikes per step"
             )
         return mean, variance
 
-    def set_weights(self, stage: Stage, mean: float, variance: float, units: int, frames: Tensor) -> None:
+    def set_weights(self, lead: Lead, mean: float, variance: float, units: int, frames: Tensor) -> None:
         """Set the weight in front of a membrane and, where it is recurrent, the one that returns to it."""
-        name, weight, membrane = stage.name, stage.weight, stage.membrane
+        name, weight, returning = lead.name, lead.weight, lead.membrane.returning
+        membrane: Any = lead.membrane.neuron
         forward = self.afferents(name, weight, mean, variance, 1.0)
-        if not isinstance(membrane, Recurrent):
+        if returning is None:
             response = membrane.response()
             sigma = self.fluctuations(name, response)
             (moments,) = self.solve(name, sigma, response, [forward])
             self.draw(name, weight, units, moments)
             return
-        back = weight_of(membrane.weight)
+        back = returning.weight
         if back is None:
             raise InputError(f"init=fluctuation: what returns behind {name} has no weight; use init=kaiming")
         check_free(f"the recurrent weight behind {name}", back)
-        response = membrane.neuron.response()
+        response = membrane.response()
         sigma = self.fluctuations(name, response)
         forward = forward._replace(share=self.alpha)
         fired = spread = self.rate
         if fired is None or spread is None:  # what the layer does while only its feed-forward weights speak
             (moments,) = self.solve(name, sigma, response, [forward])
-            nn.init.normal_(weight.weight, *moments)
+            nn.init.normal_(weight.stored, *moments)
             self.draw_bias(weight)
-            for parameter in back.parameters():
+            for parameter in back.layer.parameters():
                 nn.init.zeros_(parameter)
-            spread, fired = (v.item() for v in torch.var_mean(play(stage.layers, frames).double(), correction=0))
+            spread, fired = (v.item() for v in torch.var_mean(through(lead.layers, frames).double(), correction=0))
             if fired == 0:
                 raise InputError(
                     f"init.rate = null: the neurons behind {name} stay silent on these frames; give init.rate"
                 )
-        returning = self.afferents(f"{name}, recurrent", back, fired, spread, 1 - self.alpha)
-        moments, moments_back = self.solve(name, sigma, response, [forward, returning])
+        returning_kind = self.afferents(f"{name}, recurrent", back, fired, spread, 1 - self.alpha)
+        moments, moments_back = self.solve(name, sigma, response, [forward, returning_kind])
         self.draw(name, weight, units, moments)
-        self.draw(f"{name}, recurrent", back, weight.weight.shape[0], moments_back)
+        self.draw(f"{name}, recurrent", back, weight.outputs, moments_back)
 
     def fluctuations(self, name: str, response: Response) -> float:
         """sigma_U: what was asked for, or (3)."""
@@ -228,7 +227,7 @@ class Fluctuation:
         return sigma
 
     def afferents(self, name: str, weight: Weight, mean: float, variance: float, share: float) -> Afferents:
-        inputs = weight.weight[0].numel()
+        inputs = weight.fan_in
         if inputs * self.density < 1:
             raise InputError(
                 f"init.density = {self.density} leaves {inputs * self.density:g} of the {inputs} inputs of {name}; "
@@ -248,12 +247,12 @@ class Fluctuation:
 
     def draw(self, name: str, weight: Weight, units: int, moments: tuple[float, float]) -> None:
         """Draw one weight of mean mu_w and deviation sigma_w, with its signs, its mask and its bias."""
-        values = weight.weight
+        values = weight.stored
         self.draw_bias(weight)
         if self.inhibitory:
-            excitatory = self.excitatory(name, values.shape[1], units).to(values.device)
+            excitatory = self.excitatory(name, weight.inputs, units).to(values.device)
             scale = torch.where(excitatory, *dale_scales(moments[1], float(excitatory.double().mean())))
-            values.exponential_().mul_(scale.to(values).view(1, -1, *[1] * (values.dim() - 2)))
+            values.exponential_().mul_(weight.per_input(scale.to(values)))
             keep_signs(weight, excitatory)
         else:
             nn.init.normal_(values, *moments)
@@ -261,9 +260,9 @@ class Fluctuation:
             keep_mask(weight, torch.rand_like(values) < self.density)
 
     def draw_bias(self, weight: Weight) -> None:
-        if weight.bias is not None:
-            reach = self.bias / math.sqrt(weight.weight[0].numel())
-            nn.init.uniform_(weight.bias, -reach, reach)
+        if (bias := weight.bias_values) is not None:
+            reach = self.bias / math.sqrt(weight.fan_in)
+            nn.init.uniform_(bias.stored, -reach, reach)
 
     def excitatory(self, name: str, inputs: int, units: int) -> Tensor:
         """Which inputs [inputs] of a weight excite; a flattened channel counts as one of the ``units`` before it."""
@@ -278,70 +277,47 @@ class Fluctuation:
         return (torch.arange(population) < population - inhibit).repeat_interleave(each)
 
 
-def stages(network: Network) -> Iterator[Stage]:
+def leads(network: Network) -> Iterator[Lead]:
     """Find every weight and the membrane that it leads to, in order.
 
     Raises:
         InputError: a network that is no chain of weights and membranes, or something between the two.
     """
-    before: list[nn.Module] = []
-    pending: tuple[str, Weight] | None = None
-    layers: list[nn.Module] = []
-    for name, layer in network.layers.items():
-        if isinstance(layer, Composite):
-            raise InputError(
-                f"init=fluctuation: {name} ({type(layer).__name__}) joins branches, whose shares of the "
-                "fluctuations are not known; use init=kaiming"
-            )
-        weight = weight_of(layer)
-        if pending is None:
-            if weight is None:
-                before.append(layer)
-            else:
-                check_free(name, weight)
-                pending, layers = (name, weight), [layer]
-        elif isinstance(layer, nn.Identity | nn.Flatten):
-            layers.append(layer)
-        elif isinstance(layer, Temporal) and weight is None:
-            yield Stage(*pending, layer, before, [*layers, layer])
-            pending, before = None, []
-        else:
-            raise InputError(
-                f"init=fluctuation: {name} ({type(layer).__name__}) stands between {pending[0]} and its "
-                "membrane, whose fluctuations it changes; use a net without it, or init=kaiming"
-            )
-    if pending is not None:
-        raise InputError(f"init=fluctuation: no membrane follows {pending[0]}; use init=kaiming")
+    for stage in Chain(network).stages(Temporal):
+        for link in [*stage.before, *stage.between]:
+            if link.composite:
+                raise InputError(
+                    f"init=fluctuation: {link.name} ({type(link.layer).__name__}) joins branches, whose shares of the "
+                    "fluctuations are not known; use init=kaiming"
+                )
+        if stage.weight is None or stage.weight.weight is None:
+            continue  # what follows the last membrane
+        check_free(stage.weight.name, stage.weight.weight)
+        for link in stage.between:
+            if not isinstance(link.layer, nn.Identity | nn.Flatten):
+                raise InputError(
+                    f"init=fluctuation: {link.name} ({type(link.layer).__name__}) stands between {stage.weight.name} "
+                    "and its membrane, whose fluctuations it changes; use a net without it, or init=kaiming"
+                )
+        if stage.end is None:
+            raise InputError(f"init=fluctuation: no membrane follows {stage.weight.name}; use init=kaiming")
+        layers = [stage.weight, *stage.between, stage.end]
+        yield Lead(stage.weight.name, stage.weight.weight, stage.end, stage.before, layers)
 
 
-def pooled(layers: list[nn.Module]) -> int:
+def pooled(before: list[Link]) -> int:
     """How many spikes these layers average into one input of the weight behind them."""
     count = 1
-    for layer in layers:
-        if isinstance(layer, Neuron):
+    for link in before:
+        if isinstance(link.layer, Neuron):
             count = 1
-        elif isinstance(layer, nn.AvgPool2d):
-            size = layer.kernel_size
+        elif isinstance(link.layer, nn.AvgPool2d):
+            size = link.layer.kernel_size
             count *= math.prod(size) if isinstance(size, tuple) else size * size
     return count
 
 
-def weight_of(layer: nn.Module) -> Weight | None:
-    """The Linear or Conv2d that a layer is, or the one that it wraps; a neuron is no weight."""
-    if isinstance(layer, Neuron):
-        return None
-    found = [part for part in layer.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
-    return found[0] if len(found) == 1 else None
-
-
 def check_free(name: str, weight: Weight) -> None:
     """Raise InputError where a parametrization makes the weight: it, not the initialiser, sets the scale."""
-    if is_parametrized(weight, "weight"):
+    if weight.constrained:
         raise InputError(f"init=fluctuation: {name} is parametrized, which sets its scale; use init=default")
-
-
-def play(layers: list[nn.Module], frames: Tensor) -> Tensor:
-    """Return what the layers make of frames [T, B, ...]."""
-    for layer in layers:
-        frames = layer(frames) if isinstance(layer, Temporal) else over_time(layer, frames)
-    return frames

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 
+from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
-from snnlab.weights.standardised import stored_weight
 
 
 class Kaiming:
-    """Set every Linear and Conv2d weight but those that are all zero: they start silent on purpose.
+    """Set every weight of the chain but those that are all zero: they start silent on purpose.
 
     Args:
         gain: factor on the standard deviation, > 0.
@@ -23,10 +26,12 @@ class Kaiming:
             raise ValueError(f"Kaiming: gain = {gain} must be positive; 1.0 is He's value for ReLU")
         self.gain = gain
 
+    @torch.no_grad()
     def __call__(self, network: Network, frames: Tensor) -> None:
-        for layer in network.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d) and (weight := stored_weight(layer)).any():
-                nn.init.kaiming_uniform_(weight, nonlinearity="relu")
-                weight.data.mul_(self.gain)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        for weight in Chain(network).weights().values():
+            stored = weight.stored
+            if stored.any():
+                bound = math.sqrt(3.0) * (math.sqrt(2.0) / math.sqrt(weight.fan_in))
+                stored.uniform_(-bound, bound).mul_(self.gain)
+                if (bias := weight.bias_values) is not None:
+                    nn.init.zeros_(bias.stored)

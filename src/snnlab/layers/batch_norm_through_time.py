@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
 from snnlab.neurons.neuron import Temporal
 
@@ -172,5 +173,5 @@ class SharedBatchNorm(Temporal):
 
 def gamma_over_time(network: Network) -> dict[str, Tensor]:
     """Mean over channels of gamma [T] of each BNTT layer, by the layer's name; empty where there is none."""
-    layers = network.layers.items()
-    return {name: layer.gamma.detach().mean(1) for name, layer in layers if isinstance(layer, BatchNormThroughTime)}
+    found: Any = {link.name: link.layer for link in Chain(network).of(BatchNormThroughTime)}
+    return {name: layer.gamma.detach().mean(1) for name, layer in found.items()}

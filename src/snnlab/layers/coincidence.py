@@ -10,29 +10,32 @@ skipped, which is most of them once a network has learned.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from snnlab.weights.weight import Values, Weight
 
 
 class Coincidences:
-    """Counters of one ``layer``; the equations are in the docstring of this file.
+    """Counters of one weight; the equations are in the docstring of this file.
 
     Args:
-        layer: its weight [O, I] and bias [O] are what the counts will move.
+        weight: a dense one [O, I] with its bias [O]: what the counts will move.
         active: indices [A] of the inputs that may spike; None takes all I.
 
-    ``events`` is the number of coincidences so far, ``pulses`` the number of spikes sent to the layer from both ends.
+    ``events`` is the number of coincidences so far, ``pulses`` the number of spikes sent to it from both ends.
     """
 
-    def __init__(self, layer: nn.Linear, active: Tensor | None = None) -> None:
-        self.layer, self.active = layer, active
-        self.inputs = layer.in_features if active is None else len(active)
-        zero = layer.weight.new_zeros((), dtype=torch.float64)
+    def __init__(self, weight: Weight, active: Tensor | None = None) -> None:
+        self.of, self.active = weight, active
+        self.inputs = weight.inputs if active is None else len(active)
+        zero = weight.used.new_zeros((), dtype=torch.float64)
         self.events, self.pulses = zero, zero
         self.reset()
 
     def reset(self) -> None:
-        self.weight = self.layer.weight.new_zeros(self.layer.out_features, self.inputs)
-        self.bias = self.layer.weight.new_zeros(self.layer.out_features)
+        used = self.of.used
+        self.weight = used.new_zeros(self.of.outputs, self.inputs)
+        self.bias = used.new_zeros(self.of.outputs)
 
     def add(self, d: Tensor, x: Tensor) -> None:
         """Count d [T, B, O] against x [T, B, A]."""
@@ -45,14 +48,14 @@ class Coincidences:
         self.events = self.events + (errors[rows] @ x_rows.sum(1)).double()
         self.pulses = self.pulses + (errors.sum() + x.sum()).double()
 
-    def take(self) -> list[tuple[Tensor, Tensor]]:
-        """The layer's parameters with their counts, in full shape; the counters start anew."""
+    def take(self) -> list[tuple[Values, Tensor]]:
+        """The values of weight and bias with their counts, in full shape; the counters start anew."""
         weight = self.weight
         if self.active is not None:
-            weight = torch.zeros_like(self.layer.weight)
+            weight = torch.zeros_like(self.of.used)
             weight[:, self.active] = self.weight
-        counts: list[tuple[Tensor, Tensor]] = [(self.layer.weight, weight)]
-        if self.layer.bias is not None:
-            counts.append((self.layer.bias, self.bias))
+        counts = [(self.of.values, weight)]
+        if (bias := self.of.bias_values) is not None:
+            counts.append((bias, self.bias))
         self.reset()
         return counts

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from snnlab.layers.edges import Flow, Signal
 from snnlab.layers.network import Composite, Network, States
 
 
@@ -57,6 +58,9 @@ class Feedback(Composite):
         output, body = self.body.step(current, state.body)
         return output, FeedbackState(output, path, body)
 
-    def fed_with_spikes(self, spikes: bool) -> tuple[dict[str, bool], bool]:
-        inner, out = self.body.fed_with_spikes(False)  # x plus a current
-        return self.path.fed_with_spikes(out)[0] | inner, out
+    def flow(self, signal: Signal, enter: Flow) -> Signal:
+        driven: list[str] = []  # what x drives, and so what returns with it
+        out = enter(self.body, Signal(signal.sources, False, (*signal.drives, driven)))  # x plus a current
+        for targets in enter(self.path, Signal(out.sources, out.spikes, recurrent=True)).drives:
+            targets.extend(driven)
+        return out

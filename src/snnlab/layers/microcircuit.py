@@ -11,13 +11,15 @@ and it comes twice, from bursts through a facilitating pathway Y and from events
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_input, conv2d_weight
 
 from snnlab.errors import InputError
+from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
+from snnlab.weights.weight import Weight
 
 
 class EventRate(nn.Sigmoid):
@@ -38,7 +40,7 @@ class Stage:
 
     name: str  # of the weight
     passing: list[nn.Module]
-    weight: nn.Linear | nn.Conv2d
+    weight: Weight
     rate: EventRate
 
     def gather(self, below: Tensor) -> Tensor:
@@ -49,27 +51,13 @@ class Stage:
 
     def down(self, signal: Tensor, weight: Tensor, x: Tensor, below: Tensor) -> Tensor:
         """Send ``signal`` [B, units] of this stage down through ``weight``, of W's shape, to the shape of ``below``."""
-        if isinstance(self.weight, nn.Conv2d):
-            arrived = conv2d_input(x.shape, weight, signal, self.weight.stride, self.weight.padding)  # type: ignore[arg-type]
-        else:
-            arrived = signal @ weight
+        arrived = self.weight.back(signal, x, weight)
         inputs = [below]
         for layer in self.passing:
             inputs.append(layer(inputs[-1]))
         for layer, source in zip(reversed(self.passing), reversed(inputs[:-1]), strict=True):
             arrived = transposed(layer, arrived, source)
         return arrived
-
-    def outer(self, signal: Tensor, x: Tensor) -> Tensor:
-        """Sum over the batch of signal x^T, in the shape of the weight."""
-        if isinstance(self.weight, nn.Conv2d):
-            layer = self.weight
-            return conv2d_weight(x, layer.weight.shape, signal, layer.stride, layer.padding)  # type: ignore[arg-type]
-        return signal.T @ x
-
-    def sum_of(self, signal: Tensor) -> Tensor:
-        """Sum over batch and places, in the shape of the bias."""
-        return signal.sum((0, 2, 3)) if isinstance(self.weight, nn.Conv2d) else signal.sum(0)
 
 
 class Pathways(nn.Module):
@@ -93,41 +81,38 @@ def stages(network: Network, method: str) -> list[Stage]:
         InputError: when a layer is none of flatten, average pool, weight and rates.
     """
     found: list[Stage] = []
-    passing: list[nn.Module] = []
-    weight: tuple[str, nn.Linear | nn.Conv2d] | None = None
-    for name, layer in network.layers.items():
-        if odd := unusual(layer):
-            raise InputError(f"method={method}: layer {name} of this model has {odd}, which is not sent back")
-        if isinstance(layer, nn.Linear | nn.Conv2d) and weight is None:
-            weight = name, layer
-        elif isinstance(layer, EventRate) and weight is not None:
-            found.append(Stage(weight[0], passing, weight[1], layer))
-            passing, weight = [], None
-        elif isinstance(layer, nn.Flatten | nn.AvgPool2d) and weight is None:
-            passing.append(layer)
-        elif not isinstance(layer, nn.Identity):
+    for stage in Chain(network).stages(EventRate):
+        for link in [*stage.before, *stage.between]:
+            known = isinstance(link.layer, nn.Flatten | nn.AvgPool2d) and link in stage.before
+            if not known and not isinstance(link.layer, nn.Identity):
+                raise InputError(
+                    f"method={method} trains a chain of weights and rates, and layer {link.name} of this model is "
+                    f"{type(link.layer).__name__}; use model=mlp or small_conv with model.dropout=0"
+                )
+            if not side_by_side(link.layer):
+                raise InputError(
+                    f"method={method}: layer {link.name} of this model has windows that are not square and side by "
+                    "side, which is not sent back"
+                )
+        if stage.weight is None or stage.weight.weight is None:
+            continue  # layers behind the last rates, which learn nothing
+        if stage.end is None:
             raise InputError(
-                f"method={method} trains a chain of weights and rates, and layer {name} of this model is "
-                f"{type(layer).__name__}; use model=mlp or small_conv with model.dropout=0"
+                f"method={method}: no rates follow the weight {stage.weight.name} of this model; use model=mlp"
             )
-    if weight is not None:
-        raise InputError(f"method={method}: no rates follow the weight {weight[0]} of this model; use model=mlp")
+        passing = [link.layer for link in stage.before if not isinstance(link.layer, nn.Identity)]
+        rate: Any = stage.end.layer
+        found.append(Stage(stage.weight.name, passing, stage.weight.weight, rate))
     return found
 
 
-def unusual(layer: nn.Module) -> str:
-    """What of a layer's form ``Stage`` does not know how to send back, in words; empty where it knows all."""
-    if isinstance(layer, nn.AvgPool2d):
-        sizes = [layer.kernel_size, layer.stride, layer.padding]
-        kernel, stride, padding = ({*size} if isinstance(size, tuple) else {size} for size in sizes)
-        if len(kernel) > 1 or stride != kernel or padding != {0} or layer.ceil_mode:
-            return "windows that are not square and side by side"
-    if isinstance(layer, nn.Conv2d):
-        if {*layer.dilation} != {1} or layer.groups != 1:
-            return "dilation or groups"
-        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-            return f"padding {layer.padding!r} of mode {layer.padding_mode}"
-    return ""
+def side_by_side(layer: nn.Module) -> bool:
+    """Whether a pool has square windows that tile its input; other layers have none."""
+    if not isinstance(layer, nn.AvgPool2d):
+        return True
+    sizes = [layer.kernel_size, layer.stride, layer.padding]
+    kernel, stride, padding = ({*size} if isinstance(size, tuple) else {size} for size in sizes)
+    return len(kernel) == 1 and stride == kernel and padding == {0} and not layer.ceil_mode
 
 
 def transposed(layer: nn.Module, signal: Tensor, source: Tensor) -> Tensor:

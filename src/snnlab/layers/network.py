@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from snnlab import kernels
+from snnlab.layers.edges import Flow, Signal
 from snnlab.layers.over_time import over_time, plain, watched
 from snnlab.neurons.neuron import Neuron, Temporal
 
@@ -109,21 +110,6 @@ class Network(nn.Module):
         """The spiking layers by name, in order."""
         return {name: layer for name, layer in self._leaves() if isinstance(layer, Neuron)}
 
-    def fed_with_spikes(self, spikes: bool) -> tuple[dict[str, bool], bool]:
-        """Whether the input of each leaf is spikes, and whether the output is, when the network's input is or is not.
-
-        A neuron makes spikes; a layer with parameters turns them into currents; all others pass on what they get.
-        """
-        fed: dict[str, bool] = {}
-        for name, layer in self.layers.items():
-            if isinstance(layer, Composite):
-                inner, spikes = layer.fed_with_spikes(spikes)
-                fed |= {f"{name}_{key}": value for key, value in inner.items()}
-            else:
-                fed[name] = spikes
-                spikes = isinstance(layer, Neuron) or (spikes and not any(True for _ in layer.parameters()))
-        return fed, spikes
-
     @contextmanager
     def observe(self) -> Iterator[Seen]:
         """Collect, while the context is open, the spikes [T, B, ...] of every spiking layer of the last sequence.
@@ -166,8 +152,8 @@ class Composite(Temporal):
         return [leaf for network in self.networks() for leaf in network.leaves().items()]
 
     @abstractmethod
-    def fed_with_spikes(self, spikes: bool) -> tuple[dict[str, bool], bool]:
-        """As ``Network.fed_with_spikes``."""
+    def flow(self, signal: Signal, enter: Flow) -> Signal:
+        """How a signal runs through its networks: ``enter(network, signal)`` is what leaves one of them."""
 
     def unroll(self, currents: Tensor, state: Any = None) -> tuple[Tensor, Record]:
         """Loop over ``step``: outputs [T, B, ...] and, for each temporal leaf, its outputs and states [T, B, ...]."""

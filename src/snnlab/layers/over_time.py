@@ -32,6 +32,7 @@ def over_time(layer: nn.Module, sequence: Tensor) -> Tensor:
     elif kernels.current().enabled and spike_pool.takes(layer) and not watched(layer):
         outputs = spike_pool.pool(layer, merged)  # type: ignore[arg-type]
     else:
+        # torch's own backward of this class keeps its input, which may be spikes; of no other is that known
         with saved_as_bits() if isinstance(layer, nn.Conv2d) else nullcontext():
             outputs = layer(merged)
     return outputs.unflatten(0, (steps, batch))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from snnlab.layers.edges import Flow, Signal
 from snnlab.layers.network import Composite, Network, States
 
 
@@ -58,7 +59,5 @@ class Residual(Composite):
             )
         return short + long
 
-    def fed_with_spikes(self, spikes: bool) -> tuple[dict[str, bool], bool]:
-        short, short_spikes = self.shortcut.fed_with_spikes(spikes)
-        long, long_spikes = self.body.fed_with_spikes(spikes)
-        return short | long, short_spikes and long_spikes
+    def flow(self, signal: Signal, enter: Flow) -> Signal:
+        return enter(self.shortcut, signal).join(enter(self.body, signal))

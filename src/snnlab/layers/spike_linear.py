@@ -29,7 +29,7 @@ UNPACKED, ROWS = 1 << 21, 2048  # numbers of x that are unpacked at a time, in s
 def takes(layer: nn.Module, x: Tensor) -> bool:
     """Whether ``layer`` is a plain linear layer and its input [N, in] large enough to be worth it."""
     return (
-        isinstance(layer, nn.Linear)
+        isinstance(layer, nn.Linear)  # the arithmetic below is that of this class's own forward, and of no other
         and type(layer).forward is nn.Linear.forward
         and kernels.current().enabled
         and not torch.compiler.is_compiling()

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor, nn
 
+from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network, Record, Seen, States
 from snnlab.neurons.neuron import Neuron
 from snnlab.simulators.event import check_neuron, membrane, raster, spike_times
+from snnlab.weights.weight import Weight
 
 STEPS = 100  # of a raster
 
@@ -73,34 +75,37 @@ class SpikeTimeNetwork(Network):
         super().__init__(layers)
         self.duration = duration
         self.seeing: list[Seen] = []
-        chain = [(name, layer) for name, layer in layers if not isinstance(layer, nn.Flatten | nn.Identity)]
-        if (
-            not chain
-            or len(chain) % 2
-            or any(
-                not isinstance(weight, nn.Linear) or weight.bias is not None or not isinstance(neuron, ExactNeuron)
-                for (_, weight), (_, neuron) in zip(chain[::2], chain[1::2], strict=True)
-            )
-        ):
+        chain = Chain(self).without((nn.Flatten, nn.Identity))
+        kinds = [
+            link.weight is not None and link.weight.dense and link.weight.bias_values is None
+            if position % 2 == 0
+            else isinstance(link.layer, ExactNeuron)
+            for position, link in enumerate(chain)
+        ]
+        if not chain or len(chain) % 2 or not all(kinds):
             raise ValueError(
                 "SpikeTimeNetwork: layers must be Linear without bias and ExactNeuron in turn, and are "
-                + ", ".join(f"{name} ({type(layer).__name__})" for name, layer in chain)
+                + ", ".join(f"{link.name} ({type(link.layer).__name__})" for link in chain)
             )
-        self.stages = [(chain[i][0], chain[i + 1][0]) for i in range(0, len(chain), 2)]  # names of weights and neurons
+        self.weights: dict[str, Weight] = {  # by the name of the neurons behind them, in order
+            neuron.name: weight.weight
+            for weight, neuron in zip(chain[::2], chain[1::2], strict=True)
+            if weight.weight is not None
+        }
 
     def trains(self, frames: Tensor) -> dict[str, Tensor]:
         """Spike times [B, N, K] of the input (``input``) and of every layer of neurons, by name, in order."""
         times = frames.flatten(2).permute(1, 2, 0)
         found = {"input": times}
-        for weight, neuron in self.stages:
-            times = self.layers[neuron](times, self.layers[weight].weight)
+        for neuron, weight in self.weights.items():
+            times = self.layers[neuron](times, weight.used)
             found[neuron] = times
         for seen in self.seeing:
-            seen.update({name: self.raster(found[name]) for _, name in self.stages})
+            seen.update({name: self.raster(found[name]) for name in self.weights})
         return found
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.trains(frames)[self.stages[-1][1]].permute(2, 0, 1)
+        return self.trains(frames)[list(self.weights)[-1]].permute(2, 0, 1)
 
     def raster(self, times: Tensor) -> Tensor:
         """Spike counts [T, B, N] of spike times [B, N, K]."""
@@ -114,10 +119,9 @@ class SpikeTimeNetwork(Network):
         trains, record = self.trains(frames), Record()
         names = list(trains)
         grid = self.duration * torch.arange(1, STEPS + 1, device=frames.device, dtype=frames.dtype) / STEPS
-        for before, (weight, name) in zip(names, self.stages, strict=False):
+        for before, (name, weight) in zip(names, self.weights.items(), strict=False):
             neuron: Any = self.layers[name]
-            matrix = self.layers[weight].get_parameter("weight")
-            v = membrane(grid, trains[before], matrix, trains[name], neuron.threshold, neuron.tau_synapse)
+            v = membrane(grid, trains[before], weight.used, trains[name], neuron.threshold, neuron.tau_synapse)
             record[name] = (self.raster(trains[name]), Potential(v))
         return trains[names[-1]].permute(2, 0, 1), record
 

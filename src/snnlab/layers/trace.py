@@ -16,56 +16,33 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.grad import conv2d_input, conv2d_weight
 
 from snnlab.layers.over_time import over_time
 from snnlab.neurons.neuron import Temporal
+from snnlab.weights.find import weight_of
+from snnlab.weights.weight import Weight
 
 
-class _TracedLinear(torch.autograd.Function):
-    """(2) forward, (3) and (4) backward, of a Linear: spikes, trace [B, N], weight [M, N]."""
-
-    @staticmethod
-    def forward(ctx: Any, spikes: Tensor, trace: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(trace, weight)
-        return nn.functional.linear(spikes, weight, bias)
+class _Traced(torch.autograd.Function):
+    """(2) forward, (3) and (4) backward: spikes and trace [B, ...], W, b and the weight that knows their form."""
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        trace, weight = ctx.saved_tensors
-        grad = grad.to(weight.dtype)  # they differ under mixed precision
-        to_spikes, _, to_weight, to_bias = ctx.needs_input_grad
-        return (
-            grad @ weight if to_spikes else None,  # (4)
-            None,
-            grad.flatten(0, -2).T @ trace.to(grad).flatten(0, -2) if to_weight else None,  # (3)
-            grad.flatten(0, -2).sum(0) if to_bias else None,
-        )
-
-
-class _TracedConv2d(torch.autograd.Function):
-    """(2) forward, (3) and (4) backward, of a Conv2d: spikes, trace [B, C, H, W]."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, spikes: Tensor, trace: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d
-    ) -> Tensor:
-        ctx.save_for_backward(trace, weight)
-        ctx.geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
-        return nn.functional.conv2d(spikes, weight, bias, *ctx.geometry)
+    def forward(ctx: Any, spikes: Tensor, trace: Tensor, used: Tensor, bias: Tensor | None, weight: Weight) -> Tensor:
+        ctx.save_for_backward(trace, used)
+        ctx.weight = weight
+        return weight.product(spikes, used, bias)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        trace, weight = ctx.saved_tensors
-        grad = grad.to(weight.dtype)
+        trace, used = ctx.saved_tensors
+        grad = grad.to(used.dtype)  # they differ under mixed precision
         to_spikes, _, to_weight, to_bias, _ = ctx.needs_input_grad
         return (
-            conv2d_input(trace.shape, weight, grad, *ctx.geometry) if to_spikes else None,  # (4)
+            ctx.weight.back(grad, trace, used) if to_spikes else None,  # (4)
             None,
-            conv2d_weight(trace.to(grad), weight.shape, grad, *ctx.geometry) if to_weight else None,  # (3)
-            grad.sum((0, 2, 3)) if to_bias else None,
+            ctx.weight.outer(grad, trace.to(grad)) if to_weight else None,  # (3)
+            ctx.weight.sum_of(grad) if to_bias else None,
             None,
         )
 
@@ -80,20 +57,20 @@ class Traced(Temporal):
     """Wrap ``layer`` so that its weight learns from the trace of its input; equations in the docstring of this file.
 
     Args:
-        layer: a Linear or Conv2d, with or without parametrizations.
+        layer: a weight, such as a Linear or Conv2d, with or without parametrizations.
         decay: factor of the trace kept per step, in [0, 1], no unit.
 
     Shapes: spikes [T, B, ...] -> outputs [T, B, ...], those of ``layer``.
 
     Raises:
-        ValueError: when decay leaves its range, or ``layer`` is neither a Linear nor a Conv2d.
+        ValueError: when decay leaves its range, or ``layer`` is no weight.
     """
 
     def __init__(self, layer: nn.Module, decay: float) -> None:
         super().__init__()
         if not 0 <= decay <= 1:
             raise ValueError(f"Traced: decay = {decay} must lie in [0, 1]; that of the neuron, 0.5, is usual")
-        if not isinstance(layer, nn.Linear | nn.Conv2d):
+        if weight_of(layer) is None:
             raise ValueError(f"Traced: a {type(layer).__name__} has no trace rule; wrap a Linear or a Conv2d")
         self.layer, self.decay = layer, decay
 
@@ -118,12 +95,11 @@ class Traced(Temporal):
 
     def apply_layer(self, spikes: Tensor, trace: Tensor) -> Tensor:
         """Return (2), with (3) and (4) as its gradient."""
-        layer = self.layer
-        if not torch.is_grad_enabled():
-            return layer(spikes)  # type: ignore[no-any-return]
-        if isinstance(layer, nn.Conv2d):
-            return _TracedConv2d.apply(spikes, trace, layer.weight, layer.bias, layer)
-        return _TracedLinear.apply(spikes, trace, layer.weight, layer.bias)
+        weight = weight_of(self.layer)
+        if weight is None or not torch.is_grad_enabled():
+            return self.layer(spikes)  # type: ignore[no-any-return]
+        bias = weight.bias_values
+        return _Traced.apply(spikes, trace, weight.used, None if bias is None else bias.used, weight)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
         return f"decay={self.decay}"

@@ -31,14 +31,13 @@ from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Direct, Rate
 from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
-from snnlab.layers.over_time import over_time
+from snnlab.layers.chain import Chain
 from snnlab.methods.ann import RectifiedBlocks
 from snnlab.methods.base.autograd import Autograd
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.methods.base.two_phase import TwoPhase
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
-from snnlab.neurons.neuron import Temporal
 
 
 class ConvertibleBlocks(RectifiedBlocks):
@@ -99,11 +98,12 @@ class Conversion(TwoPhase, Autograd):
             raise InputError(f"method.calibration = {calibration} must be at least 1 image; 500 is usual")
         self.balance, self.percentile, self.calibration, self.reset = balance, percentile, calibration, reset
         super().__init__(model, data, encoder, optimizer, scheduler)
-        layers = self.network.layers
-        self.rectified = [name for name, layer in layers.items() if isinstance(layer, nn.ReLU)]
-        for name, layer in layers.items():
-            if any(isinstance(part, nn.ReLU | nn.Linear | nn.Conv2d) for part in list(layer.modules())[1:]):
-                raise InputError(f"conversion balances a plain chain of layers, and {name} has branches; use model=mlp")
+        for link in Chain(self.network).links:
+            if link.composite:
+                raise InputError(
+                    f"conversion balances a plain chain of layers, and {link.name} has branches; use model=mlp"
+                )
+        self.rectified = [link.name for link in Chain(self.network).of(nn.ReLU)]
         self.thresholds: dict[str, float] = {}  # empty: not converted yet
         self.trains = run is None
         if run is not None:
@@ -209,11 +209,7 @@ class Conversion(TwoPhase, Autograd):
 
     def current(self, name: str, frames: Tensor) -> Tensor:
         """Input [T, B, ...] of the layer ``name``."""
-        for other, layer in self.network.layers.items():
-            if other == name:
-                break
-            frames = layer(frames) if isinstance(layer, Temporal) else over_time(layer, frames)
-        return frames
+        return Chain(self.network).through(frames, until=name)
 
     def largest(self, name: str, peaks: list[Tensor]) -> float:
         """The chosen percentile of the units' peaks, over all calibration images."""

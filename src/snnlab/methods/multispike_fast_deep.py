@@ -210,7 +210,7 @@ class MultispikeFastDeep(SpikeTimes):
                     f"layer{'s' if layers > 1 else ''}; give one for each, the last one serves all further layers"
                 )
         for name, weight in self.weights.items():
-            self.register_buffer(f"silent_{name}", torch.zeros(weight.out_features))  # batches in a row
+            self.register_buffer(f"silent_{name}", torch.zeros(weight.outputs))  # batches in a row
         self.silent: dict[str, Tensor] = {}  # share of the last batch in which each neuron was silent
 
     def blocks(self) -> Blocks:
@@ -259,5 +259,7 @@ class MultispikeFastDeep(SpikeTimes):
             rows: Tensor = getattr(self, f"silent_{name}")  # batches in a row before this one
             low = self.silent[name] > (self.readout_silent_share if name == "readout" else self.silent_share)
             rise = self.bump * 2.0 ** rows.clamp(max=DOUBLINGS)
-            weight.weight += torch.where(low, rise, torch.zeros_like(rise))[:, None]
+            values = weight.latent
+            values += torch.where(low, rise, torch.zeros_like(rise))[:, None]
+            weight.write(values)
             rows.copy_(torch.where(low, rows + 1, torch.zeros_like(rows)))

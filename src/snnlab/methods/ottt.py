@@ -10,7 +10,7 @@
 Scores are the mean of u over time. No gradient passes from one step to another, so nothing of a step is kept but its
 states: memory does not grow with T.
 
-Symbols:    u v (u[t] of the readout), lambda decay, V_th threshold, ahat trace_pre, What in layers/standardised.py.
+Symbols:    u v (u[t] of the readout), lambda decay, V_th threshold, ahat trace_pre, What in weights/standardised.py.
 Updates:    update="accumulate" is OTTT_A, one step of the optimizer a batch; "online" is OTTT_O, one after every t.
 Twin:       gradient="bptt" trains the same net on the same loss by backpropagation through time, reset detached.
 Departures: as in the authors' code, the first layer pairs g[t] with the input at t and the readout pairs it with the
@@ -38,7 +38,7 @@ from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.neuron import Neuron
 from snnlab.neurons.surrogate import Curve, make_surrogate
-from snnlab.weights.standardised import parametrize_weight, stored_weight, weights_kept
+from snnlab.weights.standardised import parametrize_weight, weights_kept
 
 
 class OTTTBlocks(Blocks):
@@ -71,38 +71,51 @@ class OTTTBlocks(Blocks):
         self.first = True
 
     def linear(self, inputs: int, outputs: int) -> nn.Module:
-        return self.traced(nn.Linear(inputs, outputs, self.bias), self.decay, self.standardise)
+        return self.traced(small_normal(nn.Linear(inputs, outputs, self.bias)), self.decay, self.standardise)
 
     def conv(self, inputs: int, outputs: int, kernel: int, padding: int = 0, stride: int = 1) -> nn.Module:
         layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=self.bias)
-        return self.traced(layer, self.decay, self.standardise)
+        return self.traced(kaiming_normal(layer), self.decay, self.standardise)
 
     def recurrent(self, features: int) -> nn.Module:
-        weight = self.traced(nn.Linear(features, features, bias=False), self.decay, standardise=False)
+        weight = self.traced(small_normal(nn.Linear(features, features, bias=False)), self.decay, standardise=False)
         return Recurrent(self.make_neuron(), weight)
 
     def feedback(self, inputs: int, outputs: int, size: tuple[int, int]) -> list[tuple[str, nn.Module]]:
         """Layers from spikes [B, inputs, h, w] of the step before to a current [B, outputs, *size]; silent at first."""
-        layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=self.bias)
+        layer = kaiming_normal(nn.Conv2d(inputs, outputs, 3, padding=1, bias=self.bias))
+        nn.init.zeros_(layer.get_parameter("weight"))
         weight = self.traced(layer, self.decay, standardise=False)
-        nn.init.zeros_(stored_weight(layer))
         return [("upsample", nn.Upsample(size, mode="nearest")), ("weight", weight)]
 
     def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
-        weight = self.traced(nn.Linear(inputs, outputs, self.bias), self.readout_decay, standardise=False)
+        weight = self.traced(small_normal(nn.Linear(inputs, outputs, self.bias)), self.readout_decay, standardise=False)
         return [("readout_weight", weight), ("readout", self.make_readout_neuron())]
 
-    def traced(self, layer: nn.Linear | nn.Conv2d, decay: float, standardise: bool) -> Traced:
-        """Initialise ``layer`` as the authors do, scale and standardise its weight, and wrap it in its trace."""
+    def traced(self, layer: nn.Module, decay: float, standardise: bool) -> Traced:
+        """Scale and standardise the weight of ``layer``, and wrap it in its trace."""
         first, self.first = self.first, False
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        else:
-            nn.init.normal_(layer.weight, 0.0, 0.01)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
         parametrize_weight(layer, self.first_scale if first else self.scale, standardise)
         return Traced(layer, self.first_decay if first else decay)
+
+
+def kaiming_normal(layer: nn.Module) -> nn.Module:
+    """A convolution as the authors start it."""
+    nn.init.kaiming_normal_(layer.get_parameter("weight"), mode="fan_out", nonlinearity="relu")
+    return without_offset(layer)
+
+
+def small_normal(layer: nn.Module) -> nn.Module:
+    """A linear layer as the authors start it."""
+    nn.init.normal_(layer.get_parameter("weight"), 0.0, 0.01)
+    return without_offset(layer)
+
+
+def without_offset(layer: nn.Module) -> nn.Module:
+    """The layer, its bias 0 where it has one."""
+    if isinstance(layer.bias, Tensor):
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 class OTTT(Online):

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
-from snnlab.metrics.synaptic_operations import fan_out
+from snnlab.weights.weight import Weight
 
 
 def multiply_accumulates(network: Network, frame: Tensor) -> dict[str, float]:
-    """Return, by layer name and in order, the synapses of every Linear and Conv2d, each counted where it is used.
+    """Return, by the names of ``Chain.weights`` and in order, the synapses of every weight, counted where it is used.
 
     Padding costs nothing: a convolution counts the weights that meet a real input.
 
@@ -21,15 +22,15 @@ def multiply_accumulates(network: Network, frame: Tensor) -> dict[str, float]:
     """
     counts: dict[str, float] = {}
 
-    def hook_of(name: str) -> Any:
-        def hook(layer: nn.Module, inputs: Any, _output: Tensor) -> None:
+    def hook_of(name: str, weight: Weight) -> Any:
+        def hook(_layer: nn.Module, inputs: Any, _output: Tensor) -> None:
             one = inputs[0][:1]
-            counts[name] = float(fan_out(layer, one).expand_as(one).sum(dtype=torch.float64))
+            counts[name] = float(weight.fan_out(one).expand_as(one).sum(dtype=torch.float64))
 
         return hook
 
-    layers = [(n.removeprefix("layers."), m) for n, m in network.named_modules()]
-    hooks = [m.register_forward_hook(hook_of(n)) for n, m in layers if isinstance(m, nn.Linear | nn.Conv2d)]
+    weights = Chain(network).weights()
+    hooks = [weight.layer.register_forward_hook(hook_of(name, weight)) for name, weight in weights.items()]
     try:
         with torch.no_grad():
             network(frame[None, :1])

@@ -13,11 +13,12 @@ Source: Bellec, Kappel, Maass, Legenstein, ICLR 2018, arXiv:1711.05136, algorith
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, register_parametrization
+from torch.nn.utils.parametrize import register_parametrization
+
+from snnlab.weights.find import weights_inside
 
 
 class Rewired(nn.Module):
@@ -73,9 +74,9 @@ class DeepRewiring:
 
     def start(self, network: nn.Module) -> None:
         """Give every linear layer its signs and first connections; sizes grow by 1 / sqrt(connectivity)."""
-        layers = [layer for layer in network.modules() if type(layer) is nn.Linear]
-        for position, layer in enumerate(layers):
-            weight = layer.weight
+        found = [weight for _, weight in weights_inside(network) if weight.dense and not weight.constrained]
+        for position, of_layer in enumerate(found):
+            weight = of_layer.stored
             sign = torch.where(torch.rand_like(weight) < 0.5, -1.0, 1.0)
             if self.excitatory is not None and position:
                 inputs = weight.shape[1]
@@ -85,7 +86,7 @@ class DeepRewiring:
             active[order[: max(1, round(self.connectivity * weight.numel()))]] = True
             with torch.no_grad():
                 weight.div_(self.connectivity**0.5)
-            register_parametrization(layer, "weight", Rewired(sign.clone().to(weight), active.view_as(weight)))
+            register_parametrization(of_layer.layer, "weight", Rewired(sign.clone().to(weight), active.view_as(weight)))
 
     @torch.no_grad()
     def settle(self, network: nn.Module) -> None:
@@ -117,9 +118,7 @@ class DeepRewiring:
 
     def connections(self, network: nn.Module) -> Iterator[tuple[Tensor, Rewired]]:
         """theta of every rewired layer, and its connections."""
-        for layer in network.modules():
-            if is_parametrized(layer, "weight"):
-                chain: Any = layer.parametrizations["weight"]  # type: ignore[index]
-                for part in chain:
-                    if isinstance(part, Rewired):
-                        yield chain.original, part
+        for _, weight in weights_inside(network):
+            for part in weight.values.parts:
+                if isinstance(part, Rewired):
+                    yield weight.stored, part

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, register_parametrization
+from torch.nn.utils.parametrize import register_parametrization
+
+from snnlab.weights.find import weights_inside
 
 EPSILON = 1e-4
 
@@ -59,7 +60,7 @@ class Standardised(nn.Module):
 
 
 def parametrize_weight(layer: nn.Module, scale: float, standardise: bool) -> nn.Module:
-    """Give the weight of a Linear or Conv2d its scale, standardised or as it is; scale 1 alone changes nothing."""
+    """Give the weight of a layer its scale, standardised or as it is; scale 1 alone changes nothing."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
     if standardise:
@@ -67,12 +68,6 @@ def parametrize_weight(layer: nn.Module, scale: float, standardise: bool) -> nn.
     elif scale != 1:
         register_parametrization(layer, "weight", Scaled(scale))
     return layer
-
-
-def stored_weight(layer: nn.Module) -> Tensor:
-    """The weight that is learned and initialised: the parameter itself, or what its parametrizations start from."""
-    found: Any = layer
-    return found.parametrizations.weight.original if is_parametrized(layer, "weight") else found.weight  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -97,11 +92,9 @@ def weights_kept(network: nn.Module) -> Iterator[None]:
 
 def standardised_weights(network: nn.Module) -> Iterator[tuple[Standardised, Tensor]]:
     """Every standardisation in ``network``, and the What it makes of its weight as it is now."""
-    for layer in network.modules():
-        if is_parametrized(layer, "weight"):
-            chain: Any = layer.parametrizations["weight"]  # type: ignore[index]
-            weight = chain.original
-            for part in chain:
-                weight = part(weight)
-                if isinstance(part, Standardised):
-                    yield part, weight
+    for _, weight in weights_inside(network):
+        values = weight.stored
+        for part in weight.values.parts:
+            values = part(values)
+            if isinstance(part, Standardised):
+                yield part, values

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Latency
 from snnlab.errors import InputError
+from snnlab.layers.chain import Chain
 from snnlab.layers.spike_time_network import STEPS, SpikeTimeNetwork
 from snnlab.methods.base.autograd import Autograd
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
@@ -42,9 +43,8 @@ class SpikeTimes(Autograd):
     ) -> None:
         self.duration, self.input_window = duration, input_window
         super().__init__(model, data, encoder, optimizer, scheduler)
-        self.network = SpikeTimeNetwork(list(self.network.layers.items()), duration)
-        layers = self.chain.layers
-        self.weights: dict[str, nn.Linear] = {neuron: layers[weight] for weight, neuron in self.chain.stages}  # type: ignore[misc]
+        self.network = SpikeTimeNetwork([(link.name, link.layer) for link in Chain(self.network).links], duration)
+        self.weights = self.chain.weights
 
     @property
     def chain(self) -> SpikeTimeNetwork:
@@ -86,7 +86,7 @@ class SpikeTimes(Autograd):
             trains = self.chain.trains(frames)
         self.firing_rate.update(seen, samples=frames.shape[1])
         reached = zip(trains.values(), self.weights.values(), strict=False)  # the readout's spikes reach nothing
-        operations: Any = sum((times < self.duration).sum().double() * weight.out_features for times, weight in reached)
+        operations: Any = sum((times < self.duration).sum().double() * weight.outputs for times, weight in reached)
         self.synaptic_operations.update(operations, frames.shape[1])
         return self.read(trains[list(trains)[-1]])
 

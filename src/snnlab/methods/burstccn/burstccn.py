@@ -56,10 +56,10 @@ class RateBlocks(Blocks):
     def conv(self, inputs: int, outputs: int, kernel: int, padding: int = 0, stride: int = 1) -> nn.Module:
         return self.started(nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=self.bias))
 
-    def started(self, layer: nn.Linear | nn.Conv2d) -> nn.Module:
-        nn.init.xavier_normal_(layer.weight, self.gain)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+    def started(self, layer: nn.Module) -> nn.Module:
+        nn.init.xavier_normal_(layer.get_parameter("weight"), self.gain)
+        if self.bias:
+            nn.init.zeros_(layer.get_parameter("bias"))
         return layer
 
     def neuron(self, features: int) -> nn.Module:
@@ -164,7 +164,7 @@ class BurstCCN(Rates, OwnSteps):
         feedback = gradient != "backprop"
         self.pathways = nn.ModuleDict(
             {
-                stage.name: Pathways(stage.weight.weight.shape, Y != "tied", gradient == "burst" and Q != "tied")
+                stage.name: Pathways(stage.weight.used.shape, Y != "tied", gradient == "burst" and Q != "tied")
                 for stage in (self.stages[1:] if feedback else [])
             }
         )  # by the weight of the stage above
@@ -182,7 +182,7 @@ class BurstCCN(Rates, OwnSteps):
             pathways: Any = self.pathways[above.name]
             if pathways.Y is not None:
                 if self.Y == "symmetric":
-                    pathways.Y.copy_(above.weight.weight)
+                    pathways.Y.copy_(above.weight.used)
                 elif draw:
                     pathways.Y.normal_(0, self.Y_scale)
                 pathways.Y.requires_grad_(self.gradient == "burst" and self.lr_Y > 0)
@@ -200,7 +200,7 @@ class BurstCCN(Rates, OwnSteps):
     def burst_weight(self, above: Stage) -> Tensor:
         """Y of the pathway that comes down from stage ``above``."""
         pathways: Any = self.pathways[above.name]
-        return above.weight.weight if pathways.Y is None else pathways.Y
+        return above.weight.used if pathways.Y is None else pathways.Y
 
     def event_weight(self, above: Stage) -> Tensor:
         """Q of the pathway that comes down from stage ``above``."""
@@ -227,7 +227,7 @@ class BurstCCN(Rates, OwnSteps):
         for stage in self.stages:
             below.append(inputs)
             gathered.append(stage.gather(inputs))
-            inputs = stage.rate(stage.weight(gathered[-1]))
+            inputs = stage.rate(stage.weight.layer(gathered[-1]))
             events.append(inputs)
         return below, gathered, events
 
@@ -260,7 +260,7 @@ class BurstCCN(Rates, OwnSteps):
         errors = [self.p0 * (output - target) * self.stages[-1].rate.slope(output)]
         for i in range(len(self.stages) - 2, -1, -1):
             above = self.stages[i + 1]
-            weight = self.burst_weight(above) if aligned else above.weight.weight
+            weight = self.burst_weight(above) if aligned else above.weight.used
             arrived = above.down(errors[0], weight, activity.inputs[i + 1], activity.below[i + 1])
             errors.insert(0, arrived * self.stages[i].rate.slope(activity.events[i]))
         return errors
@@ -270,10 +270,10 @@ class BurstCCN(Rates, OwnSteps):
         """Put minus the updates over their learning rates into ``.grad``."""
         size = len(errors[0])
         for stage, error, x in zip(self.stages, errors, activity.inputs, strict=True):
-            weight, bias = stage.weight.weight, stage.weight.bias  # under mixed precision the signals are shorter
-            weight.grad = (stage.outer(error, x) / size).to(weight.dtype)
+            weight, bias = stage.weight, stage.weight.bias_values  # under mixed precision the signals are shorter
+            weight.values.set_gradient((weight.outer(error, x) / size).to(weight.used.dtype))
             if bias is not None:
-                bias.grad = (stage.sum_of(error) / size).to(bias.dtype)
+                bias.set_gradient((weight.sum_of(error) / size).to(bias.used.dtype))
         if self.gradient != "burst":
             return
         for i, above in enumerate(self.stages[1:]):
@@ -281,7 +281,7 @@ class BurstCCN(Rates, OwnSteps):
             both = ((pathways.Q, -1), (pathways.Y, 1))
             learned = [(weight, sign) for weight, sign in both if weight is not None and weight.requires_grad]
             if learned:
-                met = above.outer(activity.events[i + 1], above.gather(activity.apical[i])) / size
+                met = above.weight.outer(activity.events[i + 1], above.gather(activity.apical[i])) / size
                 for weight, sign in learned:
                     weight.grad = (sign * met).to(weight.dtype)
 
@@ -308,7 +308,7 @@ class BurstCCN(Rates, OwnSteps):
         every: Any = {"on_step": False, "on_epoch": True, "batch_size": size}
         for stage, error, reference, x in zip(self.stages, errors, exact, activity.inputs, strict=True):
             metric: Any = self.angles[stage.name]
-            metric.update(stage.outer(error, x), stage.outer(reference, x))
+            metric.update(stage.weight.outer(error, x), stage.weight.outer(reference, x))
             self.log(f"train/angle/{stage.name}", metric, **every)
         for stage, v in zip(self.stages, activity.apical, strict=False):
             self.log(f"train/apical/{stage.name}", v.pow(2).mean().sqrt(), **every)

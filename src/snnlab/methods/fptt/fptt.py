@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from snnlab.data.contract import Batch, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
+from snnlab.layers.chain import Chain
 from snnlab.layers.trace import detached
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.methods.base.online import Online
@@ -184,9 +185,10 @@ class FPTT(Online):
         super().__init__(model, data, encoder, optimizer, scheduler)
         self.last, self.reader = "", None
         if readout == "membrane":
-            self.last = next((n for n, m in reversed([*self.network.layers.items()]) if isinstance(m, Neuron)), "")
-            if not self.last:
+            spiking = Chain(self.network).of(Neuron)
+            if not spiking:
                 raise InputError("method.readout=membrane needs a spiking layer in front of the readout")
+            self.last = spiking[-1].name
             self.reader = nn.Linear(self.menu.units, self.outputs(), bias)
         self.dynamic_regularizer = DynamicRegularizer(
             list(self.parameters()), 0.0 if gradient == "bptt" else alpha, beta, rho

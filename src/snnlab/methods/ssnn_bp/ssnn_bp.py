@@ -32,6 +32,7 @@ from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Latency, Rate
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
+from snnlab.layers.chain import Chain
 from snnlab.layers.coincidence import Coincidences
 from snnlab.methods.base.method import Model, Scheduler
 from snnlab.methods.base.own_steps import OwnSteps
@@ -40,6 +41,7 @@ from snnlab.neurons.composite import CompositeNeuron
 from snnlab.neurons.composite import Rate as RateFunction
 from snnlab.neurons.low_pass import LowPass, LowPassState, Start
 from snnlab.neurons.winner_take_all import Draw, WinnerTakeAll
+from snnlab.weights.weight import Weight
 
 Gradient = Literal["spikes", "backprop"]
 Pairing = Literal["same", "delayed", "independent"]
@@ -160,14 +162,16 @@ class SSNNBP(OwnSteps):
 
     def check_layers(self) -> None:
         """Refuse a network that is not flatten - weight - hidden - weight - readout."""
-        used = [layer for layer in self.network.layers.values() if not isinstance(layer, nn.Flatten | nn.Identity)]
-        kinds = [type(layer).__name__ for layer in used]
+        used = Chain(self.network).without((nn.Flatten, nn.Identity))
+        dense = "a matrix of weights"
+        kinds = [dense if link.weight and link.weight.dense else type(link.layer).__name__ for link in used]
         hidden = "CompositeNeuron" if self.gradient == "spikes" else type(rate_function(self.rate)).__name__
-        expected = ["Linear", hidden, "Linear"] + (["WinnerTakeAll"] if self.gradient == "spikes" else [])
+        expected = [dense, hidden, dense] + (["WinnerTakeAll"] if self.gradient == "spikes" else [])
         if kinds != expected:
+            names = " - ".join(type(link.layer).__name__ for link in used)
             raise InputError(
                 f"method=ssnn_bp trains two layers of weights around one hidden layer, and this model is "
-                f"{' - '.join(kinds)}; use model=mlp with one number in model.hidden and model.dropout=0"
+                f"{names}; use model=mlp with one number in model.hidden and model.dropout=0"
             )
 
     # evaluation -------------------------------------------------------------------------------------------------------
@@ -211,11 +215,11 @@ class SSNNBP(OwnSteps):
     @torch.no_grad()
     def present(self, batch: Batch, eta: float) -> Tensor:
         """Show a batch for T steps, forward and backward at the same time, and learn; returns the scores [B, K]."""
-        first, hidden, second, _ = self.parts()
+        hidden, (first, second) = self.parts()[1], self.weights()
         steps, active, chunks = self.input_spikes(batch)
-        teacher = nn.functional.one_hot(batch.labels, self.data.classes).to(first.weight.dtype)
+        teacher = nn.functional.one_hot(batch.labels, self.data.classes).to(first.used.dtype)
         states = self.initial_states(teacher)
-        below, above, weight = Coincidences(first, active), Coincidences(second), first.weight[:, active]
+        below, above, weight = Coincidences(first, active), Coincidences(second), first.used[:, active]
         wins = torch.zeros_like(teacher)
         errors, silent, clipped = teacher.new_zeros(3)
         for x, partner in chunks:  # [C, B, A]
@@ -229,15 +233,15 @@ class SSNNBP(OwnSteps):
             above.add(d2, hidden.fire(v) if self.pairing == "independent" else signals.hidden)
             if self.update_every is not None:
                 self.update(below, above, eta / steps)
-                weight = first.weight[:, active]
+                weight = first.used[:, active]
             states = after
         if self.update_every is None:
             self.update(below, above, eta / steps)
-        samples, weights = len(teacher), first.weight.numel() + second.weight.numel()
+        samples, weights = len(teacher), first.used.numel() + second.used.numel()
         figures: Any = {
             "error_spikes": errors / samples,
             "silent_errors": silent / (steps * samples),
-            "clipped": clipped / (steps * samples * first.out_features),
+            "clipped": clipped / (steps * samples * first.outputs),
             "coincidences": (below.events + above.events) / (samples * weights),
             "pulses": (below.pulses + above.pulses) / samples,
         }
@@ -249,14 +253,16 @@ class SSNNBP(OwnSteps):
     @torch.no_grad()
     def advance(self, x: Tensor, weight: Tensor, teacher: Tensor, states: States) -> tuple[Signals, Tensor, States]:
         """C steps of input spikes x [C, B, A] through W1 ``weight`` [H, A]: signals, v of the hidden layer, states."""
-        first, hidden, second, readout = self.parts()
-        current = nn.functional.linear(x.flatten(0, 1), weight, first.bias).unflatten(0, x.shape[:2])
+        _, hidden, second, readout = self.parts()
+        below, above = self.weights()
+        bias = None if below.bias_values is None else below.bias_values.used
+        current = below.product(x.flatten(0, 1), weight, bias).unflatten(0, x.shape[:2])
         v, of_hidden = hidden.low_pass.carry(current, states.hidden)
         h = hidden.fire(v)
         z, of_readout = readout.low_pass.carry(second(h), states.readout)
         winners = readout.compete(z)
         d2_plus, d2_minus = readout.error_streams(winners, teacher)
-        g, of_error = self.error_filter.carry((d2_plus - d2_minus) @ second.weight, states.error)
+        g, of_error = self.error_filter.carry(above.back(d2_plus - d2_minus, h), states.error)
         g = g.mul_(hidden.gate(v))  # (1)
         d1_plus, d1_minus = hidden.gradient_streams(g)
         signals = Signals(h, winners, d2_plus, d2_minus, d1_plus, d1_minus, hidden.clipped(g))
@@ -264,14 +270,14 @@ class SSNNBP(OwnSteps):
         return signals, v, States(of_hidden, of_readout, of_error, d1, d2)
 
     def initial_states(self, teacher: Tensor) -> States:
-        first, hidden, _, readout = self.parts()
-        zeros = teacher.new_zeros(len(teacher), first.out_features)
+        _, hidden, _, readout = self.parts()
+        zeros = teacher.new_zeros(len(teacher), self.weights()[0].outputs)
         state = hidden.initial_state(zeros)
         return States(state, readout.initial_state(teacher), state, zeros, torch.zeros_like(teacher))
 
     def input_spikes(self, batch: Batch) -> tuple[int, Tensor, Iterator[tuple[Tensor, Tensor]]]:
         """T, the indices of the inputs that may spike in this batch, and chunks of their spikes: x and its partner."""
-        size, units = len(batch.labels), self.parts()[0].out_features
+        size, units = len(batch.labels), self.weights()[0].outputs
         length = self.update_every or max(1, NUMBERS // (size * units))
         if self.encoder is None:
             frames = self.frames(batch).flatten(2)
@@ -297,24 +303,28 @@ class SSNNBP(OwnSteps):
     def update(self, below: Coincidences, above: Coincidences, quantum: float) -> None:
         """(2): turn the coincidences counted so far into steps of the quantum, and start counting anew."""
         for layer, q in ((below, quantum * self.scale), (above, quantum)):
-            for parameter, counts in layer.take():
-                self.move(parameter, counts, q)
+            for values, counts in layer.take():
+                self.move(moved := values.latent, counts, q)
+                values.write(moved)
 
     @torch.no_grad()
-    def move(self, parameter: Tensor, counts: Tensor, quantum: float) -> None:
+    def move(self, values: Tensor, counts: Tensor, quantum: float) -> None:
         """W -= quantum * counts, within the device's range and on its levels."""
-        parameter.sub_(counts, alpha=quantum)
+        values.sub_(counts, alpha=quantum)
         if self.weight_range is not None:
-            parameter.clamp_(-self.weight_range, self.weight_range)
+            values.clamp_(-self.weight_range, self.weight_range)
         if self.rounding is not None:
-            parameter.div_(self.rounding).round_().mul_(self.rounding)
+            values.div_(self.rounding).round_().mul_(self.rounding)
 
-    def parts(self) -> tuple[nn.Linear, CompositeNeuron, nn.Linear, WinnerTakeAll]:
+    def parts(self) -> tuple[nn.Module, CompositeNeuron, nn.Module, WinnerTakeAll]:
         """The four layers that ``check_layers`` has found: weights, hidden neurons, weights, readout."""
-        found: Any = [
-            layer for layer in self.network.layers.values() if not isinstance(layer, nn.Flatten | nn.Identity)
-        ]
+        found: Any = [link.layer for link in Chain(self.network).without((nn.Flatten, nn.Identity))]
         return tuple(found)  # type: ignore[return-value]
+
+    def weights(self) -> tuple[Weight, Weight]:
+        """W1 and W2."""
+        first, second = Chain(self.network).weights().values()
+        return first, second
 
     def figures(self, data: DataModule) -> dict[str, Any]:
         """The streams of one presentation, weights at rest."""
@@ -323,7 +333,7 @@ class SSNNBP(OwnSteps):
         batch = next(iter(data.test_dataloader()))
         frames = self.frames(batch)[:, :1].flatten(2)
         teacher = nn.functional.one_hot(batch.labels[:1], self.data.classes).to(frames.dtype)
-        signals, _, _ = self.advance(frames, self.parts()[0].weight, teacher, self.initial_states(teacher))
+        signals, _, _ = self.advance(frames, self.weights()[0].used, teacher, self.initial_states(teacher))
         return {"error_streams": streams_figure(signals, int(batch.labels[0]), self.data.classes)}
 
 

@@ -14,8 +14,7 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
-from snnlab.layers.network import Composite
-from snnlab.layers.over_time import over_time
+from snnlab.layers.chain import Chain, Link
 from snnlab.methods.base.method import Model, Optimizer, Scheduler, Split
 from snnlab.methods.base.own_steps import OwnSteps
 from snnlab.methods.vdib import criterion, decoders
@@ -24,7 +23,6 @@ from snnlab.methods.vdib.judge import LeNet, load_judge
 from snnlab.methods.vdib.options import check_choice, check_least
 from snnlab.methods.vdib.signals import Target, class_means, target_shape
 from snnlab.neurons.filtered_lif import FilteredLIF
-from snnlab.neurons.neuron import Temporal
 from snnlab.neurons.stochastic_readout import StochasticReadout
 from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.questions.class_per_step import ClassPerStep
@@ -127,7 +125,8 @@ class Autoencoder(OwnSteps):
 
         self.n_out, self.filters, self.memory, self.centred = n_out, filters, memory, centred  # ``blocks`` needs them
         super().__init__(model, data, encoder, decoder_optimizer, scheduler)
-        within = [name for name, layer in self.network.layers.items() if isinstance(layer, Composite)]
+        chain = Chain(self.network)
+        within = [link.name for link in chain.links if link.composite]
         if within:
             raise InputError(
                 f"method=vdib sends credit to the layers of a chain, and this model has layers inside {within[0]}; "
@@ -137,7 +136,7 @@ class Autoencoder(OwnSteps):
         self.steps, self.window, self.signal_shape = steps, window, shape
         self.beta, self.prior = beta, prior
         self.decoder = decoders.make_decoder(decoder, window, n_out, n_logits, decoder_hidden)
-        self.hidden_neurons = [name for name, layer in self.network.layers.items() if isinstance(layer, FilteredLIF)]
+        self.hidden_neurons = [link.name for link in chain.of(FilteredLIF)]
         self.__dict__["judge"] = None  # a helper, not a part: outside parameters and checkpoints
         if shape is not None:
             self.class_signals: Tensor  # prototypes, or with same_image the mean training image of each class
@@ -154,7 +153,7 @@ class Autoencoder(OwnSteps):
 
     @property
     def readout(self) -> StochasticReadout:
-        layer = list(self.network.layers.values())[-1]
+        layer = Chain(self.network).links[-1].layer
         assert isinstance(layer, StochasticReadout)
         return layer
 
@@ -170,8 +169,7 @@ class Autoencoder(OwnSteps):
 
     def watched_weights(self) -> dict[str, Tensor]:
         """Weights whose relative change is reported: the readout's, and those of each hidden layer."""
-        layers = list(self.network.layers.items())[:-1]
-        weights = {name: layer.weight for name, layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)}
+        weights = {link.name: link.weight.used for link in Chain(self.network).links if link.weight is not None}
         return {"readout": self.readout.weight} | weights
 
     def prepare(self, data: DataModule) -> None:
@@ -192,18 +190,21 @@ class Autoencoder(OwnSteps):
         """Run the hidden layers; with ``cut`` the credit of a layer stays in that layer."""
         hidden: dict[str, Tensor] = {}
         curves: list[Tensor] = []
-        for name, layer in list(self.network.layers.items())[:-1]:
-            if isinstance(layer, FilteredLIF):
-                if boxes:
-                    frames, states = layer.unroll(frames)
-                    curves.append(layer.spike.derivative(states.v.detach()))
-                else:
-                    frames = layer(frames)
-                hidden[name] = frames
-                frames = frames.detach() if cut else frames
+
+        def spike(link: Link, currents: Tensor) -> Tensor | None:
+            layer = link.layer
+            if not isinstance(layer, FilteredLIF):
+                return None
+            if boxes:
+                spikes, states = layer.unroll(currents)
+                curves.append(layer.spike.derivative(states.v.detach()))
             else:
-                frames = layer(frames) if isinstance(layer, Temporal) else over_time(layer, frames)
-        return Encoding(hidden, curves, frames)
+                spikes = layer(currents)
+            hidden[link.name] = spikes
+            return spikes.detach() if cut else spikes
+
+        outputs = Chain(self.network).through(frames, until="readout", instead=spike)
+        return Encoding(hidden, curves, outputs)
 
     def decode(self, y: Tensor) -> Tensor:
         """Logits of spikes y [T, ..., N_out]: [..., pixels] of the last window, or [T, ..., classes] in a task."""

@@ -25,12 +25,14 @@ from snnlab import kernels
 from snnlab.data.contract import DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
+from snnlab.layers.chain import Chain
 from snnlab.layers.over_time import watched
 from snnlab.methods.base.local_plasticity import LocalPlasticity
 from snnlab.methods.base.method import Model, Scheduler
 from snnlab.methods.vdsp.rules import Memristor, Plain
 from snnlab.neurons.signed_reset_lif import SignedResetLIF
 from snnlab.neurons.winner_take_all_lif import WinnerTakeAllLIF
+from snnlab.weights.weight import Weight
 
 
 class VDSP(LocalPlasticity):
@@ -109,20 +111,27 @@ class VDSP(LocalPlasticity):
 
     def check_layers(self) -> None:
         """Refuse a network that is not flatten - input neurons - weight - output neurons."""
-        kinds = [type(layer) for layer in self.network.layers.values() if not isinstance(layer, nn.Flatten)]
-        if kinds != [SignedResetLIF, nn.Linear, WinnerTakeAllLIF]:
-            names = " - ".join(kind.__name__ for kind in kinds)
+        used = Chain(self.network).without(nn.Flatten)
+        kinds = [type(link.layer) for link in used if link.weight is None]
+        weights = [position for position, link in enumerate(used) if link.weight is not None and link.weight.dense]
+        if kinds != [SignedResetLIF, WinnerTakeAllLIF] or weights != [1]:
+            names = " - ".join(type(link.layer).__name__ for link in used)
             raise InputError(
                 f"method=vdsp trains one layer of weights, and this model is {names}; use model=mlp model.hidden=[]"
             )
 
-    def parts(self) -> tuple[SignedResetLIF, nn.Linear, WinnerTakeAllLIF]:
+    def parts(self) -> tuple[SignedResetLIF, nn.Module, WinnerTakeAllLIF]:
         """Input neurons, weights, output neurons."""
         layers: Any = self.network.layers
         return layers["input"], layers["readout_weight"], layers["readout"]
 
+    @property
+    def weight(self) -> Weight:
+        """The weight of ``parts``."""
+        return Chain(self.network).weights()["readout_weight"]
+
     def output_weight(self) -> Tensor:
-        return self.parts()[1].weight.detach()
+        return self.weight.used.detach()
 
     def prepare(self, data: DataModule) -> None:
         weight = self.output_weight()
@@ -140,8 +149,8 @@ class VDSP(LocalPlasticity):
     # the training step ------------------------------------------------------------------------------------------------
     @torch.no_grad()
     def present(self, frames: Tensor, lr: float | None) -> tuple[Tensor, dict[str, Tensor]]:
-        _, layer, _ = self.parts()
-        if self.compiled():
+        weight = self.weight
+        if self.compiled() and (lr is None or not weight.constrained):  # the kernel writes what the product takes
             counts, fired = self.run_kernel(frames, lr, carry=True)
         else:
             self.network.path.looped.add("VDSP")
@@ -149,13 +158,13 @@ class VDSP(LocalPlasticity):
             counts, fired = (torch.stack(part) for part in zip(*shown, strict=True))
         post, pre = counts.sum(1).mean(), fired.mean()
         learned = float(lr is not None)
-        updates = {"updates": learned * post * layer.in_features}
-        updates["stdp_updates"] = updates["updates"] + learned * pre * layer.out_features
+        updates = {"updates": learned * post * weight.inputs}
+        updates["stdp_updates"] = updates["updates"] + learned * pre * weight.outputs
         return counts, {"input_spikes": pre, **updates}
 
     def compiled(self) -> bool:
         """Whether the kernel holds here; without numba, on a GPU and with ``kernels: step`` it does not."""
-        return self.network.path.enabled and kernels.on_cpu(self.parts()[1].weight)
+        return self.network.path.enabled and kernels.on_cpu(self.weight.used)
 
     def run_kernel(self, frames: Tensor, lr: float | None, carry: bool) -> tuple[Tensor, Tensor]:
         """Present frames [T, B, ...] by kernel.py: spikes of the output neurons [B, N], of all input neurons [B].
@@ -165,18 +174,19 @@ class VDSP(LocalPlasticity):
         from snnlab.methods.vdsp.kernel import present
 
         self.network.path.fused.add("VDSP")
-        inputs, layer, outputs = self.parts()
+        inputs, _, outputs = self.parts()
+        used = self.weight.used.detach()
         held = frames.stride(0) == 0  # direct coding: one image in memory, seen T times
-        currents = (frames[:1] if held else frames).flatten(2).to(layer.weight.dtype).contiguous()
+        currents = (frames[:1] if held else frames).flatten(2).to(used.dtype).contiguous()
         counts, fired = currents.new_zeros(frames.shape[1], self.neurons), currents.new_zeros(frames.shape[1])
-        present(currents, len(frames), inputs, outputs, layer.weight, self.rule, lr, carry, counts, fired)
+        present(currents, len(frames), inputs, outputs, used, self.rule, lr, carry, counts, fired)
         return counts, fired
 
     @torch.no_grad()
     def step_by_step(self, frames: Tensor, lr: float | None) -> tuple[Tensor, Tensor]:
         """Show one sample [T, 1, ...]: spikes of the output neurons [N] and number of input spikes; the reference."""
-        _, layer, outputs = self.parts()
-        states, counts, fired = None, layer.weight.new_zeros(self.neurons), layer.weight.new_zeros(())
+        outputs, weight = self.parts()[2], self.weight
+        states, counts, fired = None, weight.used.new_zeros(self.neurons), weight.used.new_zeros(())
         for frame in frames:
             with self.network.observe() as seen:
                 spikes, states = self.network.step(frame, states)
@@ -184,8 +194,10 @@ class VDSP(LocalPlasticity):
             fired += seen["input"].sum()
             winner = spikes[0].nonzero()[:, 0]  # none or one
             if lr is not None and len(winner):
-                w = layer.weight[winner]  # [1, I]
-                layer.weight[winner] = (w + self.rule.change(w, states["input"].v, lr)).clamp(0, 1)
+                change = self.rule.change(weight.used[winner], states["input"].v, lr)  # [1, I]
+                values = weight.latent
+                values[winner] = (values[winner] + change).clamp(0, 1)
+                weight.write(values)
         assert states is not None
         outputs.adaptation_start.copy_(states["readout"].adaptation[0])
         return counts, fired
@@ -204,8 +216,7 @@ class VDSPBlocks(Blocks):
 
     def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
         m, weight = self.method, self.linear(inputs, outputs)
-        assert isinstance(weight, nn.Linear)
-        nn.init.uniform_(weight.weight)
+        nn.init.uniform_(weight.get_parameter("weight"))
         winners = WinnerTakeAllLIF(
             outputs,
             m.gain_output / inputs,
