@@ -38,7 +38,7 @@ def curve(method: Method, data: DataModule, split: Literal["val", "test"] = "tes
     Raises:
         InputError: when the method scores no classes.
     """
-    if not method.scores_sequences:
+    if not method.names_classes:
         raise InputError(f"{type(method).__name__} gives no class scores that could stop early")
     if not method.network.neurons():
         raise InputError(f"{type(method).__name__} has no spiking layer, and takes one step")
@@ -49,7 +49,7 @@ def curve(method: Method, data: DataModule, split: Literal["val", "test"] = "tes
     for batch in data.test_dataloader() if split == "test" else data.val_dataloader():
         with method.network.observe() as seen:
             scores = method.scores_over_time(method.frames(batch))  # [T, B, K]
-        hits = (scores.argmax(-1) == batch.labels).double().sum(1).cpu()
+        hits = (data.spec.question.answer(scores) == batch.labels).double().sum(1).cpu()
         right = hits if samples == 0 else right + hits
         for name, fired in seen.items():
             counts = fired.flatten(1).sum(1, dtype=torch.float64).cpu()

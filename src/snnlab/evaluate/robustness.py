@@ -78,7 +78,7 @@ def analyse(
 
 def check(run: Stored) -> None:
     """Raise InputError where the run has no images that could be disturbed, or no scores of whole samples."""
-    if not run.method.scores_sequences:
+    if not run.method.names_classes:
         raise InputError(
             f"{run.folder}: {type(run.method).__name__} gives no class scores whose loss could be attacked"
         )

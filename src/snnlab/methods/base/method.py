@@ -62,7 +62,7 @@ class Method(L.LightningModule):
     label: str = ""
 
     answers: tuple[type[Question], ...] = (ClassOfSequence,)  # what a data set may ask of the method
-    scores_sequences = True  # whether there are class scores [B, K] of whole sequences
+    scores_sequences = True  # whether ``scores`` come from the readout itself, step by step
     trains = True  # False where the weights come with the method: they are validated and tested as they are
     needs_data = False  # whether a stored run can be used only after its data was read: ``opened`` looks at it
 
@@ -178,6 +178,12 @@ class Method(L.LightningModule):
         return self.encoded(batch)
 
     # scores -----------------------------------------------------------------------------------------------------------
+    @property
+    def names_classes(self) -> bool:
+        """Whether the method scores classes [B, K], of which each sample has one."""
+        question = self.data.question
+        return self.scores_sequences and question.has_classes and not question.per_step
+
     def scores(self, frames: Tensor) -> Tensor:
         """Return the scores of frames [T, B, ...] that answer what is asked, e.g. [B, K]."""
         return self.score_of(self.network(frames))

@@ -132,7 +132,10 @@ class Autoencoder(OwnSteps):
                 f"method=vdib sends credit to the layers of a chain, and this model has layers inside {within[0]}; "
                 "use model=mlp, small_conv or vgg9"
             )
-        self.monitor = ("val/accuracy" if self.task else "val/judge_accuracy", "max")
+        self.prefix = "" if self.task else "judge_"  # of the metrics: the judge reads what was decoded
+        figure, best = data.question.monitor
+        judged = figure.removeprefix("val/") in self.metrics["val_split"]
+        self.monitor = (figure.replace("val/", f"val/{self.prefix}") if judged else figure, best)
         self.steps, self.window, self.signal_shape = steps, window, shape
         self.beta, self.prior = beta, prior
         self.decoder = decoders.make_decoder(decoder, window, n_out, n_logits, decoder_hidden)
@@ -257,11 +260,12 @@ class Autoencoder(OwnSteps):
             self.log(f"{split}/{name}", value, on_step=False, on_epoch=True, batch_size=size, prog_bar=name == "bound")
 
     def log_decoded(self, split: Split, outcome: Outcome, batch: Batch) -> None:
-        """Log the judge's accuracy on the reconstructions, or in a task the accuracy of the class at every step."""
-        accuracy: Any = self.metrics[f"{split}_split"]["accuracy"]
-        accuracy.update(self.class_scores(outcome.logits), batch.labels)
-        name = f"{split}/accuracy" if self.task else f"{split}/judge_accuracy"
-        self.log(name, accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=outcome.y.shape[2])
+        """Log the metrics: those of the judge on the reconstructions, or in a task those of the class at every step."""
+        scores = self.class_scores(outcome.logits)
+        every: Any = {"on_step": False, "on_epoch": True, "prog_bar": True, "batch_size": outcome.y.shape[2]}
+        for name, metric in self.metrics[f"{split}_split"].items():
+            metric.update(scores, batch.labels)
+            self.log(f"{split}/{self.prefix}{name}", metric, **every)
 
     def class_scores(self, logits: Tensor) -> Tensor:
         """Class scores of decoded logits with one sample per input: [B, classes], in a task [T, B, classes]."""
