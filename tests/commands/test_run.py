@@ -287,7 +287,8 @@ def test_the_way_from_the_command_line_to_the_arithmetic_is_short(run_command, m
     ways, compiled = [], cpu.run
 
     def watched(*arguments):
-        ways.append([f"{Path(f.filename).name}:{f.name}" for f in traceback.extract_stack() if "/snnlab/" in f.filename])
+        calls = [call for call in traceback.extract_stack() if "/snnlab/" in call.filename]
+        ways.append([f"{Path(call.filename).name}:{call.name}" for call in calls])
         return compiled(*arguments)
 
     monkeypatch.setattr(cpu, "run", watched)
