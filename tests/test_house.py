@@ -38,9 +38,9 @@ MAY_IMPORT = {
     "data": {"kernels", "questions"},  # numba's compiler
     "data/__main__": {"config", "data", "command"},  # the command, which composes what it lists
     "config": {"data", "methods", "kernels"},
-    "methods": {"kernels", "weights", "layers", "neurons", "data", "metrics", "questions"},
+    "methods": {"kernels", "weights", "layers", "neurons", "data", "metrics", "questions", "checkpoint"},
     "callbacks": {"layers", "neurons", "data", "methods", "metrics", "questions"},
-    "runs": {"kernels", "neurons", "data", "methods", "callbacks", "config"},
+    "runs": {"kernels", "neurons", "data", "methods", "callbacks", "config", "checkpoint"},
     "tables": {"runs", "command"},
     "evaluate": {
         *("kernels", "layers", "neurons", "simulators", "data", "methods", "metrics", "questions", "callbacks"),
