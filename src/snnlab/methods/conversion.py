@@ -27,6 +27,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from snnlab.checkpoint import load_weights
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Direct, Rate
 from snnlab.errors import InputError, RunFailure
@@ -130,18 +131,13 @@ class Conversion(TwoPhase, Autograd):
                 f"method.run = {folder} is a {content['status']} run of method={content['method']} on data="
                 f"{content['data']}; conversion needs a completed one of method=ann on data={self.data.name}"
             )
-        try:
-            state = torch.load(folder / content["checkpoint"], map_location="cpu", weights_only=True)["state_dict"]
-            self.load_state_dict(state)
-        except OSError as error:
-            raise InputError(f"{folder / content['checkpoint']} is missing; run the experiment again") from error
-        except RuntimeError as error:
-            model = {key: value for key, value in content["config"]["model"].items() if key != "_target_"}
-            raise InputError(
-                f"method.run = {folder}: its weights do not fit; it has model={content['model']} {model} and "
-                f"method.bias={str(content['config']['method']['bias']).lower()}, conversion needs the same model and "
-                "bias=false"
-            ) from error
+        model = {key: value for key, value in content["config"]["model"].items() if key != "_target_"}
+        misfit = (
+            f"method.run = {folder}: its weights do not fit; it has model={content['model']} {model} and "
+            f"method.bias={str(content['config']['method']['bias']).lower()}, conversion needs the same model and "
+            "bias=false"
+        )
+        load_weights(self, folder / content["checkpoint"], misfit)
 
     # rectified or spiking --------------------------------------------------------------------------------------------
     @property

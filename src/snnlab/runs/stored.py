@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from snnlab.checkpoint import load_weights
 from snnlab.config.build import build
 from snnlab.config.compose import GROUPS, compose, flatten
 from snnlab.errors import InputError, nearest
@@ -56,20 +56,8 @@ def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:
             f"{run}: status is {record.content['status']}, so no checkpoint was chosen; finish it with resume=auto"
         )
     parts = build(OmegaConf.create(stored_config(run, overrides)))
-    path = record.folder / record.content["checkpoint"]
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; the run cannot be scored without its weights") from error
-    except Exception as error:
-        raise InputError(
-            f"{path} is no readable checkpoint ({type(error).__name__}); run the experiment again"
-        ) from error
-    try:
-        parts.method.load_state_dict(state)
-    except RuntimeError as error:
-        problem = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"{run}: the stored weights do not fit the overridden config: {problem}") from error
+    misfit = f"{run}: the stored weights do not fit the overridden config"
+    load_weights(parts.method, record.folder / record.content["checkpoint"], misfit)
     return parts
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,13 @@ import lightning as L
 import torch
 
 from snnlab import kernels
-from snnlab.config.build import build
+from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints
+from snnlab.callbacks.health import Health
+from snnlab.callbacks.history import History
+from snnlab.callbacks.memory import PeakMemory
+from snnlab.callbacks.reproducible import ReseedEachEpoch
+from snnlab.checkpoint import load_weights
+from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
 from snnlab.errors import InputError, RunFailure, one_line
 
@@ -71,6 +78,56 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
         raise InputError(f"trainer: {one_line(error)}") from error
 
 
+@dataclass
+class Wired:
+    """A Trainer and, of the callbacks that watch a recorded run, those that are asked at its end."""
+
+    trainer: L.Trainer
+    history: History
+    memory: PeakMemory
+    checkpoints: EpochCheckpoints
+
+
+def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callback] = (), **arguments: Any) -> Wired:
+    """Make the Trainer of a recorded run with all that watches it; whoever times a run times this one.
+
+    Args:
+        folder: where checkpoints and metrics.csv are written.
+        logger: W&B's, if there is one; it starts after the first step.
+        more: callbacks that come after the run's own.
+        arguments: of the Trainer, in place of those of the config.
+    """
+    from snnlab.callbacks.progress import make_progress
+    from snnlab.runs.wandb_run import StartAfterFirstStep
+
+    trainer = {**parts.config["trainer"], **arguments}
+    validated = parts.data.spec.sizes.get("val") != 0 and trainer["limit_val_batches"] != 0  # 0: an author's protocol
+    metric, mode = parts.method.monitor
+    checkpoints = EpochCheckpoints(folder, metric, mode, validated)
+    history, memory = History(folder), PeakMemory()
+    callbacks: list[L.Callback] = [ReseedEachEpoch(parts.config["seed"]), checkpoints, CheckpointOnInterrupt(folder)]
+    callbacks += [history, memory]
+    if parts.config["callbacks"]["health"]:
+        callbacks.append(Health())
+    if parts.config["callbacks"]["progress"]:
+        callbacks += make_progress(trainer["enable_progress_bar"])
+    if logger:
+        callbacks.append(StartAfterFirstStep(logger))
+    loggers = [logger] if logger else []
+    made = make_trainer({"trainer": trainer}, folder, [*callbacks, *more], loggers)
+    return Wired(made, history, memory, checkpoints)
+
+
+@contextmanager
+def prepared(parts: Parts) -> Iterator[None]:
+    """Seed, prepare the method, and take the run's path of kernels; data must have been set up."""
+    L.seed_everything(parts.config["seed"], verbose=False)
+    parts.method.network.path.forget()
+    with kernels.using(parts.method.network.path):  # for what a method computes outside of its network, too
+        parts.method.prepare(parts.data)
+        yield
+
+
 def run(composition: Composition, sweep: str | None = None) -> Result:
     """Train, validate after each epoch, test once with the best checkpoint, and record all of it.
 
@@ -83,15 +140,9 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         RunFailure: NaN loss, full disk.
         KeyboardInterrupt: after a checkpoint has been written.
     """
-    from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints
     from snnlab.callbacks.figures import Figures
-    from snnlab.callbacks.health import Health
-    from snnlab.callbacks.history import History
-    from snnlab.callbacks.memory import PeakMemory
-    from snnlab.callbacks.progress import make_progress
-    from snnlab.callbacks.reproducible import ReseedEachEpoch
     from snnlab.runs.record import RunRecord
-    from snnlab.runs.wandb_run import StartAfterFirstStep, close_wandb, finish_wandb, make_wandb_logger
+    from snnlab.runs.wandb_run import close_wandb, finish_wandb, make_wandb_logger
 
     parts = build(composition.config)
     config = parts.config
@@ -102,43 +153,24 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     record, checkpoint = RunRecord.open(composition, config, parts, sweep)
     log.info("%s", record.announcement())
     try:
-        history, memory = History(record.folder), PeakMemory()
-        validated = parts.data.spec.sizes.get("val") != 0  # 0: an author's protocol
-        metric, mode = parts.method.monitor
-        checkpoints = EpochCheckpoints(record.folder, metric, mode, validated)
         wandb_logger = make_wandb_logger(config, record, sweep)
-        callbacks: list[L.Callback] = [
-            ReseedEachEpoch(config["seed"]),
-            checkpoints,
-            CheckpointOnInterrupt(record.folder),
-        ]
-        callbacks += [history, memory]
-        if config["callbacks"]["health"]:
-            callbacks.append(Health())
+        wired = wire(parts, record.folder, wandb_logger)
+        trainer, history, checkpoints = wired.trainer, wired.history, wired.checkpoints
         figures = Figures(record.folder, record.title(), history) if config["callbacks"]["figures"] else None
-        if config["callbacks"]["progress"]:
-            callbacks += make_progress(config["trainer"]["enable_progress_bar"])
-        if wandb_logger:
-            callbacks.append(StartAfterFirstStep(wandb_logger))
-        trainer = make_trainer(config, record.folder, callbacks, [wandb_logger] if wandb_logger else [])
-
-        L.seed_everything(config["seed"], verbose=False)
-        parts.method.network.path.forget()
-        with kernels.using(parts.method.network.path):  # for what a method computes outside of its network, too
-            parts.method.prepare(parts.data)
+        with prepared(parts):
             started = time.perf_counter()
             if parts.method.trains:
                 trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
                 if trainer.interrupted:
                     raise KeyboardInterrupt
                 best = checkpoints.best()
-                parts.method.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+                load_weights(parts.method, best, f"{best} does not fit the run that wrote it")
             else:
                 trainer.validate(parts.method, datamodule=parts.data, verbose=False)
                 best = checkpoints.only(trainer)
             fit_seconds = time.perf_counter() - started - (wandb_logger.seconds if wandb_logger else 0)
             trainer.test(parts.method, datamodule=parts.data, verbose=False)
-        record.complete(history, trainer, fit_seconds, memory, best, parts.method.network.path.taken())
+        record.complete(history, trainer, fit_seconds, wired.memory, best, parts.method.network.path.taken())
         with kernels.using(parts.method.network.path):
             pictures = figures.draw(parts.method, parts.data) if figures else []
         if wandb_logger:

@@ -14,7 +14,7 @@ from typing import Any
 
 import lightning as L
 
-from snnlab.bench.workloads.training import PhaseClock, composed, prepare, quiet_trainer
+from snnlab.bench.workloads.training import PhaseClock, composed, prepare, train
 from snnlab.bench.workloads.workload import Bench, Case, Report
 from snnlab.errors import InputError
 
@@ -47,8 +47,7 @@ def measure(
             continue
         clock = PhaseClock([STEP, NEXT])
         stop = Epochs(clock, bench.seconds / len(runs))
-        trainer = quiet_trainer(parts, [stop], max_epochs=1 + bench.rounds, limit_train_batches=batches, profiler=clock)
-        trainer.fit(parts.method, datamodule=parts.data)
+        train(parts, [stop], max_epochs=1 + bench.rounds, limit_train_batches=batches, profiler=clock)
         counted = [(epoch, steps) for epoch, steps in zip(clock.epochs, stop.steps, strict=True) if steps][1:]
         rounds = {
             "both": [(epoch[STEP] + epoch[NEXT]) / steps for epoch, steps in counted],

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from snnlab.bench.workloads.training import StepClock, composed, prepare, quiet_trainer
+from snnlab.bench.workloads.training import StepClock, composed, prepare, train
 from snnlab.bench.workloads.workload import Bench, Report
 from snnlab.config.build import Parts
 from snnlab.config.paths import conf_dir
@@ -77,8 +77,7 @@ def built(name: str, common: list[str], encoder: list[str]) -> tuple[Parts, str]
 def fit(parts: Parts, steps: int) -> list[float]:
     """Seconds of each of ``steps`` training steps, after one that is not counted."""
     clock = StepClock()
-    trainer = quiet_trainer(parts, [clock], limit_train_batches=steps + 1)
-    trainer.fit(parts.method, datamodule=parts.data)
+    train(parts, [clock], limit_train_batches=steps + 1)
     return clock.seconds[1:] or clock.seconds
 
 

@@ -21,7 +21,7 @@ from snnlab.bench.workloads.workload import Bench, Case, Report
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import compose
 from snnlab.errors import InputError
-from snnlab.runs.wiring import make_trainer
+from snnlab.runs.wiring import prepared, wire
 
 
 def measure(
@@ -41,6 +41,7 @@ def measure(
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         options = [*run.split(), f"seed={bench.seed}", f"paths.output={folder}", "callbacks.figures=false"]
+        options += ["callbacks.progress=false"]
         options += ["logger.mode=offline"] if wandb else ["logger=none"]
         options += [f"trainer.max_epochs={1 + bench.rounds}", f"trainer.limit_train_batches={batches}"]
         options += ["trainer.limit_val_batches=1", "trainer.enable_progress_bar=false"]
@@ -107,23 +108,15 @@ class Turns(L.Callback):
 
 
 def fit_recorded(composition: Any, parts: Parts, turns: Turns) -> None:
-    """Train with the callbacks, the logger and the record of ``experiment.run``."""
-    from snnlab.callbacks.checkpoints import EpochCheckpoints
-    from snnlab.callbacks.health import Health
-    from snnlab.callbacks.history import History
-    from snnlab.callbacks.memory import PeakMemory
-    from snnlab.callbacks.reproducible import ReseedEachEpoch
+    """Train as ``runs.wiring.run`` does, with its callbacks, its logger and its record."""
     from snnlab.runs.record import RunRecord
     from snnlab.runs.wandb_run import close_wandb, make_wandb_logger
 
     record, _ = RunRecord.open(composition, parts.config, parts, None)
     logger = make_wandb_logger(parts.config, record, None)
-    callbacks: list[L.Callback] = [ReseedEachEpoch(parts.config["seed"])]
-    callbacks += [EpochCheckpoints(record.folder, *parts.method.monitor), History(record.folder), PeakMemory()]
-    callbacks += [Health(), turns]
     try:
-        parts.method.prepare(parts.data)
-        trainer = make_trainer(parts.config, record.folder, callbacks, [logger] if logger else [])
-        trainer.fit(parts.method, datamodule=parts.data)
+        trainer = wire(parts, record.folder, logger, [turns]).trainer
+        with prepared(parts):
+            trainer.fit(parts.method, datamodule=parts.data)
     finally:
         close_wandb()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.profilers import Profiler
 
+from snnlab import kernels
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import compose
-from snnlab.runs.wiring import make_trainer
+from snnlab.runs.wiring import prepared, wire
 
 
 def composed(overrides: Sequence[str]) -> Parts:
@@ -20,7 +23,8 @@ def composed(overrides: Sequence[str]) -> Parts:
     Raises:
         InputError: when an override is wrong or the parts do not fit.
     """
-    return build(compose([*overrides, "logger=none", "callbacks.figures=false"]).config)
+    quiet = ["logger=none", "callbacks.figures=false", "callbacks.progress=false"]
+    return build(compose([*overrides, *quiet]).config)
 
 
 def prepare(parts: Parts) -> None:
@@ -30,14 +34,18 @@ def prepare(parts: Parts) -> None:
         InputError: when the data is not there.
     """
     parts.data.setup()
-    parts.method.prepare(parts.data)
+    with prepared(parts):
+        pass
 
 
-def quiet_trainer(parts: Parts, callbacks: list[L.Callback], **arguments: Any) -> L.Trainer:
-    """A trainer of the run's own arguments that keeps everything in memory and does not validate."""
-    defaults = {"limit_val_batches": 0, "enable_progress_bar": False}
-    config = {"trainer": {**parts.config["trainer"], **defaults, **arguments}}
-    return make_trainer(config, None, callbacks, [])
+def train(parts: Parts, callbacks: list[L.Callback], **arguments: Any) -> None:
+    """Train with the Trainer and the callbacks of a recorded run, without validation; its folder does not stay.
+
+    ``arguments`` are the Trainer's, in place of the run's own; ``callbacks`` come after the run's.
+    """
+    with tempfile.TemporaryDirectory() as folder, kernels.using(parts.method.network.path):
+        trainer = wire(parts, Path(folder), more=callbacks, limit_val_batches=0, **arguments).trainer
+        trainer.fit(parts.method, datamodule=parts.data)
 
 
 class StepClock(L.Callback):
