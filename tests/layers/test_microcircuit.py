@@ -69,3 +69,24 @@ def test_forms_that_are_not_sent_back_are_refused(layers, words):
     network = Network([(f"layer{i}", layer) for i, layer in enumerate(layers)])
     with pytest.raises(InputError, match=words):
         stages(network, "burstccn")
+
+
+FORMS = {
+    "dilation": nn.Conv2d(4, 4, 3, dilation=2),
+    "groups": nn.Conv2d(4, 4, 3, groups=2),
+    "circular": nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"),
+    "same": nn.Conv2d(4, 4, 3, padding="same"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_convolutions_of_any_form_are_sent_back_as_autograd_does(form):
+    torch.manual_seed(0)
+    (stage,) = stages(Network([("weight", FORMS[form]), ("rate", EventRate())]).double(), "burstccn")
+    below = torch.rand(3, 4, 6, 6, dtype=torch.float64, requires_grad=True)
+    v = stage.weight.layer(stage.gather(below))
+    signal = torch.randn_like(v)
+    wanted = torch.autograd.grad(v, (below, stage.weight.stored), signal)
+    got = stage.down(signal, stage.weight.used, below, below), stage.weight.outer(signal, below)
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-12, rtol=0)

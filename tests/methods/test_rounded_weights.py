@@ -87,12 +87,12 @@ def test_vdsp_by_hand():
         steps += 1
     (winner,) = spikes[0].nonzero()[:, 0]
     change = method.rule.change(weight.used[winner], states["input"].v[0], 0.02)
-    kernels.looped.discard("VDSP")
+    method.network.kernels = kernels.Path()
     method.present(frames[:steps], 0.02)
     wanted = stored.detach().clone()
     wanted[winner] = (wanted[winner] + change).clamp(0, 1)
     assert (wanted != stored).any() and torch.equal(weight.stored, wanted)
-    assert torch.equal(weight.used, (wanted / STEP[8]).round() * STEP[8]) and "VDSP" in kernels.looped
+    assert torch.equal(weight.used, (wanted / STEP[8]).round() * STEP[8]) and method.network.path.looped == {"VDSP"}
 
 
 def test_vdsp_counts_by_the_kernel_what_the_rounded_weight_makes():
@@ -172,11 +172,12 @@ def test_multispike_fast_deep_by_its_gradient_and_by_its_bump():
 
 
 @pytest.mark.parametrize("model", [MLP([6]), SmallConv([2], 5)], ids=["mlp", "conv"])
-@pytest.mark.parametrize("path", ["step", "fused"])
-def test_stbp(model, path, monkeypatch):
-    monkeypatch.setattr(kernels, "enabled", path == "fused")
+@pytest.mark.parametrize("path", ["step", "auto"])
+def test_stbp(model, path):
     torch.manual_seed(0)
-    method, free = pair(STBP(model, spec(1, 8, 8), Direct(5), SGD, threshold=0.02, width=4.0).double())
+    made = STBP(model, spec(1, 8, 8), Direct(5), SGD, threshold=0.02, width=4.0).double()
+    made.network.kernels = kernels.Path(path)
+    method, free = pair(made)
     shown = images(1, 8, 8)
 
     def act(m):

@@ -17,7 +17,7 @@ class Edge:
 
     name: of the layer that is or holds it, an inner one as <layer>.<path>.
     sources: layers of neurons whose output reaches the weight, or ``input``.
-    targets: layers of neurons that its output drives; none where the network ends, or reads its sum.
+    targets: layers of neurons that its output drives; none in front of another weight or what never fires.
     spikes: whether what reaches it is spikes.
     recurrent: whether what it brings arrives one step later.
     """

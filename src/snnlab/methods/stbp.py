@@ -56,7 +56,7 @@ class STBP(Autograd):
         score: mean or max of the readout over time.
         criterion: mse (y against the one-hot label) or cross_entropy (y as logits).
         regularizer: penalty of the hidden spikes, added to the training loss; see regularizers/.
-        rewiring: sparse weights that keep their signs and move; see layers/deep_rewiring.py. None leaves them dense.
+        rewiring: sparse weights that keep their signs and move; see weights/deep_rewiring.py. None leaves them dense.
 
     Raises:
         ValueError: when an argument leaves its range.
