@@ -272,7 +272,9 @@ def test_cifar10_archive_is_unpacked_and_marked(tmp_path: Path, monkeypatch: pyt
         tar.addfile(tarfile.TarInfo("other"), io.BytesIO())
     archive = root / CIFAR10.archive
     with pytest.raises(InputError, match="is no CIFAR-10 archive"):
-        unpack(archive, root / "new", hashlib.md5(archive.read_bytes()).hexdigest(), {"a": "folder/a"}, "CIFAR-10")
+        unpack(
+            archive, hashlib.md5(archive.read_bytes()).hexdigest(), root / "new", lambda name: name, "CIFAR-10", ["a"]
+        )
     assert not (root / "new").exists()
     with pytest.raises(InputError, match=r"no cifar-10-batches-bin with data_batch_1\.bin, .* under .*download=true"):
         with_loader(CIFAR10, tmp_path / "none", tmp_path, download=False).setup()
