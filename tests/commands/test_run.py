@@ -287,7 +287,9 @@ def test_the_way_from_the_command_line_to_the_arithmetic_is_short(run_command, m
     ways, compiled = [], cpu.run
 
     def watched(*arguments):
-        ways.append([f"{Path(f.filename).name}:{f.name}" for f in traceback.extract_stack() if "/snnlab/" in f.filename])
+        ways.append(
+            [f"{Path(f.filename).name}:{f.name}" for f in traceback.extract_stack() if "/snnlab/" in f.filename]
+        )
         return compiled(*arguments)
 
     monkeypatch.setattr(cpu, "run", watched)

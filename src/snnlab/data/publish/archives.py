@@ -35,7 +35,7 @@ Place = Callable[[str], str | None]  # name inside an archive -> path below the 
 
 
 class Archive(NamedTuple):
-    """One published archive: its name, its MD5, where it can be fetched (nowhere: by hand only), and how large it is."""
+    """One published archive: its name, its MD5, where it can be fetched (nowhere: by hand only), its size."""
 
     name: str
     md5: str
