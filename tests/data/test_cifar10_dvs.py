@@ -17,7 +17,7 @@ from snnlab.data.events.cifar10_dvs import CIFAR10DVS, CLASSES, read_recording
 from snnlab.data.formats.aedat import write_aedat
 from snnlab.data.formats.aedat4 import lz4_frame, parse_aedat4
 from snnlab.data.loader import with_loader
-from snnlab.data.publish.published import Archive
+from snnlab.data.publish.archives import Archive
 from snnlab.data.recordings import Events
 from snnlab.errors import InputError
 

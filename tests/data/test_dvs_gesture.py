@@ -15,7 +15,7 @@ from snnlab.data.events import dvs_gesture
 from snnlab.data.events.dvs_gesture import DVSGesture, read_npy
 from snnlab.data.formats.aedat3 import Aedat3File
 from snnlab.data.loader import with_loader
-from snnlab.data.publish.published import Archive
+from snnlab.data.publish.archives import Archive
 from snnlab.data.recordings import Events
 from snnlab.errors import InputError
 

@@ -272,7 +272,33 @@ def test_cifar10_archive_is_unpacked_and_marked(tmp_path: Path, monkeypatch: pyt
         tar.addfile(tarfile.TarInfo("other"), io.BytesIO())
     archive = root / CIFAR10.archive
     with pytest.raises(InputError, match="is no CIFAR-10 archive"):
-        unpack(archive, root / "new", hashlib.md5(archive.read_bytes()).hexdigest(), {"a": "folder/a"}, "CIFAR-10")
+        unpack(
+            archive, hashlib.md5(archive.read_bytes()).hexdigest(), root / "new", lambda name: name, "CIFAR-10", ["a"]
+        )
     assert not (root / "new").exists()
     with pytest.raises(InputError, match=r"no cifar-10-batches-bin with data_batch_1\.bin, .* under .*download=true"):
         with_loader(CIFAR10, tmp_path / "none", tmp_path, download=False).setup()
+
+
+@pytest.mark.parametrize("form", ["images", "events"])
+def test_folders_unpacked_by_earlier_versions_are_vouched_for(tmp_path: Path, monkeypatch, form: str) -> None:
+    folder = write_cifar(tmp_path / CIFAR10.folder)
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CIFAR10.files}
+    marker = {"archive_md5": CIFAR10.md5, "sha256": hashes}
+    if form == "events":
+        marker = {CIFAR10.archive: {"md5": CIFAR10.md5, "sha256": hashes}}
+    (folder / "snnlab-download.json").write_text(json.dumps(marker))
+    assert "archive checksum at download" in with_loader(CIFAR10, tmp_path, tmp_path, val_size=10).provenance.verified
+    (folder / "snnlab-download.json").write_text(json.dumps({"0" * 32: hashes}))  # of another archive
+    with pytest.raises(InputError, match="the content matches no known hash"):
+        with_loader(CIFAR10, tmp_path, tmp_path, val_size=10).setup()
+
+
+def test_an_archive_beside_vouches_for_files_unpacked_by_hand(tmp_path: Path, monkeypatch) -> None:
+    folder = write_cifar(tmp_path / CIFAR10.folder)
+    with tarfile.open(tmp_path / CIFAR10.archive, "w:gz") as tar:
+        tar.add(folder, CIFAR10.folder)
+    with pytest.raises(InputError, match="the content matches no known hash"):  # it is not the published archive
+        with_loader(CIFAR10, tmp_path, tmp_path, val_size=10).setup()
+    monkeypatch.setattr(CIFAR10, "md5", hashlib.md5((tmp_path / CIFAR10.archive).read_bytes()).hexdigest())
+    assert not with_loader(CIFAR10, tmp_path, tmp_path, val_size=10).provenance.altered

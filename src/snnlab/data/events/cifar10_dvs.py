@@ -27,7 +27,7 @@ from snnlab.data.formats import aedat
 from snnlab.data.formats.aedat4 import parse_aedat4
 from snnlab.data.images.cifar10 import CIFAR10
 from snnlab.data.loader import Loader
-from snnlab.data.publish.published import Archive, check, install
+from snnlab.data.publish.archives import Archive, check, install
 from snnlab.data.recordings import Events, StoredRecordings, tidy
 from snnlab.data.splits import Subset, stratified_order
 from snnlab.errors import InputError

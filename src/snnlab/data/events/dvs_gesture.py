@@ -27,7 +27,7 @@ from snnlab.data.events.module import EventModule
 from snnlab.data.files import cannot_read
 from snnlab.data.formats.aedat3 import Aedat3File
 from snnlab.data.loader import Loader
-from snnlab.data.publish.published import Archive, check, install
+from snnlab.data.publish.archives import Archive, check, install
 from snnlab.data.recordings import Events, StoredRecordings, tidy
 from snnlab.data.splits import Subset
 from snnlab.errors import InputError

@@ -18,7 +18,7 @@ from snnlab.data.contract import DataSpec, Provenance, Splits
 from snnlab.data.events.module import EventModule
 from snnlab.data.formats.heidelberg_hdf5 import CHANNELS, SpikeFile
 from snnlab.data.loader import Loader
-from snnlab.data.publish.published import Archive, check, install
+from snnlab.data.publish.archives import Archive, check, install
 from snnlab.data.recordings import StoredRecordings
 from snnlab.data.splits import Subset
 from snnlab.errors import InputError

@@ -11,9 +11,7 @@ import numpy as np
 from snnlab.data.files import read_content
 from snnlab.data.formats.cifar_binary import parse_cifar
 from snnlab.data.images.module import ImageArrays, PublishedImages
-from snnlab.data.publish.archives import unpack, vouched
-from snnlab.data.publish.downloads import download as fetch
-from snnlab.errors import InputError
+from snnlab.data.publish.archives import Archive, install, vouch
 
 
 class CIFARImages(PublishedImages):
@@ -46,8 +44,8 @@ class CIFARImages(PublishedImages):
         return self.find(self.root) is not None
 
     def arrays_of_parts(self) -> ImageArrays:
-        folder = self.find(self.root) or self._download()
-        whole, marker = hashlib.sha256(), vouched(folder, self.md5)
+        folder = self.find(self.root) or self._install()
+        whole, hashes = hashlib.sha256(), dict[str, str]()
         images, labels, notes, vouchers = [], [], list[str](), list[str]()
         for name in self.files:
             content = read_content(folder / name)
@@ -55,10 +53,13 @@ class CIFARImages(PublishedImages):
             file_images, file_labels = parse_cifar(content, folder / name, self.label_classes)
             images.append(file_images)
             labels.append(file_labels[:, self.label_byte])
-            digest = hashlib.sha256(content).hexdigest()
-            if digest == self.sha256.get(name):
+            hashes[name] = hashlib.sha256(content).hexdigest()
+        doubtful = {name: digest for name, digest in hashes.items() if digest != self.sha256.get(name)}
+        vouched = vouch(folder, doubtful, [self.published], self._place, self.cache).names
+        for name, digest in hashes.items():
+            if name not in doubtful:
                 vouchers.append("known content hashes (SHA-256 of each training file)")
-            elif digest == marker.get(name):
+            elif name in vouched:
                 vouchers.append(f"the publisher's archive checksum at download (MD5 {self.md5})")
             else:
                 why = self.altered.get(digest, "the content matches no known hash")
@@ -73,15 +74,16 @@ class CIFARImages(PublishedImages):
             notes=tuple(notes),
         )
 
-    def _download(self) -> Path:
-        """Fetch the archive unless it is there, unpack it beside, and return the folder."""
-        archive = self.root / self.archive
-        if not archive.is_file():
-            if not self.download:
-                raise InputError(
-                    f"data.{self.title}: no {self.folder} with {', '.join(self.files)} under {self.root}; "
-                    "put it there, or data.download=true fetches it"
-                )
-            fetch(self.urls, archive, f"md5:{self.md5}")
-        members = {name: f"{self.folder}/{name}" for name in self.files}
-        return unpack(archive, self.root / self.folder, self.md5, members, self.title)
+    @property
+    def published(self) -> Archive:
+        return Archive(self.archive, self.md5, self.urls)
+
+    def _place(self, name: str) -> str | None:
+        folder, _, file = name.rpartition("/")
+        return file if folder == self.folder and file in self.files else None
+
+    def _install(self) -> Path:
+        folder = self.root / self.folder
+        missing = f"no {self.folder} with {', '.join(self.files)} under {self.root}"
+        install([self.published], folder, self._place, self.download, self.title, missing, self.files)
+        return folder

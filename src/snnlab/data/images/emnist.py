@@ -18,13 +18,14 @@ from snnlab.data.formats.idx import parse_idx
 from snnlab.data.images.idx import check_pair, find_files
 from snnlab.data.images.module import ImageArrays, Order, PublishedImages
 from snnlab.data.loader import Loader
-from snnlab.data.publish.archives import unpack, vouched
-from snnlab.data.publish.downloads import download as fetch
-from snnlab.errors import InputError
+from snnlab.data.publish.archives import Archive, install, vouch
 
-URLS = ("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",)
-MD5 = "58c8d27c78d21e728a6bc7b3cc06412e"  # of gzip.zip, as published in the loaders of several libraries
-ARCHIVE = "gzip.zip"
+ARCHIVE = Archive(
+    "gzip.zip",
+    "58c8d27c78d21e728a6bc7b3cc06412e",  # as published in the loaders of several libraries
+    ("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",),
+    "536 MiB",
+)
 FOLDERS = ("emnist", "EMNIST/raw", "EMNIST", "emnist/gzip", "gzip")  # the first one receives downloads
 SPLITS = {  # classes, training images, test images
     "balanced": (47, 112_800, 18_800),
@@ -81,18 +82,20 @@ class EMNIST(PublishedImages):
         return self.find() is not None
 
     def arrays_of_parts(self) -> ImageArrays:
-        paths = self.find() or self._download()
-        marker, whole, notes = vouched(paths[0].parent, MD5), hashlib.sha256(), list[str]()
+        paths = self.find() or self._install()
+        whole, notes = hashlib.sha256(), list[str]()
         contents = [read_content(path) for path in paths]
         arrays = [parse_idx(content, path) for content, path in zip(contents, paths, strict=True)]
         limits = self.first_label, self.first_label + self.classes - 1
         for i in (0, 2):
             check_pair(arrays[i], arrays[i + 1], paths[i], paths[i + 1], limits)
+        hashes = {path.name: hashlib.sha256(content).hexdigest() for path, content in zip(paths, contents, strict=True)}
+        vouched = vouch(paths[0].parent, hashes, [ARCHIVE], self._place, self.cache).names
         for content, path in zip(contents, paths, strict=True):
             whole.update(content)
-            digest = hashlib.sha256(content).hexdigest()
-            if digest != marker.get(path.name):
-                notes.append(self.unknown(path, f"no archive of known checksum ({ARCHIVE}) vouches for it", digest))
+            if path.name not in vouched:
+                why = f"no archive of known checksum ({ARCHIVE.name}) vouches for it"
+                notes.append(self.unknown(path, why, hashes[path.name]))
         train_images, test_images = (arrays[i].swapaxes(1, 2)[:, None] for i in (0, 2))
         return ImageArrays(
             train_images,
@@ -100,21 +103,19 @@ class EMNIST(PublishedImages):
             test_images,
             arrays[3] - self.first_label,
             whole.hexdigest(),
-            verified=None if notes else f"the publisher's archive checksum at download (MD5 {MD5})",
+            verified=None if notes else f"the publisher's archive checksum at download (MD5 {ARCHIVE.md5})",
             notes=tuple(notes),
         )
 
-    def _download(self) -> list[Path]:
-        """Fetch the archive unless it is there, unpack the split's files, and return their paths."""
-        folder = self.root / FOLDERS[0]
-        archives = [path / ARCHIVE for path in (folder, self.root, self.root / "EMNIST" / "raw", self.root / "EMNIST")]
-        archive = next((path for path in archives if path.is_file()), archives[0])
-        if not archive.is_file():
-            if not self.download:
-                raise InputError(
-                    f"data.emnist: {self.files[0]} (.gz or not) and its three fellows are not in {folder}; "
-                    f"put them or {ARCHIVE} there, or data.download=true fetches it (536 MiB)"
-                )
-            fetch(URLS, archive, f"md5:{MD5}")
-        unpack(archive, folder, MD5, {f"{name}.gz": f"gzip/{name}.gz" for name in self.files}, "EMNIST")
-        return [folder / f"{name}.gz" for name in self.files]
+    def _place(self, name: str) -> str | None:
+        folder, _, file = name.rpartition("/")
+        return file if folder == "gzip" and file.removesuffix(".gz") in self.files else None
+
+    def _install(self) -> list[Path]:
+        """Unpack the split's files from the archive, wherever it lies, into a folder where they are found."""
+        folders = [self.root / name for name in FOLDERS]
+        folder = next((folder for folder in folders if ARCHIVE.find(folder)), folders[0])
+        names = [f"{name}.gz" for name in self.files]
+        missing = f"{self.files[0]} (.gz or not) and its three fellows are not in {folder}"
+        install([ARCHIVE], folder, self._place, self.download, "emnist", missing, names)
+        return [folder / name for name in names]
