@@ -105,9 +105,7 @@ def test_stages_cut_behind_what_a_weight_leads_to():
     assert last.weight.weight.layer is last.weight.layer.layer and last.end.returning is None
     network = Network([("a", nn.Linear(2, 2)), ("b", nn.Linear(2, 2)), ("rate", nn.ReLU())])
     (stage,) = Chain(network).stages(nn.ReLU)
-    assert [link.name for link in stage.between] == [
-        "b"
-    ] and stage.end.name == "rate"  # who asks says what it makes of it
+    assert [link.name for link in stage.between] == ["b"] and stage.end.name == "rate"
     (stage,) = Chain(network).stages()
     assert stage.end is None and len(stage.links) == 3
     assert Chain(Network([])).stages() == []

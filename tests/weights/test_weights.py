@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import register_parametrization
 
+from snnlab.config.compose import compose
 from snnlab.errors import InputError
 from snnlab.layers.network import Network
 from snnlab.metrics.synaptic_operations import SynapticOperations
@@ -280,3 +283,39 @@ def test_a_weight_of_ones_own_needs_its_tensors_and_its_product():
     keep_rounded(layer, 8, 0.75)
     assert weight_of(layer).used.tolist() == [[2.25], [3.0]] and layer(x).tolist() == [[7.75, 8]]
     assert [name for name, _ in weights_inside(nn.Sequential(nn.ReLU(), nn.Sequential(layer)))] == ["1.0"]
+
+
+class Plain(nn.Module):
+    """A rounding whose derivative is 0, as somebody writes it first."""
+
+    def forward(self, values):
+        return torch.round(values * 127) / 127
+
+
+@pytest.mark.parametrize("name", [name for name in CONSTRAINTS if name != "none"])
+def test_gradients_pass_the_constraints_of_the_house(name):
+    layer = nn.Linear(6, 4)
+    register_parametrization(layer, "weight", CONSTRAINTS[name]())
+    assert weight_of(layer).values.passes_gradient()
+
+
+@pytest.mark.parametrize("method", ["stbp", "burstccn", "multispike_fast_deep"])
+def test_a_constraint_without_a_gradient_is_refused_before_a_folder_is_made(method, monkeypatch, tmp_path, capsys):
+    from hydra.utils import get_object
+
+    from snnlab.train import main
+
+    kind = get_object(compose([f"method={method}", "data=digits"]).config.method._target_)
+    make = kind.__init__
+
+    def limited(self, *args, **options):
+        make(self, *args, **options)
+        register_parametrization(self.network.layers["readout_weight"], "weight", Plain())
+
+    monkeypatch.setattr(kind, "__init__", limited)
+    monkeypatch.setattr(kind, "__signature__", inspect.signature(make), raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main([f"method={method}", "data=digits", "logger=none", "callbacks.progress=false"]) == 2
+    error = capsys.readouterr().err
+    assert "readout_weight: no gradient passes Plain" in error and len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "outputs").exists()

@@ -54,6 +54,7 @@ def build(config: DictConfig) -> Parts:
     method.network.kernels = path
     check_trainer(plain["trainer"])
     method.check_trainer(plain["trainer"])
+    method.check_weights()
     try:
         method.configure_optimizers()
     except (ValueError, TypeError) as error:

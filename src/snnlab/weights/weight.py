@@ -96,6 +96,16 @@ class Values:
         with torch.enable_grad():
             torch.autograd.backward(self.used, gradient.to(self.used), inputs=owned)
 
+    def passes_gradient(self) -> bool:
+        """Whether a gradient of ``used`` reaches what is stored: a plain rounding, whose derivative is 0, lets none."""
+        with torch.enable_grad():
+            values = stored = self.stored.detach().clone().requires_grad_()
+            for part in self.parts:
+                values = part(values)
+            signal = torch.linspace(1, 2, values.numel(), dtype=values.dtype, device=values.device).view_as(values)
+            (found,) = torch.autograd.grad(values, stored, signal, allow_unused=True)
+        return found is not None and bool(found.any())
+
     def _chain(self) -> Any:
         return self.layer.parametrizations[self.name]  # type: ignore[index]
 

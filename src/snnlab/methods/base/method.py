@@ -25,6 +25,7 @@ from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Encoder
 from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
+from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
 from snnlab.metrics.firing_rate import FiringRate
 from snnlab.metrics.synaptic_operations import SynapticOperations
@@ -101,6 +102,20 @@ class Method(L.LightningModule):
         Raises:
             InputError: naming the precision, and what would do.
         """
+
+    def check_weights(self) -> None:
+        """Refuse a limit on a weight that would stop learning without a word.
+
+        Raises:
+            InputError: naming the weight, the constraint, and what would do.
+        """
+        for name, values in Chain(self.network).values().items():
+            if self.trains and values.constrained and not values.passes_gradient():
+                kinds = " and ".join(type(part).__name__ for part in values.parts)
+                raise InputError(
+                    f"{name}: no gradient passes {kinds}, which makes its weight, and it would never learn; let its "
+                    "backward be straight through, as that of snnlab.weights.quantised.Rounded"
+                )
 
     @classmethod
     def check_data(cls, data: DataSpec, encoder: nn.Module | None) -> None:
