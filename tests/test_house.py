@@ -146,6 +146,16 @@ def test_no_module_imports_itself_by_way_of_others_type_hints_included(room):
     assert not found, "\n".join(found)
 
 
+@pytest.mark.parametrize(("part", "may_know"), [("formats", {"files", "recordings"}), ("publish", {"files"})])
+def test_a_reader_of_files_knows_no_data_set(part, may_know):
+    paths = list((SOURCE / "data" / part).glob("*.py"))
+    assert paths
+    for path in paths:
+        used = imports_of(ast.parse(path.read_text()), modules())
+        known = {name.split(".")[2] for name in used if name.startswith("snnlab.data.")}
+        assert known <= may_know | {part}, path
+
+
 def test_only_the_composition_rooms_read_configs():
     allowed = {"stored.py", "sweep.py"}
     for path in SOURCE.rglob("*.py"):
