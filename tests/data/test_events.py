@@ -12,7 +12,7 @@ from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning, random_events
 from snnlab.data.events.module import EventDataset
 from snnlab.data.formats.aedat import parse_aedat, read_aedat, write_aedat
-from snnlab.data.recordings import Events, Recordings, StoredRecordings
+from snnlab.data.recordings import Events, Recordings, StoredRecordings, tidy
 from snnlab.errors import InputError
 
 
@@ -273,3 +273,42 @@ def test_size_ranges() -> None:
     ):
         with pytest.raises(InputError, match=words):
             Binning(4, 4, 3, **arguments)
+
+
+def columns(x, y, t, p):
+    return (np.array(x), np.array(y), np.array(t), np.array(p))
+
+
+def test_a_large_sensor_keeps_its_places():
+    events = tidy(*columns([300, 10], [258, 639], [5, 9], [1, 0]))
+    assert events.x.tolist() == [300, 10] and events.y.tolist() == [258, 639] and events.t.tolist() == [0, 4]
+    frames = Binning(640, 640, time_steps=1)(Recordings.pack([events]))
+    assert frames[0, 0, 1, 258, 300] == 1 and frames[0, 0, 0, 639, 10] == 1 and frames.sum() == 2
+    assert [tuple(event) for event in events.structured()] == [(300, 258, 0, 1), (10, 639, 4, 0)]
+
+
+def test_polarities_of_minus_one_are_off():
+    assert tidy(*columns([0, 1], [0, 1], [0, 1], [-1, 1])).p.tolist() == [0, 1]
+    assert tidy(*columns([0, 1], [0, 1], [0, 1], [-1, -1])).p.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        (([0], [0], [0], [2]), r"polarities \[2\] must be 0 \(OFF\) and 1 \(ON\), or -1 and 1"),
+        (([0, 0], [0, 0], [0, 1], [-1, 0]), r"polarities \[-1, 0\] must be"),
+        (([-1], [0], [0], [1]), "a column of -1 must lie in 0 to 65535"),
+        (([0], [70_000], [0], [1]), "a row of 70000 must lie in 0 to 65535"),
+        (([0, 0], [0, 0], [0, 2**33], [1, 1]), "a recording of 8,590 s is longer than 4,295 s"),
+    ],
+)
+def test_events_that_do_not_fit_are_refused(events, words):
+    with pytest.raises(InputError, match=words):
+        tidy(*columns(*events))
+
+
+@pytest.mark.parametrize("polarity", [-1, 2, 255])
+def test_a_polarity_outside_of_the_frame_never_reaches_the_kernel(polarity):
+    one = Events(np.array([0], np.uint8), np.array([0], np.uint8), np.array([0], np.uint32), np.array([polarity]))
+    with pytest.raises(InputError, match=f"a polarity of {polarity} must be 0"):
+        Binning(2, 2, time_steps=1)(Recordings.pack([one]))

@@ -120,6 +120,9 @@ class Binning:
         frames = np.empty(
             (self.time_steps, len(recordings), *self.frame_shape), np.float32
         )  # the kernel writes all of it
+        p = recordings.events.p
+        if len(p) and (int(p.max()) > 1 or int(p.min()) < 0):  # it is an index: another one lies outside of the frame
+            raise InputError(f"binning: a polarity of {p.max() if p.max() > 1 else p.min()} must be 0 (OFF) or 1 (ON)")
         left, top, width, height = self.window
         rows, columns = self.places
         _scatter()(

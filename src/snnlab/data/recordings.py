@@ -8,6 +8,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from snnlab.errors import InputError
+
+MOST_US = 2**32 - 1  # microseconds that fit in a time stamp
 EVENT = np.dtype([("x", np.uint8), ("y", np.uint8), ("t", np.uint32), ("p", np.uint8)])  # tonic's order of fields
 
 
@@ -21,8 +24,8 @@ class Events(NamedTuple):
 
     def structured(self) -> np.ndarray:
         """Return the events as one structured array, the form tonic's transforms take."""
-        wide = [("x", np.uint16), *EVENT.descr[1:]]  # 700 cochlear channels do not fit in a byte
-        array = np.empty(len(self.t), EVENT if self.x.dtype == np.uint8 else wide)
+        places = [(name, getattr(self, name).dtype) for name in ("x", "y")]  # 700 cochlear channels need two bytes
+        array = np.empty(len(self.t), [*places, *EVENT.descr[2:]])
         for name, column in self._asdict().items():
             array[name] = column
         return array
@@ -90,9 +93,35 @@ class StoredRecordings:
 
 
 def tidy(x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray) -> Events:
-    """Return the events sorted by time, from t = 0, as uint8 (x beyond 255: uint16), uint8, uint32, uint8."""
+    """Return the events sorted by time, from t = 0: columns and rows as uint8 (beyond 255: uint16), t uint32, p uint8.
+
+    Polarities may be 0 and 1, or -1 and 1.
+
+    Raises:
+        InputError: a place beyond 65,535, a time span of more than 71 minutes, another polarity.
+    """
     t = t.astype(np.int64)
     t -= t.min() if len(t) else 0
-    x_type = np.uint16 if len(x) and x.max() > 255 else np.uint8
-    events = Events(x.astype(x_type), y.astype(np.uint8), t.astype(np.uint32), p.astype(np.uint8))
+    if len(t) and t.max() > MOST_US:
+        raise InputError(
+            f"events: a recording of {t.max() / 1e6:,.0f} s is longer than {MOST_US / 1e6:,.0f} s; cut it into parts, "
+            "or look for a time stamp that is far from the others"
+        )
+    events = Events(_place("column", x), _place("row", y), t.astype(np.uint32), _polarity(p))
     return events if np.all(t[1:] >= t[:-1]) else events.select(np.argsort(t, kind="stable"))
+
+
+def _place(name: str, values: np.ndarray) -> np.ndarray:
+    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        raise InputError(f"events: a {name} of {low if low < 0 else high} must lie in 0 to 65535")
+    return values.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16)
+
+
+def _polarity(values: np.ndarray) -> np.ndarray:
+    found = np.unique(values).tolist()
+    if set(found) <= {-1, 1} and -1 in found:
+        return (values > 0).astype(np.uint8)
+    if not set(found) <= {0, 1}:
+        raise InputError(f"events: polarities {found[:5]} must be 0 (OFF) and 1 (ON), or -1 and 1")
+    return values.astype(np.uint8)
