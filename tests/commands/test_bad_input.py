@@ -153,3 +153,9 @@ def test_corrupt_run_json_and_checkpoint(run_command, tmp_path, capsys):
     assert main([str(path.parent)]) == 2 and "is no readable checkpoint" in capsys.readouterr().err
     path.write_text("{")
     assert main([str(path.parent)]) == 2 and "is not readable as JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["null", "3"])
+def test_a_part_that_is_no_config_is_refused(run_command, value):
+    code, _, error = run_command("method=stbp", "data=digits", f"data.augmentation={value}")
+    assert code == 2 and "data.augmentation = " in error and "must be a config with a _target_" in error

@@ -183,3 +183,9 @@ def test_differences_name_keys_and_both_values():
     one, two = deciding(config()), deciding(config("method.threshold=1", "method.scheduler=null", "seed=4"))
     found = differences(less_seed(one), less_seed(two))
     assert found["method.threshold"] == (None, 1) and set(found) == {"method.threshold", "method.scheduler"}
+
+
+def test_one_batch_is_not_all_of_them():
+    one, whole = (config("trainer.limit_train_batches=" + value) for value in ("1", "1.0"))
+    assert identity(one) != identity(whole) and row(one) != row(whole)
+    assert differences(deciding(one), deciding(whole)) == {"trainer.limit_train_batches": (1, 1.0)}

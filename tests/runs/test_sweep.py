@@ -113,3 +113,17 @@ def test_runs_that_start_in_the_same_second_get_folders_of_their_own(tmp_path):
     from snnlab.runs.record import make_folder
 
     assert [make_folder(tmp_path, "run").name for _ in range(3)] == ["run", "run_2", "run_3"]
+
+
+def test_a_folder_of_any_name_takes_a_sweep(run_command):
+    code, _, error = run_command("-m", *QUICK, "seed=0,1", "paths.output='lr=0.1 (a),{b}'")
+    assert code == 0, error
+    assert len(list(Path("lr=0.1 (a),{b}").glob("sweep-*/*/run.json"))) == 2
+
+
+def test_a_broken_record_in_a_sweep_is_one_job_to_run_again(run_command):
+    run_command("-m", *QUICK, "seed=0,1")
+    first = sorted(Path("outputs").glob("sweep-*/*/run.json"))[0]
+    first.write_text("{")
+    code, out, error = run_command("-m", *QUICK, "seed=0,1", "resume=auto")
+    assert code == 0 and "its job is run again" in out, error

@@ -222,3 +222,12 @@ def test_another_schema_is_refused(tmp_path):
     write(tmp_path / "a", 0, 0.8, schema=99)
     with pytest.raises(InputError, match="schema = 99, this snnlab reads 1"):
         read_runs([tmp_path])
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"schema": 1}', '{"schema": 1, "config": []}', '{"schema": "x"}', "{"])
+def test_a_broken_record_is_one_line(tmp_path, capsys, text):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(text)
+    assert main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1 and "run.json" in error

@@ -54,7 +54,6 @@ def build(config: DictConfig) -> Parts:
     method.network.kernels = path
     check_trainer(plain["trainer"])
     method.check_trainer(plain["trainer"])
-    method.check_weights()
     try:
         method.configure_optimizers()
     except (ValueError, TypeError) as error:
@@ -68,6 +67,7 @@ def build(config: DictConfig) -> Parts:
         with torch.no_grad():
             frames = torch.zeros(1, 1, *data.spec.input_shape)
             initializer(method.network, frames)
+    method.check_weights()  # an initialiser may limit them, too
     return Parts(data, method, initializer, plain)  # type: ignore[arg-type]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import typing
@@ -114,7 +115,10 @@ def check_value(path: str, value: Any, hint: Any) -> None:
     """Raise InputError unless ``value`` is of the annotated type."""
     try:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-    except Exception:  # pydantic cannot check annotations such as a Protocol; the class itself will
+    except Exception as error:  # pydantic cannot check annotations such as a Protocol; the class itself will
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type) and not isinstance(value, hint):
+            where = f"{hint.__module__}.{hint.__name__}"
+            raise InputError(f"{path} = {value!r} must be a config with a _target_, e.g. {where}") from error
         return
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{path} = {value} must be a finite number")

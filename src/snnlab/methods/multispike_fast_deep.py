@@ -121,6 +121,8 @@ class MultispikeFastDeep(SpikeTimes):
             a target that the buffer cannot hold.
     """
 
+    writes_weights = True  # the bump
+
     def __init__(
         self,
         model: Model,

@@ -26,6 +26,11 @@ OF_TRAINER = (
     *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams", "enable_checkpointing"),
     *("log_every_n_steps", "profiler", "detect_anomaly"),
 )
+# a share of the batches as a fraction, a number of them as a whole number: 1.0 is all of them and 1 is one
+SHARES = (
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
+    *("overfit_batches", "val_check_interval"),
+)
 DEFAULTS = {  # of keys and groups that no class reads; what a run had before they were there
     "kernels": "auto",
     "hardware": {"name": "none"},
@@ -95,7 +100,10 @@ def digest(left: Mapping[str, Any]) -> str:
 def canonical(value: Any) -> Any:
     """One spelling for what counts as equal: 1 for 1.0, a list for a tuple, null for an empty mapping."""
     if isinstance(value, Mapping):
-        return {str(key): canonical(item) for key, item in value.items()} or None
+        return {
+            str(key): repr(item) if key in SHARES and isinstance(item, float) else canonical(item)
+            for key, item in value.items()
+        } or None
     if isinstance(value, list | tuple):
         return [canonical(item) for item in value]
     if isinstance(value, float) and value.is_integer():
@@ -110,7 +118,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, t
         a, b = one.get(key), other.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found |= {f"{key}.{inner}": pair for inner, pair in differences(a, b).items()}
-        elif not same(a, b):
+        elif not same({key: a}, {key: b}):
             found[key] = (a, b)
     return found
 
@@ -187,7 +195,11 @@ def locate(path: str) -> Any:
 
 
 def _less(node: Mapping[str, Any], known: Mapping[str, Any]) -> Node:
-    return {key: value for key, value in node.items() if key not in known or not same(value, _plain(known[key]))}
+    return {
+        key: value
+        for key, value in node.items()
+        if key not in known or not same({key: value}, {key: _plain(known[key])})
+    }
 
 
 def _plain(default: Any) -> Any:

@@ -22,6 +22,13 @@ from snnlab.errors import InputError
 from snnlab.runs.identity import deciding, differences, digest, recorded
 
 SCHEMA = 1
+SHAPE: dict[str, type] = {  # what every record holds, from its first moment on
+    **dict.fromkeys(("config", "provenance", "metrics"), dict),
+    **dict.fromkeys(("status", "method", "data"), str),
+    "seed": int,
+    "overrides": list,
+}
+WORDS = {dict: "a mapping", str: "text", int: "a whole number", list: "a list"}
 PACKAGES = ("snnlab", "torch", "lightning", "hydra-core", "torchmetrics", "tonic", "numpy", "wandb")
 
 
@@ -99,8 +106,13 @@ class RunRecord:
             content = json.loads(path.read_text())
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is not readable as JSON ({error}); run the experiment again") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{path} holds a {type(content).__name__} where a record is a mapping; run it again")
         if content.get("schema") != SCHEMA:
             raise InputError(f"{path}: schema = {content.get('schema')}, this snnlab reads {SCHEMA}")
+        for key, kind in SHAPE.items():
+            if not isinstance(content.get(key), kind) or isinstance(content[key], bool):
+                raise InputError(f"{path}: {key} = {content.get(key)!r:.60} must be {WORDS[kind]}; run it again")
         content["config"] = today(content["config"])
         return cls(folder, content)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 from snnlab.checkpoint import load_weights
 from snnlab.config.build import build
 from snnlab.config.compose import GROUPS, compose, flatten
+from snnlab.config.schema import PLAIN, arguments_of
 from snnlab.errors import InputError, nearest
 from snnlab.methods.base.method import Method
+from snnlab.runs.identity import locate
 from snnlab.runs.record import RunRecord
 
 
@@ -32,7 +34,7 @@ def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
         if key in GROUPS:
             config[key] = compose([override, f"seed={config.seed}"]).config[key]
             continue
-        known = list(flatten(OmegaConf.to_container(config)))
+        known = [*flatten(OmegaConf.to_container(config)), *PLAIN, *_arguments(OmegaConf.to_container(config))]
         if key not in known:
             raise InputError(f"{key}: there is no such key; nearest: {nearest(key, known)}")
         try:
@@ -42,6 +44,16 @@ def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
     container = OmegaConf.to_container(config)
     assert isinstance(container, dict)
     return container  # type: ignore[return-value]
+
+
+def _arguments(node: Any, path: str = "") -> Iterator[str]:
+    """The keys that the classes of a stored config take today; one that came later has its default there."""
+    if not isinstance(node, Mapping):
+        return
+    if "_target_" in node and (found := locate(str(node["_target_"]))) is not None:
+        yield from (f"{path}{name}" for name in arguments_of(found)[0])
+    for key, value in node.items():
+        yield from _arguments(value, f"{path}{key}.")
 
 
 def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:

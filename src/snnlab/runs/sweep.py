@@ -86,10 +86,19 @@ def completed(folder: Path) -> set[str]:
     """Identities of the completed runs of a sweep's folder."""
     found = set()
     for path in folder.glob("*/run.json"):
-        content = RunRecord.read(path.parent).content
+        try:
+            content = RunRecord.read(path.parent).content
+        except InputError as error:
+            print(f"{error}; its job is run again", flush=True)
+            continue
         if content["status"] == "completed":
             found.add(digest(recorded(content)))
     return found
+
+
+def quoted(folder: Path) -> str:
+    """A folder as Hydra reads it whole, whatever signs its name holds."""
+    return "'" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def launch(jobs: list[list[str]], config_dir: str | None, name: str, folder: Path, launcher: list[str]) -> None:
@@ -101,7 +110,7 @@ def launch(jobs: list[list[str]], config_dir: str | None, name: str, folder: Pat
 
     outer = sys.argv
     numbers = ",".join(map(str, range(len(jobs))))
-    sys.argv = [outer[0], "-m", f"hydra.sweep.dir={folder}", *launcher, f"+job={numbers}"]
+    sys.argv = [outer[0], "-m", f"hydra.sweep.dir={quoted(folder)}", *launcher, f"+job={numbers}"]
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)()

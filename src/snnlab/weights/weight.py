@@ -98,13 +98,30 @@ class Values:
 
     def passes_gradient(self) -> bool:
         """Whether a gradient of ``used`` reaches what is stored: a plain rounding, whose derivative is 0, lets none."""
+        found = self._slopes(lambda used: torch.linspace(1, 2, used.numel()).to(used).view_as(used))
+        return any(slope is not None and bool(slope.any()) for slope in found)
+
+    def straight(self) -> bool:
+        """Whether a change of ``latent`` is the same change of ``used``, up to a rounding: every slope is 1, or 0."""
+        if not self._chain().is_tensor:
+            return False
+        (slope,) = self._slopes(torch.ones_like, [part for part in self.parts if not hasattr(part, "right_inverse")])
+        return slope is None or bool(((slope == 0) | (slope == 1)).all())
+
+    def _slopes(self, signal: Callable[[Tensor], Tensor], parts: list[nn.Module] | None = None) -> list[Tensor | None]:
+        """The gradient of ``signal(used)`` at each tensor that is stored, through all the parts or these alone."""
+        chain = self._chain()
+        count = 1 if chain.is_tensor else chain.ntensors
+        stored = [chain.original] if chain.is_tensor else [getattr(chain, f"original{i}") for i in range(count)]
         with torch.enable_grad():
-            values = stored = self.stored.detach().clone().requires_grad_()
-            for part in self.parts:
-                values = part(values)
-            signal = torch.linspace(1, 2, values.numel(), dtype=values.dtype, device=values.device).view_as(values)
-            (found,) = torch.autograd.grad(values, stored, signal, allow_unused=True)
-        return found is not None and bool(found.any())
+            given = [normal(tensor).clone().requires_grad_() for tensor in stored]
+            values: Any = given
+            for part in self.parts if parts is None else parts:
+                values = [part(*values)]
+            (used,) = values
+            if not used.requires_grad:
+                return [None] * count
+            return list(torch.autograd.grad(used, given, signal(used.detach()), allow_unused=True))
 
     def _chain(self) -> Any:
         return self.layer.parametrizations[self.name]  # type: ignore[index]
@@ -185,8 +202,9 @@ class Weight:
     def fan_out(self, inputs: Tensor) -> Tensor:
         """Synapses that each unit of ``inputs`` [B, ...] reaches, broadcastable to them; exact at borders."""
         used = self.used
-        one = torch.zeros(1, *inputs.shape[1:], dtype=used.dtype, device=used.device)
-        ones = normal(torch.ones_like(used))
+        exact = torch.promote_types(used.dtype, torch.float32)  # 16 bits cannot count beyond 256, or 2,048
+        one = torch.zeros(1, *inputs.shape[1:], dtype=exact, device=used.device)
+        ones = normal(torch.ones_like(used, dtype=exact))
         return pulled_back(lambda x: self.product(x, ones), one, None)
 
     def back(self, signal: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -65,6 +65,7 @@ class Method(L.LightningModule):
     answers: tuple[type[Question], ...] = (ClassOfSequence,)  # what a data set may ask of the method
     scores_sequences = True  # whether ``scores`` come from the readout itself, step by step
     trains = True  # False where the weights come with the method: they are validated and tested as they are
+    writes_weights = False  # whether the rule adds its own changes to what is stored of a weight
     needs_data = False  # whether a stored run can be used only after its data was read: ``opened`` looks at it
 
     def __init__(
@@ -109,13 +110,25 @@ class Method(L.LightningModule):
         Raises:
             InputError: naming the weight, the constraint, and what would do.
         """
-        for name, values in Chain(self.network).values().items():
-            if self.trains and values.constrained and not values.passes_gradient():
-                kinds = " and ".join(type(part).__name__ for part in values.parts)
+        chain = Chain(self.network)
+        biases = {name: weight.bias_values for name, weight in chain.weights().items()}
+        limited = [(n, v) for n, v in [*chain.values().items(), *biases.items()] if v is not None and v.constrained]
+        for name, values in limited if self.trains else ():
+            kinds = " and ".join(type(part).__name__ for part in values.parts)
+            if not values.passes_gradient():
                 raise InputError(
-                    f"{name}: no gradient passes {kinds}, which makes its weight, and it would never learn; let its "
-                    "backward be straight through, as that of snnlab.weights.quantised.Rounded"
+                    f"{name}: no gradient passes {kinds}, which makes its {values.name}, and it would never learn; let "
+                    "its backward be straight through, as that of snnlab.weights.quantised.Rounded"
                 )
+            if self.writes_weights and not values.straight():
+                raise InputError(
+                    f"{name}: {kinds} makes its {values.name} of another size, sign or number of tensors than what is "
+                    "stored, and this rule adds its changes to what is stored; give it a right_inverse"
+                )
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":  # a limit may have been put on a weight after the method was made
+            self.check_weights()
 
     @classmethod
     def check_data(cls, data: DataSpec, encoder: nn.Module | None) -> None:

@@ -96,6 +96,7 @@ class SSNNBP(OwnSteps):
     """
 
     label = "SSNN-BP (reconstruction)"
+    writes_weights = True
 
     def __init__(
         self,

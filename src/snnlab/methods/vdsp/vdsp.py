@@ -54,6 +54,8 @@ class VDSP(LocalPlasticity):
         InputError: when an argument leaves its range, or the model has a hidden layer.
     """
 
+    writes_weights = True
+
     def __init__(
         self,
         model: Model,
