@@ -373,3 +373,10 @@ def test_one_place_walks_the_chain():
         if WALKS.search(line) and OTHER_LAYERS.get(path.relative_to(SOURCE).as_posix(), "\n") not in line
     }
     assert walking == {"layers/network.py", "layers/chain.py"}
+
+
+def test_the_links_of_the_pages_lead_somewhere():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "results").glob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())]
+    dead = [f"{p.relative_to(ROOT)}: {at}" for p, at in links if "://" not in at and not (p.parent / at).exists()]
+    assert len(links) > 50 and not dead, dead
