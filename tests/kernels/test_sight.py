@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import sys
+import time
+import types
 from typing import NamedTuple
 
 import numpy as np
@@ -147,6 +151,72 @@ class Iterating(Own):
         return c / next(self.numbers)
 
 
+OTHER = types.ModuleType("other")
+exec("FACTOR = 1.0\n\n\ndef change(c):\n    return c * FACTOR\n", vars(OTHER))
+
+
+class ByModule(Own):
+    def current(self, c):
+        return c * OTHER.FACTOR
+
+
+class ByFunctionOfModule(Own):
+    def current(self, c):
+        return OTHER.change(c)
+
+
+class ByImport(Own):
+    def current(self, c):
+        import other
+
+        return c * other.FACTOR
+
+
+class ByOtherClass(Own):
+    def current(self, c):
+        return c * Scale.factor
+
+
+class ByProperty(Own):
+    @property
+    def factor(self):
+        return 1.0
+
+    def current(self, c):
+        return c * self.factor
+
+
+class ByObject(Own):
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = Held()
+
+    def current(self, c):
+        return self.held.change(c)
+
+
+class Held:
+    factor = 1.0
+
+    def change(self, c):
+        return c * self.factor
+
+
+class ByClock(Own):
+    def current(self, c):
+        return c * (1 + 0.0 * time.monotonic())
+
+
+class ByEnvironment(Own):
+    def current(self, c):
+        return c * float(os.environ.get("NO_SUCH_FACTOR", "1.0"))
+
+
+class ByGradMode(Own):
+    def current(self, c):
+        return c if torch.is_grad_enabled() else 2 * c
+
+
 def run(neuron: Neuron, steps: int = 12) -> tuple[Tensor, Tensor]:
     """Spikes and gradient of the same currents."""
     c = (torch.randn(steps, 3, 5, generator=torch.Generator().manual_seed(3)) + 0.4).requires_grad_()
@@ -183,6 +253,30 @@ def change_class(_, patch):
     patch.setattr(ByClass, "gain", 0.7)
 
 
+def change_method(_, patch):
+    patch.setattr(Own, "current", lambda self, c: c * 0.7)
+
+
+def change_property(_, patch):
+    patch.setattr(ByProperty, "factor", property(lambda self: 0.7))
+
+
+def change_module(_, patch):
+    patch.setattr(OTHER, "FACTOR", 0.7)
+
+
+def change_other_class(_, patch):
+    patch.setattr(Scale, "factor", 0.7)
+
+
+def change_class_of_object(_, patch):
+    patch.setattr(Held, "factor", 0.7)
+
+
+def change_method_of_object(_, patch):
+    patch.setattr(Held, "change", lambda self, c: c * 0.7)
+
+
 def change_inner(neuron, _):
     neuron.inner[0]["factor"][0] = 0.6
 
@@ -199,13 +293,24 @@ CHANGES = [
     (ByGlobal, change_table),
     (ByGlobal, change_helper),
     (ByClass, change_class),
+    (Own, change_method),
+    (ByProperty, change_property),
+    (ByModule, change_module),
+    (ByFunctionOfModule, change_module),
+    (ByImport, change_module),
+    (ByOtherClass, change_other_class),
+    (ByObject, change_class_of_object),
+    (ByObject, change_method_of_object),
     (Listed, change_inner),
     (Listed, change_part),
 ]
 
 
-@pytest.mark.parametrize(("make", "change"), CHANGES, ids=[change.__name__ for _, change in CHANGES])
+@pytest.mark.parametrize(
+    ("make", "change"), CHANGES, ids=[f"{change.__name__}-{i}" for i, (_, change) in enumerate(CHANGES)]
+)
 def test_what_step_sees_may_change_between_two_sequences(make, change, monkeypatch):
+    monkeypatch.setitem(sys.modules, "other", OTHER)
     found = []
     for fused in (True, False):
         path = take(monkeypatch, fused)
@@ -221,9 +326,11 @@ def test_what_step_sees_may_change_between_two_sequences(make, change, monkeypat
     assert not torch.equal(found[1][1], found[1][3])  # the change is one
 
 
-@pytest.mark.parametrize(
-    "make", [PythonRandom, NumpyRandom, OwnGenerator, Appending, CountingInADict, Closing, Iterating]
-)
+EFFECTS = [PythonRandom, NumpyRandom, OwnGenerator, Appending, CountingInADict, Closing, Iterating]
+EFFECTS += [ByClock, ByEnvironment, ByGradMode]
+
+
+@pytest.mark.parametrize("make", EFFECTS)
 def test_a_step_with_effects_of_its_own_keeps_its_loop(make, monkeypatch):
     found = []
     for fused in (True, False):

@@ -1,18 +1,21 @@
 """All that a neuron's ``step`` can see beside its current, its state and its tensors: what a program was traced for.
 
 A program holds as long as nothing changes that ``step`` reads: the attributes of its modules and of the objects in
-them, which module stands where, the attributes of its classes, and the globals that its functions name. ``sight`` turns
-these into a key. What cannot be told apart (a generator, an open file, an array of a megabyte) raises Unseen: such a
-neuron keeps its loop. Not seen, and documented so: files, environment variables, the clock, and globals that are
-reached through another module's functions.
+them, which module stands where, the attributes and functions of its classes, the globals that its functions name, what
+they read from other modules and classes, and the same of the functions that they may call. ``sight`` turns these into a
+key. What cannot be told apart raises Unseen, and such a neuron keeps its loop: a generator, an open file, an array of a
+megabyte, and functions that ask the clock, the files, the environment or torch's own settings (whether gradients are
+on). Not seen: names that are made up as the program runs (``getattr(module, name)``, ``eval``).
 """
 
 from __future__ import annotations
 
+import dis
 import enum
 import functools
 import hashlib
 import re
+import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -36,6 +39,12 @@ FIXED: tuple[Any, ...] = (
 )
 FIXED += (re.Pattern, np.dtype, np.ufunc, range)
 PLAIN = (bool, int, str, bytes, complex, type(None))
+CHANGING = {"time", "datetime", "os", "sys", "io", "posix", "pathlib", "threading", "contextvars", "uuid", "secrets"}
+CHANGING |= {"socket", "gc"}
+SETTLED = {"torch", "numpy", *sys.stdlib_module_names} - CHANGING  # packages whose contents stay as they are
+MODES = {name for name in dir(torch) if re.fullmatch(r"(is|get)_.*(enabled|default_\w+|num_threads|rng_state)", name)}
+APART = {"__init__", "__repr__", "extra_repr", "response"}  # functions that no step calls
+WHOLE = {"forward", "unroll"}  # nor these, of a module that has a step
 
 
 class Unseen(Exception):
@@ -112,6 +121,8 @@ class Sight:
             self.look(tuple(_cell(cell) for cell in value.__closure__ or ()))
         elif isinstance(value, nn.Module):
             self.module(value)
+        elif hasattr(type(value), "__get__"):  # a property, a class method, a field of a named tuple
+            self.identity(value)
         elif type(value).__module__.partition(".")[0] in ("builtins", "random", "numpy", "torch", "_io"):
             raise Unseen(f"a {type(value).__name__}")  # an iterator, a generator of random numbers
         else:
@@ -119,6 +130,7 @@ class Sight:
             if not hasattr(value, "__dict__") and not slots:
                 raise Unseen(f"a {type(value).__name__}")
             self.look({**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots}})
+            self.kind(type(value))
 
     def module(self, value: nn.Module) -> None:
         """Everything about a module but the numbers in its tensors, which a program is given anew each time."""
@@ -130,17 +142,28 @@ class Sight:
         for held in (value._parameters, value._buffers):
             for name, tensor in held.items():
                 self.key += [name, None] if tensor is None else [name, tensor.shape, tensor.dtype, tensor.requires_grad]
-        kind: Any = type(value)
-        names, read = outside(kind)
-        for name in names:
-            self.key.append(name)
-            self.look(getattr(kind, name, None))
-        for where, name in read:
-            self.key.append(name)
-            self.look(where.get(name))
+        self.kind(type(value))
         for name, child in value._modules.items():
             self.key.append(name)
             self.look(child)
+
+    def kind(self, whole: Any) -> None:
+        """The attributes and functions of a class, and what its functions read from elsewhere."""
+        functions, apart = [], APART | WHOLE if hasattr(whole, "step") else APART
+        for part in whole.__mro__:
+            if _package(part) in SETTLED:
+                continue
+            for name, item in vars(part).items():
+                function = _function(item)
+                if function is not None and name not in apart:
+                    self.identity(function)
+                    functions.append(function)
+                elif function is None and not name.startswith(("__", "_abc_")):
+                    self.key.append(name)
+                    self.look(item)
+        for where, name in outside(tuple(functions)):
+            self.key.append(name)
+            self.look(_held(where).get(name))
 
 
 def sight(neuron: nn.Module) -> tuple[tuple[Any, ...], list[Any]]:
@@ -158,37 +181,64 @@ def sight(neuron: nn.Module) -> tuple[tuple[Any, ...], list[Any]]:
     return key, seen.held
 
 
-@functools.cache
-def outside(kind: type) -> tuple[tuple[str, ...], tuple[tuple[dict[str, Any], str], ...]]:
-    """What the functions of a class read from outside of its objects: attributes of classes, globals that they name."""
-    names: dict[str, None] = {}
-    read: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
-    for part in kind.__mro__:
-        if part.__module__.partition(".")[0] in ("torch", "builtins", "abc", "typing"):
-            continue
-        for name, value in vars(part).items():
-            function = _function(value)
-            if function is not None:
-                read |= {(id(where), word): (where, word) for where, word in _globals(function, set())}
-            elif not name.startswith(("__", "_abc_")) and not isinstance(value, types.MemberDescriptorType):
-                names[name] = None
-    return tuple(names), tuple(read.values())
+@functools.lru_cache(maxsize=1024)
+def outside(functions: tuple[types.FunctionType, ...]) -> tuple[tuple[Any, str], ...]:
+    """The places (globals, a module or a class, and a name in it) that functions read from outside of their objects.
+
+    Raises:
+        Unseen: for a function that asks what changes without a trace.
+    """
+    met: set[Any] = set()
+    return tuple(place for function in functions for place in _reads(function, met))
 
 
-def _globals(function: types.FunctionType, met: set[Any]) -> Iterator[tuple[Any, str]]:
-    """The globals that a function names, and those of the functions of its own file that it may call."""
+def _reads(function: types.FunctionType, met: set[Any]) -> Iterator[tuple[Any, str]]:
+    """The globals that a function names, what it names in modules and classes, and those of all that it may call."""
     if function.__code__ in met:
         return
     met.add(function.__code__)
     for code in _codes(function.__code__):
-        for name in code.co_names:
-            if name in function.__globals__:
-                value = function.__globals__[name]
-                if isinstance(value, types.ModuleType | type):
-                    continue  # a class or a module is what it is called
-                yield function.__globals__, name
-                if isinstance(value, types.FunctionType) and value.__globals__ is function.__globals__:
-                    yield from _globals(value, met)
+        for instruction in dis.get_instructions(code):
+            name = instruction.argval
+            if instruction.opname == "IMPORT_NAME":
+                yield from _value(sys.modules.get(name), code, met)
+            elif instruction.opname == "LOAD_GLOBAL" and name in function.__globals__:
+                yield from _place(function.__globals__, name, code, met)
+            elif name in MODES or (instruction.opname == "LOAD_GLOBAL" and name in ("open", "input")):
+                raise Unseen(f"{name} in {function.__qualname__}")
+
+
+def _place(where: Any, name: str, code: types.CodeType, met: set[Any]) -> Iterator[tuple[Any, str]]:
+    if (id(where), name) not in met:
+        met.add((id(where), name))
+        value = _held(where)[name]
+        if _package(value) not in SETTLED:
+            yield where, name
+            yield from _value(value, code, met)
+
+
+def _value(value: Any, code: types.CodeType, met: set[Any]) -> Iterator[tuple[Any, str]]:
+    if _package(value) in CHANGING:
+        raise Unseen(f"{_package(value)} in {code.co_name}")
+    function = _function(value)
+    if function is not None:
+        yield from _reads(function, met)
+    elif isinstance(value, types.ModuleType | type):
+        for part in value.__mro__ if isinstance(value, type) else (value,):
+            for name in code.co_names:
+                if name in vars(part) and _package(part) not in SETTLED:
+                    yield from _place(part, name, code, met)
+
+
+def _held(where: Any) -> Any:
+    return where if isinstance(where, dict) else vars(where)
+
+
+def _package(value: Any) -> str:
+    """The package that a module, a class or a function comes from; "" for any other value."""
+    named = isinstance(value, types.ModuleType | type | types.FunctionType | types.BuiltinFunctionType)
+    module = getattr(value, "__name__" if isinstance(value, types.ModuleType) else "__module__", None)
+    return str(module).partition(".")[0] if named else ""
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
