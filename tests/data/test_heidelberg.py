@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_binning_by_hand(tmp_path: Path) -> None:
     write_shd(tmp_path, first=(times, units))
     data = with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True)
     data.setup()
-    file = SpikeFile(tmp_path / "shd/shd_train.h5", 20)
+    file = SpikeFile(tmp_path / "shd/shd_train.h5", 20, tmp_path / "cache")
     events = file.events(0)
     assert events.x.tolist() == [0, 5, 4, 699, 3]
     assert events.t.tolist() == [0, 15625, 20004, 1_299_805, 1_500_000]  # the nearest float16 to 0.02 and 1.3
@@ -209,6 +210,16 @@ def test_hashes_are_remembered_until_a_file_changes(tmp_path: Path) -> None:
         (lambda p: put(p, "labels", np.arange(7)), "holds 7 labels, 40 times, 40 units"),
         (lambda p: put(p, "spikes/units", np.full((40, 2), 700)), "recording 39 has 2\\d\\d times and 2 units"),
         (lambda p: p.unlink(), "shd_train.h5 is not in"),
+        (lambda p: put(p, "labels", [b"one", b"two"]), "labels holds .*needed are numbers"),
+        (lambda p: put(p, "labels", ["one", "two"]), "labels holds text or lists, needed are numbers"),
+        (lambda p: put(p, "spikes/times", [["a"], ["b"]]), "spikes/times holds text or lists, needed are numbers"),
+        (lambda p: refer(p), "labels holds object, needed are numbers"),
+        (lambda p: link(p, h5py.ExternalLink("/etc/passwd", "/labels")), "labels is a link to /etc/passwd"),
+        (lambda p: link(p, h5py.SoftLink("/spikes/times")), "labels is a link to /spikes/times"),
+        (lambda p: declare(p, "labels", 1 << 40), "labels declares 1099511627776 values, at most 10000000"),
+        (lambda p: declare(p, "labels", 1 << 20, chunks=(1 << 20,)), "holds 1048576 labels, 40 times"),
+        (lambda p: declare(p, "labels", 9 << 20, chunks=(9 << 20,), dtype="i8"), "at most 67108864 bytes"),
+        (lambda p: elsewhere(p), "labels lies in another file"),
     ],
 )
 def test_broken_files(tmp_path: Path, damage, words: str) -> None:
@@ -228,6 +239,51 @@ def put(path: Path, name: str, values: np.ndarray) -> None:
     drop(path, name)
     with h5py.File(path, "a") as file:
         file[name] = values
+
+
+def link(path: Path, to: object) -> None:
+    drop(path, "labels")
+    with h5py.File(path, "a") as file:
+        file["labels"] = to
+
+
+def refer(path: Path) -> None:
+    drop(path, "labels")
+    with h5py.File(path, "a") as file:
+        file.create_dataset("labels", (40,), dtype=h5py.ref_dtype)
+
+
+def declare(path: Path, name: str, count: int, **options) -> None:
+    drop(path, name)
+    with h5py.File(path, "a") as file:
+        file.create_dataset(name, (count,), **{"dtype": "u1", **options})
+
+
+def elsewhere(path: Path) -> None:
+    drop(path, "labels")
+    with h5py.File(path, "a") as file:
+        file.create_dataset("labels", (40,), dtype="u1", external=[("/etc/passwd", 0, 40)])
+
+
+def test_a_file_in_which_hdf5_runs_in_circles_is_told_within_seconds(tmp_path: Path) -> None:
+    path = write_shd(tmp_path) / "shd_train.h5"
+    content = bytearray(path.read_bytes())
+    heap = content.find(b"GCOL")
+    content[heap + 16 : heap + 4096] = bytes(4080)  # a list of length 0: the next one is where it is itself
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="HDF5 finds no end in it"):
+        SpikeFile(path, 20, tmp_path / "cache").check()
+
+
+def test_a_file_is_read_through_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, runs = write_shd(tmp_path) / "shd_train.h5", []
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: runs.append(given) or run(*given, **more))
+    for _ in range(2):
+        SpikeFile(path, 20, tmp_path / "cache").check()
+    assert len(runs) == 1
+    write_h5(path, np.arange(30) % 20)
+    assert len(SpikeFile(path, 20, tmp_path / "cache").labels) == 30 and len(runs) == 2
 
 
 def test_ranges() -> None:

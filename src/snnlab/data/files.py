@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import os
+import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from typing import IO
 
 from rich.console import Console
 
+from snnlab.data import limits
 from snnlab.errors import InputError, RunFailure
 
 TERMINAL = Console(stderr=True)  # progress bars: only where somebody looks, never in a file or a pipe
@@ -60,12 +63,47 @@ def atomic(target: Path) -> Iterator[IO[bytes]]:
         Path(name).unlink(missing_ok=True)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the bytes of ``path``; raise InputError where it cannot be read."""
+def open_file(path: Path, most: int = limits.ON_DISK) -> IO[bytes]:
+    """Open the file ``path`` for reading; a pipe or a device under its name is refused, not waited for.
+
+    Raises: InputError: missing, not readable, no file, or of more than ``most`` bytes.
+    """
     try:
-        return path.read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise cannot_read(path, error) from error
+    found = os.fstat(handle)
+    try:
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{path} cannot be read (it is a {kind_of(found.st_mode)}); put the file there")
+        limits.check_bytes(path, found.st_size, most)
+    except InputError:
+        os.close(handle)
+        raise
+    return os.fdopen(handle, "rb")
+
+
+def kind_of(mode: int) -> str:
+    """What lies under a name, in a word, by its ``st_mode``."""
+    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFREG: "file"}
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def read_bytes(path: Path, most: int = limits.FILE) -> bytes:
+    """Return the bytes of ``path``; raise InputError as ``open_file``."""
+    with open_file(path, most) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise cannot_read(path, error) from error
+
+
+def read_text(path: Path, most: int = limits.TABLE) -> str:
+    """Return the text of ``path``; raise InputError as ``open_file``, and where it is not UTF-8."""
+    try:
+        return read_bytes(path, most).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text in UTF-8 (byte {error.start}); it is corrupt: copy it again") from error
 
 
 def cannot_read(path: Path, error: OSError) -> InputError:
@@ -78,20 +116,22 @@ def is_html(head: bytes) -> bool:
     return head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head"))
 
 
-def read_content(path: Path) -> bytes:
-    """Return the bytes of ``path``, decompressed when they are gzip (told by content, not by name).
+def read_content(path: Path, most: int = limits.FILE) -> bytes:
+    """Return the bytes of ``path``, at most ``most``, decompressed when they are gzip (told by content, not by name).
 
     Raises:
-        InputError: missing, empty, an HTML page, or a gzip file that is corrupt or cut short.
+        InputError: missing, empty, an HTML page, a gzip file that is corrupt or cut short, or too large.
     """
-    content = read_bytes(path)
+    content = read_bytes(path, most)
     if not content:
         raise InputError(f"{path} is empty (0 bytes); delete it and download it again")
     if is_html(content[:512]):
         raise InputError(f"{path} is an HTML page, not the file it is named for; delete it and download it again")
     if content[:2] == b"\x1f\x8b":
         try:
-            return gzip.decompress(content)
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+                content = file.read(most + 1)
+            limits.check_bytes(path, len(content), most, "gzip content")
         except (EOFError, OSError, zlib.error) as error:
             raise InputError(f"{path} is a corrupt gzip file ({error}); delete it and download it again") from error
     return content

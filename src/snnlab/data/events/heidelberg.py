@@ -106,7 +106,7 @@ class Heidelberg(EventModule):
             folder = self.find(self.root)
             if folder is None:
                 return None
-            self._files = [SpikeFile(folder / name, self.classes) for name in self.files]
+            self._files = [SpikeFile(folder / name, self.classes, self.cache) for name in self.files]
         return self._files
 
     def load(self) -> tuple[Splits, Provenance]:
@@ -122,7 +122,7 @@ class Heidelberg(EventModule):
             list(self.files),
             list(self.files.values()),
             self._place,
-            lambda path: SpikeFile(path, self.classes).check(),
+            lambda path: SpikeFile(path, self.classes, self.cache).check(),
             self.cache,
             self.unverified,
         )

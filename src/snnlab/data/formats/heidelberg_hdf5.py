@@ -8,6 +8,9 @@ Source: Cramer, Stradmann, Schemmel, Zenke 2022, doi 10.1109/TNNLS.2020.3044364;
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from snnlab.data import limits
+from snnlab.data.files import open_file
+from snnlab.data.formats import hdf5_trial
+from snnlab.data.publish.archives import remember
 from snnlab.data.recordings import Events
-from snnlab.errors import InputError
+from snnlab.errors import InputError, one_line
 
 CHANNELS = 700
 
@@ -24,15 +31,18 @@ CHANNELS = 700
 class SpikeFile:
     """One HDF5 file of spikes; a recording is read when it is asked for, the file is opened once per process.
 
+    HDF5 runs in circles on some damaged files, so each is read through once beforehand in another process
+    (hdf5_trial.py), which ``cache`` remembers until the file changes.
+
     Raises: InputError: missing, no HDF5 file, cut short, another layout, or a channel or label out of range.
     """
 
-    def __init__(self, path: Path, classes: int) -> None:
-        self.path, self.classes = path, classes
+    def __init__(self, path: Path, classes: int, cache: Path) -> None:
+        self.path, self.classes, self.cache = path, classes, cache
         self._open: dict[int, Any] = {}  # by process: a handle does not survive a fork
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "classes": self.classes, "_open": {}}
+        return {"path": self.path, "classes": self.classes, "cache": self.cache, "_open": {}}
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -76,12 +86,27 @@ class SpikeFile:
 
         try:
             if os.getpid() not in self._open:
+                remember(self.cache, "read through", [self.path], self._read_through)
                 self._open = {os.getpid(): h5py.File(self.path, "r")}
             return what(self._open[os.getpid()])
         except KeyError as error:
             raise InputError(
                 f"{self.path} is no file of the Heidelberg data sets ({str(error.args[0])[:80]}); download it again"
             ) from error
+        except InputError:
+            raise
         except (OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:  # one line of what HDF5 says
-            why = " ".join(str(error).split())[:160]
-            raise InputError(f"{self.path} cannot be read ({why}); it is missing or corrupt: copy it again") from error
+            raise self._unreadable(one_line(error)[:160]) from error
+
+    def _read_through(self) -> bool:
+        open_file(self.path).close()
+        command = [sys.executable, "-P", hdf5_trial.__file__, str(self.path), str(limits.EVENTS)]
+        ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if why := ended.stdout.strip():
+            raise self._unreadable(why)
+        if ended.returncode:
+            raise self._unreadable("HDF5 finds no end in it" if ended.returncode == -signal.SIGXCPU else "HDF5 fails")
+        return True
+
+    def _unreadable(self, why: str) -> InputError:
+        return InputError(f"{self.path} cannot be read ({why}); it is missing or corrupt: copy it again")
