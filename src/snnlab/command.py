@@ -9,9 +9,12 @@ import errno
 import logging
 import os
 import select
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from snnlab.errors import InputError, RunFailure, nearest
 
@@ -81,11 +84,12 @@ def run(
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = any(word.replace("'", "").lower().lstrip("+") in ("--debug", "debug=true") for word in given)
     try:
-        code = main([word for word in given if word != "--debug"])
+        with stopped_by_signals():
+            code = main([word for word in given if word != "--debug"])
         sys.stdout.flush()
         return code or DONE
-    except KeyboardInterrupt:
-        print(f"{name}: {interrupted}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"{name}: {str(error) or interrupted}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         if not _reader_is_gone():
@@ -96,6 +100,37 @@ def run(
             raise
         print(f"{name}: {_told(error)}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, InputError) else FAILED
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, wherever it is; a second one ends it at once.
+
+    A signal that is ignored, as SIGHUP below nohup, stays so.
+    """
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    here = threading.current_thread() is threading.main_thread()
+    numbers = [n for n in (getattr(signal, name) for name in names) if here and signal.getsignal(n) == signal.SIG_DFL]
+    owner, told = os.getpid(), list[int]()
+
+    def stop(number: int, _: Any) -> None:
+        if told or os.getpid() != owner:  # a child, such as a loader's worker, ends as it would have
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        told.append(number)
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)  # at once means also in a function that never returns to Python
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            if not told:
+                signal.signal(number, signal.SIG_DFL)
 
 
 def _told(error: Exception) -> str:

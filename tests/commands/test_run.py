@@ -258,15 +258,15 @@ def test_a_picture_that_fails_does_not_lose_the_run(monkeypatch, tmp_path):
 
 
 def test_resume_leaves_a_run_alone_that_is_still_running(quick_run):
-    import os
+    from snnlab.runs.lock import take
 
     path = quick_run.folder / "run.json"
-    content = record(quick_run.folder) | {"status": "running"}
-    content["process"]["id"] = os.getppid()
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(record(quick_run.folder) | {"status": "running"}))
+    lock = take(quick_run.folder)
     assert run(compose([*QUICK, "resume=auto"])).folder != quick_run.folder
     with pytest.raises(InputError, match="is still running it"):
         run(compose([*QUICK, f"resume={quick_run.folder}"]))
+    lock.release()
 
 
 def test_evaluation_refuses_other_data_than_the_run_saw(quick_run):

@@ -47,6 +47,13 @@ class PeakMemory(L.Callback):
         self._mode: LiveBytes | None = None
         self._before = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """A resumed run has the peak of its first part: later steps may hold other things."""
+        return {"peak_bytes": self.peak_bytes}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.peak_bytes = state_dict["peak_bytes"]
+
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if self.peak_bytes is not None or batch_idx != min(self.measured_step, trainer.num_training_batches - 1):
             return

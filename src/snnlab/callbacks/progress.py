@@ -9,24 +9,27 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from snnlab.callbacks.history import History
+
 
 class EpochLines(L.Callback):
     """Print ``epoch 3/10  train loss 0.021 accuracy 0.91  val ...  4.2 s`` after each epoch."""
 
-    def __init__(self) -> None:
-        self._started = 0.0
+    def __init__(self, history: History) -> None:
+        self.history, self._started = history, 0.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        if not any("/" in key for key in trainer.callback_metrics):  # a resume ends the epoch it took up
+        if self.history.last != trainer.current_epoch:  # an epoch cut short is none
             return
+        row = self.history.at(trainer.current_epoch)
         words = []
         for split in ("train", "val"):
             values = [
-                f"{key.split('/', 1)[1]} {float(value):.4g}"
-                for key, value in sorted(trainer.callback_metrics.items())
+                f"{key.split('/', 1)[1]} {value:.4g}"
+                for key, value in sorted(row.items())
                 if key.startswith(f"{split}/") and key.count("/") == 1
             ]
             words.append(f"{split} " + " ".join(values))
@@ -43,9 +46,9 @@ def tqdm_print(text: str) -> None:
     sys.stdout.flush()
 
 
-def make_progress(enable_bar: bool | None) -> list[L.Callback]:
+def make_progress(enable_bar: bool | None, history: History) -> list[L.Callback]:
     """The bar only where a person watches (or where ``trainer.enable_progress_bar`` asks for it)."""
-    lines: list[L.Callback] = [EpochLines()]
+    lines: list[L.Callback] = [EpochLines(history)]
     if enable_bar or (enable_bar is None and sys.stderr.isatty()):
         lines.append(TQDMProgressBar(leave=False))
     return lines

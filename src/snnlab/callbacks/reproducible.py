@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 
 
@@ -15,17 +17,25 @@ def derived_seed(*words: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def reseed(*words: object) -> None:
+    """Seed the generators of torch, numpy and Python from ``words``."""
+    seed = derived_seed(*words)
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 class ReseedEachEpoch(L.Callback):
-    """Seed torch's generators at the start of every training epoch, of each validation, and of the test."""
+    """Seed every generator at the start of every training epoch, of each validation, and of the test."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        torch.manual_seed(derived_seed(self.seed, "train", trainer.current_epoch))
+        reseed(self.seed, "train", trainer.current_epoch)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        torch.manual_seed(derived_seed(self.seed, "val"))
+        reseed(self.seed, "val")
 
     def on_test_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        torch.manual_seed(derived_seed(self.seed, "test"))
+        reseed(self.seed, "test")

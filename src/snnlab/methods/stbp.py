@@ -125,6 +125,9 @@ class STBP(Autograd):
     def scores_over_time(self, frames: Tensor) -> Tensor:
         return self.network(frames).cummax(0).values if self.score == "max" else super().scores_over_time(frames)
 
+    def on_train_start(self) -> None:
+        self.rewired_step = self.global_step  # a resumed run has rewired after the last step before it
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.rewiring is not None and self.global_step > self.rewired_step:  # not while gradients accumulate
             self.rewired_step = self.global_step

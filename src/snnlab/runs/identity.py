@@ -25,6 +25,7 @@ OF_DATA = ("root", "cache", "num_workers", "download")  # where the samples come
 OF_TRAINER = (
     *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams", "enable_checkpointing"),
     *("log_every_n_steps", "profiler", "detect_anomaly"),
+    "max_time",  # of one sitting: a run that it ends is interrupted, and goes on
 )
 # a share of the batches as a fraction, a number of them as a whole number: 1.0 is all of them and 1 is one
 SHARES = (
@@ -83,8 +84,12 @@ def deciding(config: Mapping[str, Any], stored: Mapping[str, Any] | None = None)
 
 
 def recorded(content: Mapping[str, Any]) -> Node:
-    """``deciding`` of the content of a run.json; no package but snnlab and torch is imported to read it."""
-    return deciding(content["config"], content.get("identity", {}))
+    """``deciding`` of the content of a run.json; no package but snnlab and torch is imported to read it.
+
+    A run that goes on from another one, its parent, is not the run that had all its epochs in one piece.
+    """
+    left, parent = deciding(content["config"], content.get("identity", {})), content.get("parent")
+    return {**left, "parent": {key: parent[key] for key in ("row", "epochs")}} if parent else left
 
 
 def less_seed(left: Mapping[str, Any]) -> Node:

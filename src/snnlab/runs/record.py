@@ -19,7 +19,8 @@ import yaml
 from snnlab.atomic import write_text
 from snnlab.config.moved import today
 from snnlab.errors import InputError
-from snnlab.runs.identity import deciding, differences, digest, recorded
+from snnlab.runs.identity import deciding
+from snnlab.runs.lock import process
 
 SCHEMA = 1
 SHAPE: dict[str, type] = {  # what every record holds, from its first moment on
@@ -39,26 +40,10 @@ class RunRecord:
         self.folder, self.content = folder, content
 
     @classmethod
-    def open(
-        cls, composition: Any, config: dict[str, Any], parts: Any, sweep: str | None
-    ) -> tuple[RunRecord, str | None]:
-        """Make (or, with ``resume``, reopen) the run's folder and write run.json with status running.
-
-        Returns the record and the checkpoint to go on from, None for a fresh start.
-
-        Raises:
-            InputError: when ``resume`` names no run, or the folder cannot be made.
-        """
-        output = Path(config["paths"]["output"]).expanduser()
-        if sweep is not None:
-            output = output / sweep
-        folder, checkpoint = find_resumable(config, output)
-        if folder is None:
-            name = "_".join(str(composition.choices[group]) for group in ("method", "data"))
-            folder = make_folder(output, f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}_seed{config['seed']}")
-        data = parts.data.provenance.as_dict()
+    def new(cls, folder: Path, composition: Any, config: dict[str, Any], parts: Any) -> RunRecord:
+        """The record of a run that begins, not yet written."""
         model_parameters = sum(p.numel() for p in parts.method.parameters() if p.requires_grad)
-        record = cls(
+        return cls(
             folder,
             {
                 "schema": SCHEMA,
@@ -74,22 +59,17 @@ class RunRecord:
                 "versions": versions(),
                 "machine": machine(),
                 "kernels": {},
-                "provenance": data,
+                "provenance": parts.data.provenance.as_dict(),
                 "metrics": {"train": {}, "val": {}, "test": {}},
                 "timing": {},
                 "memory": {},
                 "parameters": model_parameters,
                 "fit_report": None,
-                "process": {"id": os.getpid(), "host": platform.node()},
+                "process": process(),
                 "started": f"{datetime.now():%Y-%m-%dT%H:%M:%S}",
-                "resumed": checkpoint is not None,
+                "resumed": False,
             },
         )
-        (folder / "checkpoints").mkdir(exist_ok=True)
-        (folder / "figures").mkdir(exist_ok=True)
-        write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-        record.write()
-        return record, str(checkpoint) if checkpoint else None
 
     @classmethod
     def read(cls, folder: str | Path) -> RunRecord:
@@ -119,6 +99,13 @@ class RunRecord:
     def write(self) -> None:
         write_text(self.folder / "run.json", json.dumps(self.content, indent=2, allow_nan=False) + "\n")
 
+    def write_all(self) -> None:
+        """Write run.json after all that belongs to a run from its first moment on."""
+        (self.folder / "checkpoints").mkdir(exist_ok=True)
+        (self.folder / "figures").mkdir(exist_ok=True)
+        write_text(self.folder / "config.yaml", yaml.safe_dump(self.content["config"], sort_keys=False))
+        self.write()
+
     def announcement(self) -> str:
         """One line: what runs on what, and where it is recorded."""
         c = self.content
@@ -132,21 +119,23 @@ class RunRecord:
         flags = flags_of(c["provenance"])
         return f"{label_of(c)} on {c['data']}" + (f" ({', '.join(flags)})" if flags else "") + f", seed {c['seed']}"
 
-    def complete(
-        self, history: Any, trainer: Any, fit_seconds: float, memory: Any, best: Path, kernels: dict[str, list[str]]
-    ) -> None:
-        """Write status completed with the metrics of the best epoch and of the test."""
-        test = {key: value.item() for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
-        epoch = int(best.stem.removeprefix("epoch"))
-        self.content["metrics"] = nested({**history.at(epoch), **test})
+    def tested(self, wired: Any, fit_seconds: float, best: int, kernels: dict[str, list[str]]) -> None:
+        """Write the metrics of the best epoch and of the test, which is not made again; pictures may still come."""
+        logged, history = wired.trainer.callback_metrics, wired.history
+        test = {key: value.item() for key, value in logged.items() if key.startswith("test/")}
+        self.content["metrics"] = nested({**history.at(best), **test})
         self.content["timing"] = {
             "fit_seconds": round(fit_seconds, 3),
             "samples_per_second": round(history.samples / fit_seconds, 1),
             "epochs": history.epochs,
         }
         self.content["kernels"] = kernels
-        self.content["memory"] = {"peak_bytes": memory.peak_bytes}
-        self.content["checkpoint"] = f"checkpoints/{best.name}"
+        self.content["memory"] = {"peak_bytes": wired.memory.peak_bytes}
+        self.content["checkpoint"] = f"checkpoints/epoch{best:03d}.ckpt"
+        self.write()
+
+    def complete(self) -> None:
+        """Write status completed."""
         self.content["status"] = "completed"
         self.write()
 
@@ -187,54 +176,6 @@ def flags_of(provenance: Mapping[str, Any]) -> list[str]:
     words = [provenance["source"]] if provenance["source"] in ("simulated", "synthetic") else []
     words += [word for word in ("altered", "subset") if provenance[word]]
     return words + (["author's protocol: no validation"] if provenance.get("sizes", {}).get("val") == 0 else [])
-
-
-def find_resumable(config: Mapping[str, Any], output: Path) -> tuple[Path | None, Path | None]:
-    """Return the run folder to continue and its last epoch's checkpoint, or (None, None) to start afresh."""
-    resume = config["resume"]
-    if resume == "never":
-        return None, None
-    own = deciding(config)
-    if resume == "auto":
-        for path in sorted(output.glob("*/run.json"), key=lambda p: p.parent.name, reverse=True):
-            try:
-                content = RunRecord.read(path.parent).content
-            except InputError:
-                continue
-            unfinished = content["status"] != "completed" and not is_alive(content)
-            if unfinished and digest(recorded(content)) == digest(own):
-                return path.parent, last_checkpoint(path.parent)
-        return None, None
-    record = RunRecord.read(resume)
-    if record.content["status"] == "completed":
-        raise InputError(f"resume={resume}: that run is completed; score it with python -m snnlab.evaluate {resume}")
-    if is_alive(record.content):
-        raise InputError(f"resume={resume}: process {record.content['process']['id']} is still running it")
-    for key, (there, here) in differences(recorded(record.content), own).items():
-        raise InputError(
-            f"resume={resume}: that run has another config: {key} = {there}, not {here}; "
-            f"its overrides: {' '.join(record.content['overrides'])}"
-        )
-    return record.folder, last_checkpoint(record.folder)
-
-
-def is_alive(content: Mapping[str, Any]) -> bool:
-    """Whether the process of a run that says it is running still exists on this machine."""
-    process = content.get("process")
-    if content["status"] != "running" or not process or process["host"] != platform.node():
-        return False
-    try:
-        os.kill(process["id"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process["id"] != os.getpid()
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    found = (folder / "checkpoints").glob("epoch*.ckpt")
-    return max(found, key=lambda path: int(path.stem.removeprefix("epoch")), default=None)
 
 
 def make_folder(output: Path, name: str) -> Path:
@@ -286,7 +227,8 @@ def machine() -> dict[str, Any]:
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"device": device, "cpu": cpu_name(), "cores": os.cpu_count()}
+    cores, threads = os.cpu_count(), torch.get_num_threads()  # our kernels run in torch's threads
+    return {"device": device, "cpu": cpu_name(), "cores": cores, "threads": threads}
 
 
 def cpu_name() -> str:

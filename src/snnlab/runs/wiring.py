@@ -15,11 +15,12 @@ import lightning as L
 import torch
 
 from snnlab import kernels
-from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints
+from snnlab.atomic import FULL
+from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints, WholeCheckpoints
 from snnlab.callbacks.health import Health
 from snnlab.callbacks.history import History
 from snnlab.callbacks.memory import PeakMemory
-from snnlab.callbacks.reproducible import ReseedEachEpoch
+from snnlab.callbacks.reproducible import ReseedEachEpoch, reseed
 from snnlab.checkpoint import load_weights
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
@@ -68,8 +69,10 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
     warnings.filterwarnings("ignore", message=".*Found .* module.s. in eval mode.*")
     arguments = dict(config["trainer"])
     arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    if folder is None:
-        arguments["enable_checkpointing"] = False
+    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
+    arguments["enable_checkpointing"] = False  # Lightning's own: ours are a callback
+    plugins = arguments.pop("plugins", None) or []
+    arguments["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
     try:
         return L.Trainer(
             **arguments, callbacks=callbacks, logger=loggers, default_root_dir=str(folder) if folder else None
@@ -103,14 +106,14 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
     trainer = {**parts.config["trainer"], **arguments}
     validated = parts.data.spec.sizes.get("val") != 0 and trainer["limit_val_batches"] != 0  # 0: an author's protocol
     metric, mode = parts.method.monitor
-    checkpoints = EpochCheckpoints(folder, metric, mode, validated)
-    history, memory = History(folder), PeakMemory()
-    callbacks: list[L.Callback] = [ReseedEachEpoch(parts.config["seed"]), checkpoints, CheckpointOnInterrupt(folder)]
+    history = History(folder, metric if validated else None, mode, lambda: logger.seconds if logger else 0.0)
+    checkpoints, memory = EpochCheckpoints(folder, history), PeakMemory()
+    callbacks: list[L.Callback] = [checkpoints, ReseedEachEpoch(parts.config["seed"]), CheckpointOnInterrupt(folder)]
     callbacks += [history, memory]
     if parts.config["callbacks"]["health"]:
         callbacks.append(Health())
     if parts.config["callbacks"]["progress"]:
-        callbacks += make_progress(trainer["enable_progress_bar"])
+        callbacks += make_progress(trainer["enable_progress_bar"], history)
     if logger:
         callbacks.append(StartAfterFirstStep(logger))
     loggers = [logger] if logger else []
@@ -128,6 +131,20 @@ def prepared(parts: Parts) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Compute with so many threads for a while: sums are taken apart by their number, so it decides the last bits."""
+    before = torch.get_num_threads()
+    if number != before:
+        log.info("threads: %d, as the run began, where this process has %d; other sums would be rounded", number, before)
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        if number != before:
+            torch.set_num_threads(before)
+
+
 def run(composition: Composition, sweep: str | None = None) -> Result:
     """Train, validate after each epoch, test once with the best checkpoint, and record all of it.
 
@@ -138,10 +155,10 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     Raises:
         InputError: before any data is read where that is possible.
         RunFailure: NaN loss, full disk.
-        KeyboardInterrupt: after a checkpoint has been written.
+        KeyboardInterrupt: after a checkpoint has been written; also where trainer.max_time ends the run before its end.
     """
     from snnlab.callbacks.figures import Figures
-    from snnlab.runs.record import RunRecord
+    from snnlab.runs.resume import begin
     from snnlab.runs.wandb_run import close_wandb, finish_wandb, make_wandb_logger
 
     parts = build(composition.config)
@@ -150,43 +167,74 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     parts.data.setup()
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
-    record, checkpoint = RunRecord.open(composition, config, parts, sweep)
-    log.info("%s", record.announcement())
+    begun = begin(composition, config, parts, sweep)
+    record = begun.record
     try:
+        if record.content["status"] == "completed":
+            log.info("run: completed already -> %s", record.folder)
+            return Result(record.folder, record.content["metrics"], sorted(record.folder.glob("figures/*.png")))
+        log.info("%s", record.announcement())
         wandb_logger = make_wandb_logger(config, record, sweep)
         wired = wire(parts, record.folder, wandb_logger)
-        trainer, history, checkpoints = wired.trainer, wired.history, wired.checkpoints
-        figures = Figures(record.folder, record.title(), history) if config["callbacks"]["figures"] else None
-        with prepared(parts):
-            started = time.perf_counter()
-            if parts.method.trains:
-                trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
-                if trainer.interrupted:
-                    raise KeyboardInterrupt
-                best = checkpoints.best()
-                load_weights(parts.method, best, f"{best} does not fit the run that wrote it")
+        with threads(record.content["machine"]["threads"]), prepared(parts):
+            if begun.tested and begun.checkpoint is not None:
+                wired.history.read()
+                load_weights(parts.method, begun.checkpoint, f"{begun.checkpoint} does not fit the run that wrote it")
+                parts.method.opened(parts.data)
             else:
-                trainer.validate(parts.method, datamodule=parts.data, verbose=False)
-                best = checkpoints.only(trainer)
-            fit_seconds = time.perf_counter() - started - (wandb_logger.seconds if wandb_logger else 0)
-            trainer.test(parts.method, datamodule=parts.data, verbose=False)
-        record.complete(history, trainer, fit_seconds, wired.memory, best, parts.method.network.path.taken())
-        with kernels.using(parts.method.network.path):
-            pictures = figures.draw(parts.method, parts.data) if figures else []
+                wired.history.started = time.perf_counter()
+                if parts.method.trains:
+                    checkpoint = begun.checkpoint
+                    wired.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+                    best = chosen(wired)
+                    path = wired.checkpoints.path(best)
+                    load_weights(parts.method, path, f"{path} does not fit the run that wrote it")
+                else:
+                    wired.trainer.validate(parts.method, datamodule=parts.data, verbose=False)
+                    best = wired.checkpoints.only(wired.trainer)
+                fit_seconds = wired.history.seconds()
+                wired.trainer.test(parts.method, datamodule=parts.data, verbose=False)
+                record.tested(wired, fit_seconds, best, parts.method.network.path.taken())
+            pictures = []
+            if config["callbacks"]["figures"]:
+                reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
+                pictures = Figures(record.folder, record.title(), wired.history).draw(parts.method, parts.data)
         if wandb_logger:
             finish_wandb(wandb_logger, record, pictures)
+        record.complete()
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:
-        if record.content["status"] != "completed":  # a picture interrupted does not undo the run
-            record.fail("interrupted", "interrupted by the user")
-        raise KeyboardInterrupt from error
+        reason = str(error) if isinstance(error, KeyboardInterrupt) else ""
+        record.fail("interrupted", reason or "interrupted by the user")
+        raise KeyboardInterrupt(reason) from error
     except BaseException as error:
-        if record.content["status"] != "completed":
-            record.fail("failed", one_line(error))
-        if isinstance(error, OSError) and error.errno == 28:
+        record.fail("failed", one_line(error))
+        if isinstance(error, OSError) and error.errno in FULL:
             raise RunFailure(
                 f"disk full while writing {error.filename or record.folder}; free some space, then resume=auto"
             ) from error
         raise
     finally:
         close_wandb()
+        if begun.lock is not None:
+            begun.lock.release()
+
+
+def chosen(wired: Wired) -> int:
+    """The best epoch of a fit that came to its end.
+
+    Raises:
+        KeyboardInterrupt: where it was stopped, or trainer.max_time ended it before its last epoch or step.
+        RunFailure: where no epoch was validated.
+    """
+    from lightning.pytorch.callbacks import Timer
+
+    trainer, epochs, total = wired.trainer, wired.history.epochs, wired.trainer.max_epochs
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    timed = total not in (-1, None) and any(isinstance(callback, Timer) for callback in trainer.callbacks)
+    if timed and epochs < total and trainer.global_step != trainer.max_steps:  # without a total, time is the run's end
+        raise KeyboardInterrupt(
+            f"trainer.max_time is over after {epochs} of {total} epochs; go on with the same command and resume=auto"
+        )
+    return wired.checkpoints.best()

@@ -109,10 +109,10 @@ class Turns(L.Callback):
 
 def fit_recorded(composition: Any, parts: Parts, turns: Turns) -> None:
     """Train as ``runs.wiring.run`` does, with its callbacks, its logger and its record."""
-    from snnlab.runs.record import RunRecord
+    from snnlab.runs.resume import begin
     from snnlab.runs.wandb_run import close_wandb, make_wandb_logger
 
-    record, _ = RunRecord.open(composition, parts.config, parts, None)
+    record = begin(composition, parts.config, parts, None).record
     logger = make_wandb_logger(parts.config, record, None)
     try:
         trainer = wire(parts, record.folder, logger, [turns]).trainer

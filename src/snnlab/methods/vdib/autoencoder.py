@@ -183,8 +183,8 @@ class Autoencoder(OwnSteps):
         signals = data.prototypes() if self.target == "prototype" else class_means(images)
         self.class_signals.copy_(signals.to(self.class_signals))
 
-    def on_fit_start(self) -> None:
-        if self.global_step == 0:  # an initialiser may have set the weights after the constructor
+    def on_train_start(self) -> None:
+        if self.global_step == 0:  # an initialiser may have set the weights after the constructor; not at a resume
             for name, weight in self.watched_weights().items():
                 getattr(self, f"initial_{name}").copy_(weight.detach())
 

@@ -1,0 +1,94 @@
+"""Who writes into a run's folder: one process at a time, until the run ends or its process does, however that comes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from snnlab.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # not a Unix: the record's process tells alone
+    fcntl = None  # type: ignore[assignment]
+
+BUSY = (errno.EWOULDBLOCK, errno.EACCES)
+held: set[int] = set()  # handles of this process
+
+
+class Lock:
+    """The folder is ours until ``release``."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+        held.add(handle)
+
+    def release(self) -> None:
+        if self.handle in held:
+            held.discard(self.handle)
+            os.close(self.handle)
+
+
+def take(folder: Path) -> Lock | None:
+    """Lock a run's folder; None where another process, or another run of this one, has it.
+
+    The system gives the lock back when the process is gone, and keeps it over most shared file systems; on one that has
+    no locks everybody gets it, and ``is_alive`` tells.
+
+    Raises:
+        InputError: when the folder cannot be written.
+    """
+    try:
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise InputError(f"{folder} cannot be written: {error.strerror}; copy the run to a folder of yours") from None
+        raise
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in BUSY:
+            os.close(handle)
+            return None
+    return Lock(handle)
+
+
+def process() -> dict[str, Any]:
+    """This process as a record names it: a number alone is given again, to another program, sooner or later."""
+    return {"id": os.getpid(), "host": platform.node(), "started": started(os.getpid())}
+
+
+def started(number: int) -> str | None:
+    """When a process of this machine started, as ticks since a boot and that boot's name; None where it cannot be told."""
+    try:
+        ticks = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {ticks}"
+    except (OSError, IndexError):
+        return None
+
+
+def is_alive(content: Mapping[str, Any]) -> bool:
+    """Whether another process of this machine still runs the run with this record, as far as that names it."""
+    named = content.get("process")
+    if content["status"] != "running" or not isinstance(named, Mapping) or named.get("host") != platform.node():
+        return False
+    number, since = named.get("id"), named.get("started")
+    return isinstance(number, int) and number != os.getpid() and since is not None and started(number) == since
+
+
+def _let_go() -> None:
+    """A forked child, such as a loader's worker, outlives its parent for a while and must not keep the folder."""
+    for handle in held:
+        with contextlib.suppress(OSError):
+            os.close(handle)
+    held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

@@ -1,0 +1,256 @@
+"""Where a run goes on: the folder, its lock and its last whole checkpoint, or a new run that begins where another ended.
+
+    resume=auto    the newest run of this very config below paths.output, wherever it was stopped; one that is completed
+                   is shown, not repeated; where there is none, or it is being run, the run starts afresh
+    resume=RUN     that run; with more epochs (trainer.max_epochs=...) a new run that names it as its parent
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from snnlab.atomic import clear
+from snnlab.callbacks.checkpoints import last_whole, read
+from snnlab.callbacks.checkpoints import name as checkpoint_name
+from snnlab.callbacks.history import History
+from snnlab.errors import InputError
+from snnlab.runs.identity import deciding, differences, digest, less_seed, recorded, same
+from snnlab.runs.lock import Lock, is_alive, take
+from snnlab.runs.record import RunRecord, make_folder
+
+log = logging.getLogger("snnlab")
+EPOCHS = "trainer.max_epochs"
+
+
+class Found(NamedTuple):
+    """A run to go on with: its record as it was left, the lock of its folder."""
+
+    record: RunRecord
+    lock: Lock
+
+
+class Begun(NamedTuple):
+    """A run whose folder is ours: its record, the checkpoint to go on from, and whether its test is done already."""
+
+    record: RunRecord
+    lock: Lock | None
+    checkpoint: Path | None
+    tested: bool = False
+
+
+class Parent(NamedTuple):
+    """A run that a new one goes on from: its record, and the checkpoint where it ended."""
+
+    record: RunRecord
+    checkpoint: Path
+
+    def named(self) -> dict[str, Any]:
+        """What the new run's record says of it; ``row`` is that of a table."""
+        content, epochs = self.record.content, History.of(self.record.folder, read(self.checkpoint) or {}).epochs
+        row = digest(less_seed(recorded(content)))
+        return {"run": str(self.record.folder), "row": row, "epochs": epochs}
+
+
+def find(config: Mapping[str, Any], output: Path, provenance: Mapping[str, Any]) -> Found | Parent | None:
+    """What ``config["resume"]`` leads to; None to start afresh.
+
+    Raises:
+        InputError: when ``resume`` names no run or one with another config, is still run, or was begun on other data.
+    """
+    if config["resume"] == "never":
+        return None
+    own = deciding(config)
+    if config["resume"] == "auto":
+        return newest(output, digest(own), "resume=auto", provenance)
+    record = RunRecord.read(config["resume"])
+    named = f"resume={config['resume']}"
+    same_data(named, record, provenance)
+    if different := differences(recorded(record.content), own):
+        return longer(named, record, config, own, different, output, provenance)
+    lock = take(record.folder)
+    if lock is None or is_alive(record.content):
+        raise InputError(f"{named}: another process is still running it; wait for its end, or stop it")
+    return Found(RunRecord.read(record.folder), lock)
+
+
+def newest(output: Path, identity: str, named: str, provenance: Mapping[str, Any]) -> Found | None:
+    """The newest run of this identity that nobody is running.
+
+    Raises:
+        InputError: where there are such runs, and all of them were begun on other data.
+    """
+    refused: InputError | None = None
+    for record in records(output):
+        if digest(recorded(record.content)) != identity:
+            continue
+        try:
+            same_data(f"{named}: {record.folder}", record, provenance)
+        except InputError as error:
+            refused = refused or error
+            continue
+        lock = take(record.folder)
+        if lock is None:
+            continue
+        now = RunRecord.read(record.folder)  # another process may have ended it meanwhile
+        if not is_alive(now.content):
+            return Found(now, lock)
+        lock.release()
+    if refused:
+        raise refused
+    return None
+
+
+def records(output: Path) -> Iterator[RunRecord]:
+    """The runs in a folder that can be read, the newest first."""
+    for path in sorted(output.glob("*/run.json"), key=lambda path: path.parent.name, reverse=True):
+        try:
+            yield RunRecord.read(path.parent)
+        except InputError:
+            continue
+
+
+def same_data(named: str, record: RunRecord, provenance: Mapping[str, Any]) -> None:
+    """Refuse to go on with other data than a run was begun on.
+
+    Raises:
+        InputError: saying what differs.
+    """
+    if found := other_data(record.content["provenance"], provenance):
+        raise InputError(
+            f"{named} was begun on other data: {found}; set SNNLAB_DATA to that data, or start anew with resume=never"
+        )
+
+
+def other_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How two provenances differ in what decides numbers, "" where they do not."""
+    words = []
+    for key in ("source", "hash", "sizes"):
+        there, here = before.get(key), now.get(key)
+        if there != here:
+            words.append(f"{key} = {str(there)[:60]}, not {str(here)[:60]}")
+    return "; ".join(words)
+
+
+def longer(
+    named: str,
+    record: RunRecord,
+    config: Mapping[str, Any],
+    own: Mapping[str, Any],
+    different: Mapping[str, tuple[Any, Any]],
+    output: Path,
+    provenance: Mapping[str, Any],
+) -> Found | Parent:
+    """More epochs for a run: one that was begun with them from there already, or the run as a parent.
+
+    Raises:
+        InputError: when anything else is to change, or no epoch is added.
+    """
+    there, here = (config_epochs(each) for each in (record.content["config"], config))
+    for key, (old, new) in different.items():
+        if not (same(old, there) and same(new, here)):  # max_epochs, and a schedule that takes its length from it
+            raise InputError(
+                f"{named}: that run has another config: {key} = {old}, not {new}; more epochs ({EPOCHS}) may be asked "
+                f"of it, anything else is a new run without resume; its overrides: "
+                f"{' '.join(record.content['overrides'])}"
+            )
+    lock = take(record.folder)
+    if lock is None or is_alive(record.content):
+        raise InputError(f"{named}: another process is still running it; wait for its end, or stop it")
+    try:
+        checkpoint = last_whole(record.folder)
+    finally:
+        lock.release()
+    if checkpoint is None:
+        raise InputError(f"{named} has no whole checkpoint to go on from; start anew with resume=never")
+    parent = Parent(record, checkpoint)
+    words = parent.named()
+    if isinstance(here, int) and 0 <= here <= words["epochs"]:
+        raise InputError(f"{named}: {EPOCHS} = {here} must be more than the {words['epochs']} epochs that it has")
+    child = digest({**own, "parent": {"row": words["row"], "epochs": words["epochs"]}})
+    return newest(output, child, named, provenance) or parent
+
+
+def config_epochs(config: Mapping[str, Any]) -> Any:
+    return config["trainer"]["max_epochs"]
+
+
+def begin(composition: Any, config: dict[str, Any], parts: Any, sweep: str | None) -> Begun:
+    """Make a run's folder, or reopen the one that ``resume`` leads to, and write run.json with status running.
+
+    A completed run is left as it is.
+
+    Raises:
+        InputError: as ``find``, and when the folder cannot be made.
+    """
+    output = Path(config["paths"]["output"]).expanduser()
+    if sweep is not None:
+        output = output / sweep
+    provenance = json.loads(json.dumps(parts.data.provenance.as_dict()))
+    found = find(config, output, provenance)
+    if isinstance(found, Found):
+        return go_on(found, composition, config, parts)
+    name = "_".join(str(composition.choices[group]) for group in ("method", "data"))
+    folder = make_folder(output, f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}_seed{config['seed']}")
+    try:
+        lock = take(folder)
+        record = RunRecord.new(folder, composition, config, parts)
+        checkpoint = None
+        if found is not None:  # before there is a record: whoever finds one finds the checkpoints, too
+            checkpoint = inherit(found, folder)
+            record.content["parent"] = found.named()
+        record.write_all()
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Begun(record, lock, checkpoint)
+
+
+def go_on(found: Found, composition: Any, config: dict[str, Any], parts: Any) -> Begun:
+    """Take up a run where it was left."""
+    old, folder = found.record.content, found.record.folder
+    if old["status"] == "completed":
+        return Begun(found.record, found.lock, None)
+    for each in (folder, folder / "checkpoints", folder / "figures"):
+        clear(each)
+    (folder / "checkpoints" / "interrupted.ckpt").unlink(missing_ok=True)
+    tested = tested_as(old, folder)
+    checkpoint = tested or last_whole(folder)
+    record = RunRecord.new(folder, composition, config, parts)
+    record.content["resumed"] = True
+    if "parent" in old:
+        record.content["parent"] = old["parent"]
+        if checkpoint is None:
+            raise InputError(f"{folder} has no whole checkpoint left of {old['parent']['run']}; resume that run again")
+    if checkpoint is None:
+        log.warning("resume: %s has no whole checkpoint, so it begins again", folder)
+    elif threads := old.get("machine", {}).get("threads"):
+        record.content["machine"]["threads"] = threads
+    if tested:
+        record.content |= {key: old[key] for key in ("metrics", "timing", "kernels", "memory", "checkpoint")}
+    record.write_all()
+    return Begun(record, found.lock, checkpoint, tested is not None)
+
+
+def tested_as(content: Mapping[str, Any], folder: Path) -> Path | None:
+    """The checkpoint that the test split was scored with, None where it was not."""
+    if not content["metrics"].get("test") or "checkpoint" not in content:
+        return None
+    path = folder / content["checkpoint"]
+    return path if read(path) is not None else None
+
+
+def inherit(parent: Parent, folder: Path) -> Path:
+    """Copy into a new run's folder what it goes on from: the last checkpoint, and the best one so far."""
+    history = History.of(parent.record.folder, read(parent.checkpoint) or {})
+    best = history.best()
+    names = {parent.checkpoint.name} | ({checkpoint_name(best)} if best is not None else set())
+    (folder / "checkpoints").mkdir()
+    for name in names:
+        shutil.copyfile(parent.checkpoint.parent / name, folder / "checkpoints" / name)
+    return folder / "checkpoints" / parent.checkpoint.name
