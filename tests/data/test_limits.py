@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from snnlab.data import limits
+from snnlab.data.camera import Camera
+from snnlab.data.events.films import Films
 from snnlab.data.files import read_bytes, read_content, read_text
 from snnlab.data.formats.npy import parse_npy, read_npy, read_npz
 from snnlab.data.formats.zipped import open_zip, read_member
+from snnlab.data.publish.archives import remember
 from snnlab.errors import InputError
 
 
@@ -65,17 +68,17 @@ def test_arrays_are_read_as_numpy_reads_them(tmp_path, dtype, order):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no .npy file"),
-        (npy("{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000,), }\n"), "cut short or corrupt"),
-        (npy("{'descr': '<f8', 'fortran_order': False, 'shape': (-4, -1), }\n", bytes(32)), "cut short or corrupt"),
-        (npy(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({'9' * 4000},), }}\n"), "cut short or corrupt"),
+        (b"", "cannot be read"),
+        (npy("{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000,), }\n"), "cut short"),
+        (npy("{'descr': '<f8', 'fortran_order': False, 'shape': (-4, -1), }\n", bytes(32)), "cut short"),
+        (npy(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({'9' * 4000},), }}\n"), "cut short"),
         (npy(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({'1,' * 99}), }}\n", bytes(8)), "cut short"),
         (npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n", b"cos\nsystem\n."), "Python objects"),
-        (npy("{'descr': 'V0', 'fortran_order': False, 'shape': (5,), }\n"), "cut short or corrupt"),
-        (npy("{'descr': '<f8', 'fortran_order': False, 'shape': ('a',), }\n"), "no .npy file"),
-        (npy("(" * 5000), "no .npy file"),
-        (npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }\n", bytes(8), (9, 0)), "no .npy file"),
-        (npy("\0" * 100), "no .npy file"),
+        (npy("{'descr': 'V0', 'fortran_order': False, 'shape': (5,), }\n"), "cut short"),
+        (npy("{'descr': '<f8', 'fortran_order': False, 'shape': ('a',), }\n"), "cannot be read"),
+        (npy("(" * 5000), "cannot be read"),
+        (npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }\n", bytes(8), (9, 0)), "cannot be read"),
+        (npy("\0" * 100), "cannot be read"),
     ],
 )
 def test_a_damaged_header_is_one_line(content, words):
@@ -167,3 +170,39 @@ def test_a_zip_with_an_endless_list_of_files_is_refused(tmp_path):
     assert "a list of files" in told(open_zip, path)
     path.write_bytes(b"PK\x03\x04 no zip")
     assert "corrupt zip" in told(open_zip, path)
+
+
+def test_what_can_be_made_again_is_made_again_or_gone_without(tmp_path, caplog):
+    source = tmp_path / "source"
+    source.write_bytes(b"1")
+    made = []
+
+    def remembered(cache: Path) -> object:
+        return remember(cache, "what", [source], lambda: made.append(1) or len(made))
+
+    assert [remembered(tmp_path / "cache") for _ in range(2)] == [1, 1]
+    (kept,) = tmp_path.glob("cache/checked/*.json")
+    for content in ("", "[]", "null", '{"what": "other", "value": 7}', "[" * 100_000, "\xff"):
+        kept.write_text(content, encoding="latin1")
+        assert remembered(tmp_path / "cache") == len(made)
+    kept.unlink()
+    os.mkfifo(kept)
+    assert remembered(tmp_path / "cache") == 8 == remembered(tmp_path / "cache")
+    assert [remembered(source / "no folder") for _ in range(2)] == [9, 10]
+    assert len(caplog.records) == 1 and "cannot be written" in caplog.text
+
+
+@pytest.mark.parametrize("damage", [lambda p: p.write_bytes(b""), lambda p: os.truncate(p, 700), lambda p: p.mkdir()])
+def test_films_that_are_cut_short_are_made_again(tmp_path, damage):
+    def films(cache: Path) -> np.ndarray:
+        images = np.full((3, 1, 8, 8), 16, np.uint8)
+        return Films(Camera(), images, 16, np.arange(3), 0, 20.0, "hash", cache).take(range(3)).events.t
+
+    whole = films(tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").rglob("*.npz")
+    assert np.array_equal(films(tmp_path / "cache"), whole)
+    kept.unlink()
+    damage(kept) if damage.__code__.co_names == ("mkdir",) else (kept.write_bytes(bytes(1000)), damage(kept))
+    assert np.array_equal(films(tmp_path / "cache"), whole)
+    kept.parent.with_name("file").write_bytes(b"")
+    assert np.array_equal(films(kept.parent.with_name("file")), whole)

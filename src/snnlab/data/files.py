@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import logging
 import os
 import stat
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,8 @@ from rich.console import Console
 from snnlab.data import limits
 from snnlab.errors import InputError, RunFailure
 
+log = logging.getLogger("snnlab")
+TOLD: set[Path] = set()  # folders of which this process has said that nothing can be kept there
 TERMINAL = Console(stderr=True)  # progress bars: only where somebody looks, never in a file or a pipe
 
 
@@ -63,7 +66,18 @@ def atomic(target: Path) -> Iterator[IO[bytes]]:
         Path(name).unlink(missing_ok=True)
 
 
-def open_file(path: Path, most: int = limits.ON_DISK) -> IO[bytes]:
+def keep(target: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write what can be made again to ``target``, in the cache; where it cannot be written it is gone without."""
+    try:
+        with atomic(target) as file:
+            write(file)
+    except (InputError, RunFailure) as error:
+        if target.parent not in TOLD:
+            TOLD.add(target.parent)
+            log.warning("cache: %s", error)
+
+
+def open_file(path: Path, most: int = limits.ON_DISK) -> io.BufferedReader:
     """Open the file ``path`` for reading; a pipe or a device under its name is refused, not waited for.
 
     Raises: InputError: missing, not readable, no file, or of more than ``most`` bytes.

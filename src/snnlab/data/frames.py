@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from snnlab.data.binning import Binning
+from snnlab.data.files import open_file
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +160,8 @@ class StoredFrames:
         """Return a file as an array in shared memory, which shows what other processes write."""
         if name not in self._maps:
             dtype = np.uint64 if name == "index" else np.uint8
-            mapped = np.memmap(self.folder / name, dtype, "r", shape=self._shape(name))
+            with open_file(self.folder / name) as file:
+                mapped = np.memmap(file, dtype, "r", shape=self._shape(name))
             self._maps[name] = np.asarray(mapped)
         return self._maps[name]
 

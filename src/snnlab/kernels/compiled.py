@@ -1,29 +1,83 @@
-"""numba's ``njit`` with its machine code kept in the cache folder, wherever the package itself lies."""
+"""numba's ``njit`` with its machine code kept in the cache folder, wherever the package itself lies.
+
+What is kept are pickles, and to load one is to run it. So the folder is used only where nobody else can write to it or
+to a folder above it. A file in it that is cut short is made again; where nothing can be kept, code is compiled anew.
+"""
 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
+import stat
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_dir
 
+log = logging.getLogger("snnlab")
+
 
 @cache
 def folder() -> Path:
-    """Where compiled code is kept; a folder of this process alone where the cache cannot be written."""
-    path = Path(os.environ.get("SNNLAB_CACHE") or user_cache_dir("snnlab")) / "kernels"
+    """Where compiled code is kept; one of this process alone where the cache cannot be written, or others can."""
+    path = Path(os.environ.get("SNNLAB_CACHE") or user_cache_dir("snnlab")).expanduser() / "kernels"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path).close()
+        if (why := open_to_others(path)) is None:
+            path.chmod(0o700)
+            tempfile.TemporaryFile(dir=path).close()
+            return path
+        log.warning("kernels: %s, so the code kept in %s is not run but compiled anew", why, path)
     except OSError:
-        path = Path(tempfile.mkdtemp(prefix="snnlab-kernels-"))
-        atexit.register(shutil.rmtree, path, ignore_errors=True)
+        pass
+    path = Path(tempfile.mkdtemp(prefix="snnlab-kernels-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
+
+
+def open_to_others(path: Path) -> str | None:
+    """Return what lets another user write to ``path``, to what lies below it or to a folder above it; else None."""
+    if path.is_symlink():
+        return f"{path} is a link; make it a folder"
+    real = path.resolve()
+    above, closed = {*path.absolute().parents, *real.parents}, real.stat().st_mode & 0o077 == 0
+    for place in (*above, real, *walk(real)):
+        found = place.lstat()
+        if found.st_uid not in (0, os.geteuid()):
+            return f"{place} belongs to another user; set SNNLAB_CACHE to a folder of your own"
+        if stat.S_ISLNK(found.st_mode) and place in above:
+            continue  # what it leads to is among the others
+        if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
+            return f"{place} is neither a file nor a folder; remove it"
+        group = found.st_mode & stat.S_IWGRP and not is_own_group(found.st_gid) and (place in above or not closed)
+        shared = found.st_mode & stat.S_IWOTH or group
+        if shared and not (found.st_mode & stat.S_ISVTX and place in above):  # as /tmp, where each keeps his own
+            return f"{place} can be written by others; chmod go-w {place}"
+    return None
+
+
+def walk(path: Path) -> Iterator[Path]:
+    """Every file and folder below ``path``; links are not followed."""
+    for root, folders, files in os.walk(path):
+        yield from (Path(root) / name for name in (*folders, *files))
+
+
+def is_own_group(number: int) -> bool:
+    """Whether a group is the user's private one, which many systems make: it bears his name and has nobody else."""
+    import grp
+    import pwd
+
+    try:
+        group, user = grp.getgrgid(number), pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return False
+    return group.gr_name == user and set(group.gr_mem) <= {user}
 
 
 def njit(**options: Any) -> Any:
@@ -32,4 +86,37 @@ def njit(**options: Any) -> Any:
 
     settings: Any = numba.config
     settings.CACHE_DIR = str(folder())
-    return numba.njit(cache=True, nogil=True, **options)
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        dispatcher = numba.njit(nogil=True, **options)(function)
+        with suppress(RuntimeError):  # nothing can be kept there any more
+            dispatcher._cache = _kept()(function)  # what cache=True does, with another class
+        return dispatcher
+
+    return decorate
+
+
+@cache
+def _kept() -> type:
+    """numba's cache of a function, which is gone without where a file in it cannot be read or written."""
+    from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
+
+    class InFolder(CompileResultCacheImpl):  # type: ignore[misc]
+        _locator_classes = [UserProvidedCacheLocator]  # noqa: RUF012  # numba would look for pickles in other places, too
+
+    class Kept(FunctionCache):  # type: ignore[misc]
+        _impl_class = InFolder
+
+        def load_overload(self, sig: Any, target_context: Any) -> Any:
+            try:
+                return super().load_overload(sig, target_context)
+            except Exception:  # a pickle that is cut short raises nearly anything
+                with suppress(Exception):
+                    self.flush()
+                return None
+
+        def save_overload(self, sig: Any, data: Any) -> None:
+            with suppress(OSError):
+                super().save_overload(sig, data)
+
+    return Kept

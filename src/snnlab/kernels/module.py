@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 from snnlab.kernels.compiled import folder
@@ -15,17 +16,21 @@ from snnlab.kernels.compiled import folder
 
 @cache
 def load(text: str) -> Any:
-    """Return the module made of this source; safe when several processes write it."""
+    """Return the module made of this source; safe when several processes write it.
+
+    Its file is for compilers and people to look at: what runs is ``text``.
+    """
     name = "kernel_" + hashlib.sha256(text.encode()).hexdigest()[:16]
     path = folder() / f"{name}.py"
-    path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have cleared the cache
-    if not path.is_file() or path.read_text() != text:
-        handle, part = tempfile.mkstemp(suffix=".py", dir=folder())
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        os.replace(part, path)
-    spec: Any = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
+    with suppress(OSError):  # where it cannot be written, nothing of it is kept
+        path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have cleared the cache
+        if not path.is_file() or path.read_bytes() != text.encode():
+            handle, part = tempfile.mkstemp(suffix=".py", dir=folder())
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+            os.replace(part, path)
+    module = ModuleType(name)
+    module.__file__ = str(path)
     sys.modules[name] = module  # where a compiler looks for what it kept
-    spec.loader.exec_module(module)
+    exec(compile(text, str(path), "exec"), module.__dict__)
     return module

@@ -24,8 +24,10 @@ from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning
 from snnlab.data.contract import DataSpec, Provenance, Splits, check_range
 from snnlab.data.events.module import EventModule
-from snnlab.data.files import cannot_read
+from snnlab.data.files import read_text
+from snnlab.data.formats import npy
 from snnlab.data.formats.aedat3 import Aedat3File
+from snnlab.data.limits import check_events
 from snnlab.data.loader import Loader
 from snnlab.data.publish.archives import Archive, check, install
 from snnlab.data.recordings import Events, StoredRecordings, tidy
@@ -209,10 +211,10 @@ def in_original(folder: Path) -> list[Gesture]:
         return []
     found = []
     for split, trials in TRIALS.items():
-        for line in (folder / trials).read_text().split():
+        for line in read_text(folder / trials).split():
             match = ORIGINAL.fullmatch(line)
             if match is None or match[2] is None or not (folder / line).is_file():
-                raise InputError(f"{folder / trials} names {line}, which is not in {folder}; unpack {WHERE} again")
+                raise InputError(f"{folder / trials} names {line[:80]}, which is not in {folder}; unpack {WHERE} again")
             path = folder / f"{line[: -len('.aedat')]}_labels.csv"
             for order, (label, start, stop) in enumerate(read_labels(path)):
                 found.append(Gesture(split == "test", int(match[2]), line, order, label - 1, line, start, stop))
@@ -222,26 +224,24 @@ def in_original(folder: Path) -> list[Gesture]:
 def read_labels(path: Path) -> list[tuple[int, int, int]]:
     """Return class (1 to 11), start and end in microseconds of each gesture of a trial."""
     try:
-        rows = [tuple(int(cell) for cell in row) for row in list(csv.reader(path.open(newline="")))[1:] if row]
-    except OSError as error:
-        raise cannot_read(path, error) from error
-    except ValueError as error:
+        table = list(csv.reader(read_text(path).splitlines()))[1:]
+        rows = [tuple(int(cell) for cell in row) for row in table if row]
+    except (ValueError, csv.Error) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path} is no table of class, start and end in microseconds ({error})") from error
     for row in rows:
-        if len(row) != 3 or not 1 <= row[0] <= CLASSES or not 0 <= row[1] < row[2]:
-            raise InputError(f"{path}: the row {row} must hold a class from 1 to 11, a start and a later end")
+        if len(row) != 3 or not 1 <= row[0] <= CLASSES or not 0 <= row[1] < row[2] < 2**48:
+            raise InputError(f"{path}: the row {str(row)[:80]} must hold a class from 1 to 11, a start and a later end")
     return rows  # type: ignore[return-value]
 
 
 def read_npy(path: Path) -> Events:
     """Read one recording of tonic's: x, y, polarity, milliseconds."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        why = getattr(error, "strerror", None) or str(error).split("\n")[0]
-        raise InputError(f"{path} cannot be read ({why}); it is missing or cut short: copy it again") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] != 4 or len(array) == 0:
-        raise InputError(f"{path} holds {getattr(array, 'shape', 'no array')}, needed are [events, 4] of x, y, p, t")
+    array = npy.read_npy(path)
+    if array.ndim != 2 or array.shape[1] != 4 or len(array) == 0 or array.dtype.kind not in "iuf":
+        raise InputError(f"{path} holds {array.shape}, needed are [events, 4] of x, y, p, t")
+    check_events(path, len(array))
     x, y, p, t = array.astype(np.int64).T
     if min(x.min(), y.min()) < 0 or max(x.max(), y.max()) >= SIDE or not np.isin(p, (0, 1)).all():
         raise InputError(f"{path} has an event off the {SIDE} x {SIDE} sensor or of no polarity; the file is corrupt")

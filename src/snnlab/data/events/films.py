@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,8 +14,10 @@ import torch
 
 from snnlab.data import camera as camera_model
 from snnlab.data.camera import Camera
-from snnlab.data.files import TERMINAL, atomic
+from snnlab.data.files import TERMINAL, keep
+from snnlab.data.formats.npy import read_npz
 from snnlab.data.recordings import Events, Recordings
+from snnlab.errors import InputError
 
 BLOCK = 100  # films of one cache file
 
@@ -85,16 +86,16 @@ class Films:
         images = torch.from_numpy(self.images[which]).float() / self.white
         names = [(self.split, block * BLOCK + i) for i in range(len(which))]
         films = self.camera.film(images, self.image_side, names)
-        with atomic(path) as file:
-            np.savez(file, offsets=films.offsets, **films.events._asdict())
+        keep(path, lambda file: np.savez(file, offsets=films.offsets, **films.events._asdict()))
         return films
 
 
 def _read(path: Path, count: int) -> Recordings | None:
     """Return a cached block, or None when it is missing or broken (the zip's CRCs are checked)."""
     try:
-        with np.load(path) as arrays:
-            films = Recordings(Events(*(arrays[name] for name in Events._fields)), arrays["offsets"])
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
+        *columns, offsets = read_npz(path, (*Events._fields, "offsets"))
+    except InputError:
         return None
-    return films if len(films) == count else None
+    films = Recordings(Events(*columns), offsets)
+    whole = len(films) == count and {len(column) for column in columns} == {int(offsets[-1])}
+    return films if whole else None

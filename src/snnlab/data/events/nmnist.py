@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import zipfile
-import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,7 +22,9 @@ from snnlab.data.contract import DataModule, DataSpec, Provenance, Splits, check
 from snnlab.data.events.module import EventModule
 from snnlab.data.files import read_bytes
 from snnlab.data.formats.atis import parse_atis
+from snnlab.data.formats.zipped import open_zip, read_member
 from snnlab.data.images.digit_images import digit_images
+from snnlab.data.limits import MIB
 from snnlab.data.loader import Loader
 from snnlab.data.recordings import Events, Recordings
 from snnlab.data.splits import Subset, stratified_order
@@ -32,6 +32,7 @@ from snnlab.errors import InputError
 
 FOLDERS = ("nmnist", "NMNIST", "N-MNIST", "nmnist-small")
 SIDE = 34
+MOST = MIB  # bytes of a recording, all of which are held in memory; they have about 20,000
 FULL = {"Train": 60_000, "Test": 10_000}
 MEMBER = re.compile(r"(?:.*/)?(Train|Test)/([^/]+)/(?!\._)([^/]+)\.bin")
 WHERE = "Train.zip and Test.zip of https://www.garrickorchard.com/datasets/n-mnist"
@@ -181,20 +182,11 @@ def _label(member: Member) -> int:
 
 def _in_folder(folder: Path) -> list[Member]:
     matches = ((path, MEMBER.fullmatch(path.as_posix())) for path in folder.rglob("*.bin"))
-    return [Member(m[1] == "Test", m[3], m[2], str(p), partial(read_bytes, p)) for p, m in matches if m]  # type: ignore[misc]
+    return [Member(m[1] == "Test", m[3], m[2], str(p), partial(read_bytes, p, MOST)) for p, m in matches if m]  # type: ignore[misc]
 
 
 def _in_zip(path: Path) -> list[Member]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is a corrupt zip ({error}); delete it and download {WHERE} again") from error
-
-    def read(name: str) -> bytes:
-        try:
-            return archive.read(name)
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise InputError(f"{path} is a corrupt zip ({name}: {error}); delete it and download it again") from error
-
+    archive = open_zip(path)
     matches = ((name, MEMBER.fullmatch(name)) for name in archive.namelist())
-    return [Member(m[1] == "Test", m[3], m[2], f"{path}:{n}", lambda n=n: read(n)) for n, m in matches if m]  # type: ignore[misc]
+    wanted = [(n, m, partial(read_member, archive, n, path, MOST)) for n, m in matches if m]
+    return [Member(m[1] == "Test", m[3], m[2], f"{path}:{n}", read) for n, m, read in wanted]

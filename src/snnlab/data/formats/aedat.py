@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.data.files import atomic, is_html, read_bytes
+from snnlab.data.limits import check_events
 from snnlab.data.recordings import Events
 from snnlab.errors import InputError
 
@@ -54,6 +55,7 @@ def parse_aedat(content: bytes, path: Path) -> AedatRecording:
     count, rest = divmod(len(content) - start, RECORD.itemsize)
     if count == 0:
         raise InputError(f"{path} is truncated: {len(content)} bytes, a header and no complete event; copy it again")
+    check_events(path, count)
     notes = [f"{path.name}: dropped a partial record of {rest} bytes at the end"] if rest else []
 
     records = np.frombuffer(content, RECORD, count, offset=start)

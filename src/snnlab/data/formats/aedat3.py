@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from snnlab.data.files import open_file
+from snnlab.data.limits import check_events
 from snnlab.data.recordings import Events, tidy
 from snnlab.errors import InputError
 
@@ -65,7 +67,9 @@ class Aedat3File:
             start, at = at + PACKET.size, at + PACKET.size + size * number
             if at > len(content):
                 raise self._cut(len(content))
-            if kind == POLARITY and number:
+            if size == 0 or number == 0:
+                raise InputError(f"{self.path}: a packet declares {number} events of {size} bytes; copy it again")
+            if kind == POLARITY:
                 if size != RECORD.itemsize:
                     raise InputError(f"{self.path}: a packet has events of {size} bytes, 8 are needed; copy it again")
                 ends = [int.from_bytes(content[place - 4 : place].tobytes(), "little") for place in (start + 8, at)]
@@ -77,8 +81,9 @@ class Aedat3File:
     def events(self, start_us: int, stop_us: int) -> Events:
         """Return the events with start_us <= t < stop_us, t counted from the first of them."""
         index, content = self.index, self._map()
-        parts = []
-        for i in np.flatnonzero((index.last >= start_us) & (index.first < stop_us)):
+        parts, chosen = [], np.flatnonzero((index.last >= start_us) & (index.first < stop_us))
+        check_events(self.path, int(index.number[chosen].sum()))
+        for i in chosen:
             stop = index.start[i] + index.number[i] * RECORD.itemsize
             records = content[index.start[i] : stop].view(RECORD)
             time = records["time"].astype(np.int64) | index.overflow[i] << 31
@@ -97,11 +102,12 @@ class Aedat3File:
         return tidy(x, y, time, p)
 
     def _map(self) -> np.ndarray:
-        try:
-            return np.memmap(self.path, np.uint8, "r").view(np.ndarray)
-        except (OSError, ValueError) as error:  # ValueError: an empty file
-            why = getattr(error, "strerror", None) or "it is empty"
-            raise InputError(f"{self.path} cannot be read ({why}); check the file and its permissions") from error
+        with open_file(self.path) as file:
+            try:
+                return np.memmap(file, np.uint8, "r").view(np.ndarray)
+            except (OSError, ValueError) as error:  # ValueError: an empty file
+                why = getattr(error, "strerror", None) or "it is empty"
+                raise InputError(f"{self.path} cannot be read ({why}); check the file and its permissions") from error
 
     def _cut(self, length: int) -> InputError:
         return InputError(f"{self.path} is truncated: {length} bytes end within a packet of events; copy it again")

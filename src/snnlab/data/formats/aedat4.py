@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from snnlab.data import limits
 from snnlab.data.recordings import Events, tidy
 from snnlab.errors import InputError
 
@@ -24,6 +25,8 @@ MAGIC = b"#!AER-DAT4.0\r\n"
 EVENT4 = np.dtype(
     {"names": ["t", "x", "y", "on"], "formats": ["<i8", "<i2", "<i2", "u1"], "offsets": [0, 8, 10, 12], "itemsize": 16}
 )
+PACKETS = 1_000_000  # of 10 ms each, as cameras write them, that is nearly three hours
+NOWHERE = np.empty(0, np.uint8)
 LZ4 = b"\x04\x22\x4d\x18"
 
 
@@ -70,17 +73,24 @@ def _events(content: bytes) -> np.ndarray:
     if compression not in (0, 1, 2):
         raise _Broken("it is compressed with Zstandard, which is not read here; take the AEDAT 2.0 files")
     at, end = at + 4 + length, len(content) if end < 0 else end
-    streams: dict[int, list[np.ndarray]] = {}
+    streams, held, packets = dict[int, list[np.ndarray]](), 0, 0
     while at < end:
         stream, size = struct.unpack_from("<II", content, at)
+        packets += 1
+        if size == 0 or packets > PACKETS:
+            raise _Broken("a packet is empty" if size == 0 else f"it has more than {PACKETS:,} packets")
         packet = content[at + 8 : at + 8 + size]
         if len(packet) < size:
             raise _Broken("it is truncated within a packet")
         at += 8 + size
-        packet = lz4_frame(packet) if compression else packet
+        packet = lz4_frame(packet, limits.FILE - held) if compression else packet
+        held += len(packet)
         if packet[8:12] == b"EVTS":
             streams.setdefault(stream, []).append(_packet_events(packet[4:]))  # after the size that leads it
-    return np.concatenate(streams[min(streams)]) if streams else np.empty(0, EVENT4)
+    first = streams[min(streams)] if streams else [np.empty(0, EVENT4)]
+    if (count := sum(map(len, first))) > limits.EVENTS:
+        raise _Broken(f"it declares {count:,} events, at most {limits.EVENTS:,} are read at once")
+    return np.concatenate(first)
 
 
 def _field(buffer: bytes, number: int) -> int:
@@ -103,31 +113,36 @@ def _packet_events(buffer: bytes) -> np.ndarray:
     return np.frombuffer(buffer, EVENT4, count, vector + 4)
 
 
-def lz4_frame(content: bytes) -> bytes:
+def lz4_frame(content: bytes, most: int = limits.FILE) -> bytes:
     """Return what the LZ4 frame ``content`` holds; its checksums are not looked at, its lengths are."""
     if content[:4] != LZ4:
         raise _Broken("a packet is no LZ4 frame")
     flags = content[4]
     at = 7 + 8 * (flags >> 3 & 1) + 4 * (flags & 1)  # content size, dictionary
-    out = np.empty(0, np.uint8)
+    blocks, total = list[tuple[np.ndarray, bool, int]](), 0
     while True:
         (size,) = struct.unpack_from("<I", content, at)
         at += 4
         if size == 0:
-            return out.tobytes()
+            break
         plain, size = bool(size >> 31), size & 0x7FFFFFFF
         block = np.frombuffer(content, np.uint8, size, at)
         at += size + 4 * (flags >> 4 & 1)  # checksum of the block
-        if plain:
-            out = np.concatenate([out, block])
-            continue
-        length = _lz4()(block, out[:0], 0)  # how long it will be; a block may copy from those before it
+        length = size if plain else _lz4()(block, NOWHERE, 0)  # with nowhere to write, how long it will be
         if length < 0:
             raise _Broken("a packet is no LZ4 block")
-        whole = np.concatenate([out, np.empty(length, np.uint8)])
-        if _lz4()(block, whole, len(out)) < 0:
+        total += length
+        if total > most:
+            raise _Broken(f"its packets declare more than the {limits.FILE:,} bytes that are read")
+        blocks.append((block, plain, length))
+    out, start = np.empty(total, np.uint8), 0
+    for block, plain, length in blocks:
+        if plain:
+            out[start : start + length] = block
+        elif _lz4()(block, out[: start + length], start) < 0:  # a block may copy from those before it
             raise _Broken("a packet is no LZ4 block")
-        out = whole
+        start += length
+    return out.tobytes()
 
 
 @cache

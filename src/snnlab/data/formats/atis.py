@@ -11,6 +11,7 @@ import io
 import numpy as np
 from tonic.io import read_mnist_file
 
+from snnlab.data.limits import check_events
 from snnlab.data.recordings import EVENT, Events
 from snnlab.errors import InputError
 
@@ -24,6 +25,7 @@ def parse_atis(content: bytes, where: str, side: int) -> Events:
         raise InputError(
             f"{where} is truncated: {len(content)} bytes are no whole number of 5-byte events; copy it again"
         )
+    check_events(where, len(content) // 5)
     events = Events.from_structured(read_mnist_file(io.BytesIO(content), EVENT, is_stream=True))
     if len(events.t) == 0:
         raise InputError(f"{where} holds no event; copy it again")

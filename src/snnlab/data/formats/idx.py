@@ -13,6 +13,7 @@ import numpy as np
 from snnlab.errors import InputError
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MOST_DIMS = 8  # pictures have 3
 
 
 def parse_idx(content: bytes, path: Path) -> np.ndarray:
@@ -27,6 +28,8 @@ def parse_idx(content: bytes, path: Path) -> np.ndarray:
             "delete it and download it again"
         )
     dtype, dims = np.dtype(DTYPES[content[2]]), content[3]
+    if not 1 <= dims <= MOST_DIMS:
+        raise InputError(f"{path} declares {dims} dimensions, needed are 1 to {MOST_DIMS}; download it again")
     start = 4 + 4 * dims
     if len(content) < start:
         raise InputError(f"{path} is truncated in its header ({len(content)} of {start} bytes); download it again")

@@ -36,14 +36,16 @@ def parse_npy(content: bytes, where: object) -> np.ndarray:
         shape, fortran, dtype = HEADERS[npy.read_magic(file)](file)
         shape = tuple(map(int, shape))
     except Exception as error:  # a header is parsed as Python, which raises anything
-        raise InputError(f"{where} is cut short or no .npy file ({one_line(error)[:80]}); copy it again") from error
+        raise InputError(
+            f"{where} cannot be read ({one_line(error)[:80]}); it is missing or cut short: copy it again"
+        ) from error
     if dtype.hasobject:
         raise InputError(f"{where} holds Python objects, which are not read; save it as an array of numbers")
     start, count = file.tell(), math.prod(shape)
     sound = min(shape, default=0) >= 0 and len(shape) <= MOST_AXES and dtype.itemsize > 0
     if not sound or len(content) != start + count * dtype.itemsize:
         raise InputError(
-            f"{where} is cut short or corrupt: {len(content):,} bytes are not what {str(dtype)[:80]} of shape "
+            f"{where} is missing or cut short: {len(content):,} bytes are not what {str(dtype)[:80]} of shape "
             f"{str(shape[:8])[:80]} needs; copy it again"
         )
     array = np.frombuffer(content, dtype, count, start)

@@ -7,11 +7,37 @@ Source: http://ufldl.stanford.edu/housenumbers, format 2.
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 
+from snnlab.data.limits import check_bytes
 from snnlab.errors import InputError
+
+COMPRESSED = 15
+CHUNK = 1 << 20
+
+
+def check_mat(content: bytes, path: Path, most: int) -> None:
+    """Raise InputError where the compressed arrays of a file hold more than ``most`` bytes; nothing is kept of them.
+
+    Format: a header of 128 bytes, then elements: type and size as uint32, in the byte order that the header ends with,
+    then ``size`` bytes; those of type 15 are zlib streams.
+    """
+    order, at, held = "<" if content[126:128] == b"IM" else ">", 128, 0
+    while at + 8 <= len(content):
+        kind, size = struct.unpack_from(f"{order}II", content, at)
+        stream, left = zlib.decompressobj(), content[at + 8 : at + 8 + size] if kind == COMPRESSED else b""
+        while left and not stream.eof:
+            try:
+                held += len(stream.decompress(left, CHUNK))
+            except zlib.error:
+                return  # the reader tells
+            left = stream.unconsumed_tail
+            check_bytes(path, held, most, "an array")
+        at += 8 + size
 
 
 def parse_mat(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from snnlab.data.files import read_content
 from snnlab.data.formats.cifar_binary import parse_cifar
+from snnlab.data.images.idx import most_bytes
 from snnlab.data.images.module import ImageArrays, PublishedImages
 from snnlab.data.publish.archives import Archive, install, vouch
 
@@ -47,8 +48,9 @@ class CIFARImages(PublishedImages):
         folder = self.find(self.root) or self._install()
         whole, hashes = hashlib.sha256(), dict[str, str]()
         images, labels, notes, vouchers = [], [], list[str](), list[str]()
+        most = most_bytes(self.shape, [max(self.counts) // (len(self.files) - 1)])
         for name in self.files:
-            content = read_content(folder / name)
+            content = read_content(folder / name, most)
             whole.update(content)
             file_images, file_labels = parse_cifar(content, folder / name, self.label_classes)
             images.append(file_images)

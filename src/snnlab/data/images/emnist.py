@@ -15,7 +15,7 @@ from snnlab.data.augmentation import ImageAugmentation
 from snnlab.data.contract import check_choice
 from snnlab.data.files import read_content
 from snnlab.data.formats.idx import parse_idx
-from snnlab.data.images.idx import check_pair, find_files
+from snnlab.data.images.idx import check_pair, find_files, most_bytes
 from snnlab.data.images.module import ImageArrays, Order, PublishedImages
 from snnlab.data.loader import Loader
 from snnlab.data.publish.archives import Archive, install, vouch
@@ -84,7 +84,7 @@ class EMNIST(PublishedImages):
     def arrays_of_parts(self) -> ImageArrays:
         paths = self.find() or self._install()
         whole, notes = hashlib.sha256(), list[str]()
-        contents = [read_content(path) for path in paths]
+        contents = [read_content(path, most_bytes(self.shape, self.counts)) for path in paths]
         arrays = [parse_idx(content, path) for content, path in zip(contents, paths, strict=True)]
         limits = self.first_label, self.first_label + self.classes - 1
         for i in (0, 2):

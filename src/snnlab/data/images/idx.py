@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from snnlab.data.files import read_content
 from snnlab.data.formats.idx import parse_idx
 from snnlab.data.images.module import ImageArrays, PublishedImages
+from snnlab.data.limits import MIB
 from snnlab.data.publish.downloads import download as fetch
 from snnlab.data.splits import first_of_each_class
 from snnlab.errors import InputError
@@ -71,7 +73,7 @@ class IDXImages(PublishedImages):
         if self.at_hand is not None:
             return self.at_hand
         paths = self.find(self.root) or self._download()
-        content = [read_content(path) for path in paths]
+        content = [read_content(path, most_bytes(self.shape, self.counts)) for path in paths]
         whole, altered = hashlib.sha256(), False
         for path, file, data in zip(paths, self.files, content, strict=True):
             whole.update(data)
@@ -115,6 +117,11 @@ class IDXImages(PublishedImages):
             urls = [f"{mirror}{file.name}.gz" for mirror in self.mirrors]
             fetch(urls, folder / f"{file.name}.gz", f"md5:{file.md5}")
         return [_gz_or_raw(folder / file.name) for file in self.files]
+
+
+def most_bytes(shape: Sequence[int], counts: Sequence[int]) -> int:
+    """How many bytes a file of so many images may hold: what is published, with some room for sets of one's own."""
+    return max(128 * MIB, max(counts) * (math.prod(shape) + 16))
 
 
 def check_pair(

@@ -11,17 +11,18 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from snnlab.data.files import TERMINAL, atomic
+from snnlab.data.files import TERMINAL, keep, read_bytes
+from snnlab.data.formats.npy import read_npz
+from snnlab.data.formats.zipped import open_zip, read_member
 from snnlab.data.images.module import ImageArrays, PublishedImages
+from snnlab.data.limits import GIB, MEMBER
 from snnlab.data.publish.archives import check_md5
 from snnlab.data.publish.downloads import download as fetch
 from snnlab.errors import InputError
@@ -39,7 +40,7 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # training image
 class Source(NamedTuple):
     """The files of the folder or of the archive, by their path inside tiny-imagenet-200."""
 
-    names: list[str]
+    names: dict[str, None]  # in order
     read: Callable[[str], bytes]
     where: Path  # for errors
 
@@ -103,16 +104,12 @@ class TinyImageNet(PublishedImages):
         """Return the decoded arrays and the hash of the content, from the cache where it has them."""
         path = self.cache / "images" / f"tiny_imagenet-{key[:16]}-v{VERSION}.npz"
         names = ("train_images", "train_labels", "test_images", "test_labels")
-        try:
-            with np.load(path) as stored:
-                first, second, third, fourth = (stored[name] for name in names)
-                return (first, second, third, fourth), str(stored["hash"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or cut short
-            pass
+        with suppress(InputError):  # not there, or cut short
+            first, second, third, fourth, content = read_npz(path, (*names, "hash"), 2 * GIB)
+            return (first, second, third, fourth), str(content)
         arrays, digest = decode(source), content_hash(source)
-        with atomic(path) as file:
-            content: Any = dict(zip(names, arrays, strict=True))
-            np.savez(file, hash=np.array(digest), **content)
+        named: Any = dict(zip(names, arrays, strict=True))
+        keep(path, lambda file: np.savez(file, hash=np.array(digest), **named))
         return arrays, digest
 
     def _download(self) -> Path:
@@ -129,29 +126,21 @@ def open_source(place: Path) -> Iterator[Source]:
     """Open the archive or the folder; raise InputError where the archive is none."""
     if place.is_dir():
         files = sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
-        yield Source(
-            [name for name in files if not name.startswith("test/")], lambda n: (place / n).read_bytes(), place
-        )
+        names = dict.fromkeys(name for name in files if not name.startswith("test/"))
+        yield Source(names, lambda name: read_bytes(place / name, MEMBER), place)
         return
-    try:
-        archive = zipfile.ZipFile(place)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise InputError(f"{place} is a corrupt zip ({error}); delete it and download it again") from error
-    with archive:
+    with open_zip(place) as archive:
         prefix = f"{FOLDER}/"
         inside = sorted(n.removeprefix(prefix) for n in archive.namelist() if n.startswith(prefix) and n[-1] != "/")
-        names = [name for name in inside if not name.startswith("test/")]
-        yield Source(names, lambda name: archive.read(prefix + name), place)
+        names = dict.fromkeys(name for name in inside if not name.startswith("test/"))
+        yield Source(names, lambda name: read_member(archive, prefix + name, place), place)
 
 
 def read(source: Source, name: str) -> bytes:
     """Return the bytes of one file; raise InputError where it is missing or damaged."""
-    try:
-        return source.read(name)
-    except (KeyError, FileNotFoundError) as error:
-        raise InputError(f"{source.where} holds no {name}; download it again") from error
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise InputError(f"{source.where}: {name} cannot be read ({error}); download it again") from error
+    if name not in source.names:
+        raise InputError(f"{source.where} holds no {name}; download it again")
+    return source.read(name)
 
 
 def content_hash(source: Source) -> str:
@@ -217,10 +206,11 @@ def decode_jpeg(content: bytes, name: str) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            pixels = np.asarray(image.convert("RGB"))
+            size = image.size  # as declared; a larger one is not decoded
+            pixels = np.asarray(image.convert("RGB")) if size == (SIDE, SIDE) else None
     except Exception as error:  # Pillow raises nearly anything on broken files
         reason = " ".join(str(error).split()).partition("<")[0].strip()
         raise InputError(f"{name} is truncated or no JPEG picture ({reason}); download it again") from error
-    if pixels.shape != (SIDE, SIDE, 3):
-        raise InputError(f"{name} is {pixels.shape[1]} x {pixels.shape[0]} pixels, needed are {SIDE} x {SIDE}")
+    if pixels is None:
+        raise InputError(f"{name} is {size[0]} x {size[1]} pixels, needed are {SIDE} x {SIDE}")
     return pixels.transpose(2, 0, 1)

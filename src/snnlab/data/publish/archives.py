@@ -24,7 +24,7 @@ from typing import IO, Any, NamedTuple, cast
 
 from rich.progress import track
 
-from snnlab.data.files import TERMINAL, atomic, cannot_read, cannot_write
+from snnlab.data.files import TERMINAL, atomic, cannot_read, cannot_write, keep, open_file, read_text
 from snnlab.data.publish.downloads import CHUNK
 from snnlab.data.publish.downloads import download as fetch
 from snnlab.errors import InputError
@@ -220,11 +220,13 @@ def remember(cache: Path, what: str, paths: Sequence[Path], make: Callable[[], A
     key = hashlib.sha256(json.dumps([what, stats]).encode()).hexdigest()[:32]
     target = cache / "checked" / f"{key}.json"
     try:
-        return json.loads(target.read_text())
-    except (OSError, ValueError):
-        value = make()
-    with atomic(target) as file:
-        file.write(json.dumps(value).encode())
+        stored = json.loads(read_text(target))
+        if stored["what"] == what:
+            return stored["value"]
+    except (ValueError, LookupError, TypeError, RecursionError):  # not there, or cut short
+        pass
+    value = make()
+    keep(target, lambda file: file.write(json.dumps({"what": what, "value": value}).encode()))
     return value
 
 
@@ -236,7 +238,7 @@ def _archive_of(archives: Sequence[Archive], name: str) -> str:
 
 def _md5(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return hashlib.file_digest(file, "md5").hexdigest()
     except OSError as error:
         raise cannot_read(path, error) from error
@@ -289,7 +291,7 @@ def _sha256(file: IO[bytes], copy: IO[bytes] | None = None) -> str:
 
 def _file_sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return _sha256(file)
     except OSError as error:
         raise cannot_read(path, error) from error
@@ -312,9 +314,9 @@ def _marker(folder: Path) -> dict[str, dict[str, str]]:
     Markers of earlier versions, by which some folders of data are still vouched for, are read too.
     """
     try:
-        marker = json.loads((folder / MARKER).read_text())
+        marker = json.loads(read_text(folder / MARKER))
         if "archive_md5" in marker:
             return {marker["archive_md5"]: dict(marker["sha256"])}
         return {entry.get("md5", key): dict(entry.get("sha256", entry)) for key, entry in marker.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from snnlab.data import limits
 from snnlab.data.files import TERMINAL, atomic, cannot_write, is_html
 from snnlab.errors import InputError
 
@@ -49,7 +50,7 @@ def download(urls: Sequence[str], target: Path, checksum: str, timeout: float = 
 def _fetch(url: str, file: IO[bytes], target: Path, checksum: str, timeout: float) -> None:
     """Stream ``url`` into ``file``; raise _Failed unless it is the published file."""
     method, expected = checksum.split(":")
-    digest, head = hashlib.new(method), b""
+    digest, head, taken = hashlib.new(method), b"", 0
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     shown: dict[str, Any] = {"console": TERMINAL, "disable": not TERMINAL.is_terminal, "transient": True}
     try:
@@ -59,6 +60,8 @@ def _fetch(url: str, file: IO[bytes], target: Path, checksum: str, timeout: floa
             while chunk := answer.read(CHUNK):
                 head = head or chunk[:512]
                 digest.update(chunk)
+                if (taken := taken + len(chunk)) > limits.ON_DISK:
+                    raise _Failed(f"sends more than {limits.ON_DISK:,} bytes")
                 try:
                     file.write(chunk)
                     file.flush()

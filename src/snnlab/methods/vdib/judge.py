@@ -7,7 +7,6 @@ images are padded (28 x 28) or resized (other sizes) to 32 x 32 as in the origin
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -20,10 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from snnlab.checkpoint import read_weights
 from snnlab.data.contract import Batch, BatchedDataset, DataModule
+from snnlab.data.files import keep
 from snnlab.data.loader import EpochBatches
 
 VERSION = 1  # part of the cache key: raise it when anything below changes
+MOST = 2**24  # bytes of a stored judge, which has about 700,000
 LEARNING_RATE, BATCH_SIZE = 2e-3, 128
 SMALL, SMALL_BATCH_SIZE = 10_000, 32  # data sets below SMALL samples take smaller batches, so more steps
 EPOCH_SAMPLES, FEWEST_EPOCHS, MOST_EPOCHS = 165_000, 2, 20  # and more epochs
@@ -149,17 +151,10 @@ def load_judge(images: DataModule) -> LeNet:
     if path.exists():
         judge = LeNet(images.spec.input_shape[0], images.spec.classes)
         try:
-            judge.load_state_dict(torch.load(path, weights_only=True))
+            judge.load_state_dict(read_weights(path, MOST))
             return judge.eval().requires_grad_(False)
         except Exception:  # a broken pickle raises nearly anything
             logging.getLogger(__name__).warning("judge %s cannot be read and is trained again", path)
     judge = train_judge(images)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
-    try:
-        torch.save(judge.state_dict(), name)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    keep(path, lambda file: torch.save(judge.state_dict(), file))
     return judge
