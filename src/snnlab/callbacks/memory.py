@@ -20,21 +20,25 @@ class LiveBytes(TorchDispatchMode):
         self.known: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        before = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        before = {storage._cdata for storage in storages((args, kwargs))}
         result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                key = storage._cdata
-                if key not in before and key not in self.known:
-                    self.known[key] = storage.nbytes()
-                    self.live += storage.nbytes()
-                    weakref.finalize(storage, self._free, key)
+        for storage in storages(result):
+            key = storage._cdata
+            if key not in before and key not in self.known:
+                self.known[key] = storage.nbytes()
+                self.live += storage.nbytes()
+                weakref.finalize(storage, self._free, key)
         self.peak = max(self.peak, self.live)
         return result
 
     def _free(self, key: int) -> None:
         self.live -= self.known.pop(key, 0)
+
+
+def storages(tree: Any) -> list[torch.UntypedStorage]:
+    """The storages of the tensors in ``tree``; a sparse tensor has none of its own, but for its parts."""
+    tensors = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor) and leaf.layout == torch.strided]
+    return [tensor.untyped_storage() for tensor in tensors]
 
 
 class PeakMemory(L.Callback):

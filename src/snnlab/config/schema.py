@@ -23,7 +23,7 @@ PLAIN: dict[str, Any] = {
     "resume": str,
     "logger.name": typing.Literal["wandb", "none"],
     "logger.mode": typing.Literal["auto", "online", "offline"],
-    "logger.project": str,
+    "logger.project": str | None,
     "logger.group": str | None,
     "callbacks.health": bool,
     "callbacks.figures": bool,

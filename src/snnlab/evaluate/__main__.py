@@ -59,7 +59,9 @@ def score(arguments: list[str]) -> int:
         raise InputError(f"{line.words[1]!r} cannot be read as key=value; ask one question at a time")
     from snnlab.atomic import write_text
     from snnlab.evaluate.ask import ask, evaluate
-    from snnlab.runs.record import flags_of, make_folder
+    from snnlab.runs.record import RunRecord, flags_of, make_folder
+    from snnlab.runs.stored import stored_config
+    from snnlab.runs.wandb_run import send_evaluation
     from snnlab.runs.wiring import metric_lines
 
     set_up_logging()
@@ -80,6 +82,9 @@ def score(arguments: list[str]) -> int:
     content = {"overrides": [*line.words, *line.overrides], **result}
     write_text(output / "evaluation.json", json.dumps(content, indent=2) + "\n")
     print(f"record   {output / 'evaluation.json'}")
+    record = RunRecord.read(stored)
+    logger = stored_config(stored, [word for word in line.overrides if word.startswith("logger")])["logger"]
+    send_evaluation(record, logger, content["overrides"], output, content)
     return 0
 
 

@@ -1,12 +1,20 @@
-"""Weights & Biases: online when logged in, else offline; a help for people, never the only record."""
+"""Weights & Biases: online when logged in, else offline; a help for people, never the only record.
+
+Nothing of it takes a run down or changes a number: an error of W&B is told in one warning, after which the run goes on
+without it. A server that cannot be reached leaves an offline record, for ``wandb sync``. W&B's own variables
+(WANDB_MODE, WANDB_DIR, WANDB_PROJECT, ...) and settings files count where the config says nothing.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import sys
+import re
+import secrets
+import shutil
 import time
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +22,80 @@ import lightning as L
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from snnlab.atomic import write_text
+from snnlab.errors import one_line
+from snnlab.runs.identity import digest, less_seed, recorded
 from snnlab.runs.record import RunRecord, flags_of, label_of
 
 log = logging.getLogger("snnlab")
 
+DEFAULTS = {  # of W&B's variables; seconds for the server to answer, and to take what is left at the end
+    "WANDB_SILENT": "true",
+    "WANDB_CONSOLE": "off",
+    "WANDB_INIT_TIMEOUT": "20",
+    "WANDB_FINISH_TIMEOUT": "120",
+    "WANDB_FINISH_TIMEOUT_RAISES": "true",
+}
+VARIABLES = {  # of W&B, by the argument that would win over it
+    "name": "WANDB_NAME",
+    "project": "WANDB_PROJECT",
+    "group": "WANDB_RUN_GROUP",
+    "tags": "WANDB_TAGS",
+    "dir": "WANDB_DIR",
+    "id": "WANDB_RUN_ID",
+    "resume": "WANDB_RESUME",
+    "job_type": "WANDB_JOB_TYPE",
+}
+STAGING = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")  # they belong to the run, not to the home folder
+PROJECT = "snnlab"
+LEAST_BYTES = 2**20  # free on the disk at the end; W&B's process does not say that its disk was full
+
 
 class LateWandb(Logger):
-    """A WandbLogger that starts after the first training step, or when there is something to log before it.
+    """A logger that starts W&B after the first training step, or when there is something to log before it.
 
     W&B takes 2 s to import and start, which no step has to wait for. ``seconds`` tells how long it took, so that the
-    time of the fit can do without; it draws no number from the generators of the run.
+    time of the fit can do without.
+
+    Args:
+        start: returns W&B's run, or None where it is off.
     """
 
-    def __init__(self, start: Any) -> None:
+    def __init__(self, start: Callable[[], Any]) -> None:
         super().__init__()
-        self._start, self._logger, self._started, self.seconds = start, None, False, 0.0
+        self._start, self._run, self._started, self.seconds = start, None, False, 0.0
 
-    def logger(self) -> Any:
-        """Return the WandbLogger, started if it has not been, or None where it cannot start."""
+    def run(self) -> Any:
+        """W&B's run, started if it has not been, or None where there is none."""
         if not self._started:
             self._started, before = True, time.perf_counter()
-            with isolate_rng():
-                self._logger = self._start()
+            with self.guarded("start"):
+                self._run = self._start()
             self.seconds = time.perf_counter() - before
-        return self._logger
+        return self._run
+
+    @contextlib.contextmanager
+    def guarded(self, what: str) -> Iterator[None]:
+        """An error of W&B in here ends W&B, not the run; random numbers that are drawn in here were not drawn."""
+        raises, logging.raiseExceptions = logging.raiseExceptions, False  # its own log may lie on a full disk
+        try:
+            with isolate_rng():
+                try:
+                    yield
+                except Exception as error:
+                    self.give_up(what, error)
+        finally:
+            logging.raiseExceptions = raises
+
+    def give_up(self, what: str, error: Exception) -> None:
+        """Tell it once, and close what W&B still has open: it would ask the process that died again at exit."""
+        self._run = None
+        reason = one_line(error)[:200] or type(error).__name__
+        log.warning("W&B could not %s (%s); the run goes on without it, its own files hold the record", what, reason)
+        with contextlib.suppress(Exception):
+            import wandb
+
+            wandb.teardown(1)
 
     @property
     def name(self) -> str | None:
@@ -50,63 +108,207 @@ class LateWandb(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """The config is there from the start."""
 
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        if (logger := self.logger()) is not None:
-            logger.log_metrics(metrics, step)
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if (run := self.run()) is not None:
+            with self.guarded("log"):
+                run.log({**metrics, "trainer/global_step": step})
 
-    def finalize(self, status: str) -> None:
-        if self._logger is not None:
-            self._logger.finalize(status)
+    def finish(self, status: str, summary: Mapping[str, Any], pictures: Sequence[Path] = ()) -> None:
+        """Send the summary and the pictures and close W&B's run: with exit code 0 only when status is completed.
+
+        A run that failed before its first step is sent too.
+        """
+        run = self.run() if status == "failed" else self._run
+        if run is None:
+            return
+        with self.guarded("finish"):
+            import wandb
+
+            run.summary.update({"status": status, **summary})
+            if pictures:
+                run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
+            run.finish(exit_code=0 if status == "completed" else 1)
+            if shutil.disk_usage(run.dir).free < LEAST_BYTES:
+                raise OSError(f"the disk of {run.dir} is full")
+        self._run = None
 
 
 class StartAfterFirstStep(L.Callback):
-    """Start W&B once a training step has been taken."""
+    """Start W&B once a training step has been taken; log the learning rates it was taken with, now and then."""
 
     def __init__(self, late: LateWandb) -> None:
         self.late = late
+        self.rates: dict[str, float] = {}
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.late.logger()
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx % max(trainer.log_every_n_steps, 1) == 0:
+            rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+            self.rates = {
+                f"learning_rate/{i}" if len(rates) > 1 else "learning_rate": float(rate) for i, rate in enumerate(rates)
+            }
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if self.late.run() is not None and self.rates:
+            self.late.log_metrics({**self.rates, "epoch": trainer.current_epoch}, trainer.global_step)
+        self.rates = {}
 
 
-def make_wandb_logger(config: dict[str, Any], record: RunRecord, sweep: str | None) -> LateWandb | None:
+def make_wandb_logger(config: Mapping[str, Any], record: RunRecord, sweep: str | None) -> LateWandb | None:
     """Return a logger that will write below the run's folder, or None when it is off."""
-    if config["logger"]["name"] == "none":
+    logger = config["logger"]
+    if logger["name"] == "none":
         return None
-    return LateWandb(partial(start_wandb, config, record, sweep))
+    arguments = described(record) | {
+        "name": record.folder.name,
+        "group": sweep,
+        "job_type": "train",
+    }
+    return LateWandb(lambda: start_wandb(arguments, logger, record.folder))
 
 
-def start_wandb(config: dict[str, Any], record: RunRecord, sweep: str | None) -> Any:
-    """Start W&B and return its WandbLogger, or None when it cannot start."""
-    os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault("WANDB_CONSOLE", "off")
-    import wandb
-    from lightning.pytorch.loggers import WandbLogger
+def send_evaluation(
+    record: RunRecord, logger: Mapping[str, Any], asked: Sequence[str], folder: Path, content: Mapping[str, Any]
+) -> None:
+    """Send an answer of ``python -m snnlab.evaluate`` as a run of its own: job type evaluation, grouped by the run.
 
-    wandb.setup()  # only now it knows that it is to be silent, and keeps its warning about an option of Lightning's
-    mode = config["logger"]["mode"]
-    if mode == "auto":
-        mode = "online" if logged_in() else "offline"
-    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):  # W&B's own staging belongs to the run, not to the home folder
-        os.environ[name] = str(record.folder.resolve() / "wandb")
+    Args:
+        record: of the run that was asked.
+        logger: the group ``logger`` of its config.
+        asked: the question, and what was overridden.
+        folder: where evaluation.json and the pictures lie.
+        content: of evaluation.json.
+    """
+    if logger["name"] == "none":
+        return
+    arguments = described(record) | {
+        "name": f"{record.folder.name} {folder.name}",
+        "group": record.folder.name,
+        "job_type": "evaluation",
+    }
+    arguments["config"] |= {"run": record.folder.name, "asked": " ".join(asked)}
+    arguments["tags"] += ["evaluation"]
+    late = LateWandb(lambda: start_wandb(arguments, logger, folder))
+    late.run()
+    answer = content.get("values") or flat({"test": content["metrics"]["test"]}, between="/")
+    numbers = {key: value for key, value in answer.items() if isinstance(value, int | float | str)}
+    late.finish("completed", numbers, sorted(folder.glob("*.png")))
+
+
+def described(record: RunRecord) -> dict[str, Any]:
+    """The arguments of ``wandb.init`` that say what the run is: tags, and a flat config."""
     content = record.content
     tags = [str(content[group]) for group in ("method", "data", "hardware")] + flags_of(content["provenance"])
     tags += [label_of(content)] if label_of(content) != content["method"] else []
+    return {"tags": tags, "config": columns(content)}
+
+
+def columns(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Every value of the config by its dotted key, and what one filters and groups by: a column each."""
+    left = recorded(content)
+    groups = ("method", "model", "data", "encoder", "hardware", "label")
+    return flat({key: value for key, value in content["config"].items() if key not in ("logger", "paths")}) | {
+        **{group: content.get(group) for group in groups},
+        "identity": digest(left),
+        "row": digest(less_seed(left)),
+        "commit": content["git"]["commit"],
+        "source": content["provenance"]["source"],
+        "parameters": content["parameters"],
+    }
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "", between: str = ".") -> dict[str, Any]:
+    """The leaves of a tree by the way to them, ``method.optimizer.lr``."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        inside = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{key}{between}", between) if inside else {f"{prefix}{key}": value}
+    return found
+
+
+def run_id(folder: Path) -> str:
+    """W&B's name of the run in ``folder``, kept there so that a resume goes on in the same one."""
+    path = folder / "wandb" / "id"
+    if path.is_file() and re.fullmatch(r"[\w-]{1,64}", found := path.read_text().strip()):
+        return found
+    made = secrets.token_hex(6)
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, made + "\n")
+    return made
+
+
+def start_wandb(arguments: dict[str, Any], logger: Mapping[str, Any], folder: Path) -> Any:
+    """Start W&B and return its run, None where it is disabled.
+
+    Args:
+        arguments: of ``wandb.init``; one that a variable of W&B's gives is left to it.
+        logger: the group ``logger`` of the config, which wins over those variables.
+        folder: where W&B's id is kept, and its files where WANDB_DIR says nothing.
+    """
+    for variable, value in DEFAULTS.items():
+        os.environ.setdefault(variable, value)
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # its telemetry tells stderr of every refusal
+    place = Path(os.environ.get("WANDB_DIR") or folder).resolve() / "wandb"
+    with staging(place):
+        import wandb
+
+        mode = "online"
+        try:
+            if (mode := wandb_mode(logger["mode"])) == "disabled":
+                return None
+            if mode in ("online", "shared", "run") and not logged_in():
+                raise wandb.errors.UsageError("nobody is logged in: wandb login")
+            run = open_run(arguments, logger, folder, mode)
+        except Exception as error:
+            if mode in ("offline", "dryrun"):
+                raise
+            try:
+                wandb.teardown(1)  # the process still holds the id of the run
+                run = open_run(arguments, logger, folder, "offline")
+            except Exception:
+                raise error from None
+            reason = one_line(error).partition(" Consider ")[0][:200]
+            log.warning("W&B is offline (%s); wandb sync %s/offline-run-* sends the run later", reason, place)
+    run.define_metric("trainer/global_step", hidden=True)
+    run.define_metric("epoch", hidden=True)
+    for name in ("train/*", "val/*", "learning_rate*"):
+        run.define_metric(name, step_metric="epoch")
+    return run
+
+
+def open_run(arguments: Mapping[str, Any], logger: Mapping[str, Any], folder: Path, mode: str) -> Any:
+    """W&B's run in one mode, beside any other that this process has open."""
+    import wandb
+
+    given = {"project": PROJECT, "dir": str(folder.resolve()), "id": run_id(folder), "resume": "allow", **arguments}
+    given = {key: value for key, value in given.items() if not os.environ.get(VARIABLES.get(key, ""))}
+    given |= {key: logger[key] for key in ("project", "group") if logger[key]}
+    return wandb.init(**given, mode=mode, reinit="create_new")  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def staging(place: Path) -> Iterator[None]:
+    """Let W&B stage its files in ``place`` where nobody said otherwise."""
+    ours = [variable for variable in STAGING if variable not in os.environ]
+    os.environ.update(dict.fromkeys(ours, str(place)))
     try:
-        logger = WandbLogger(
-            name=record.folder.name,
-            save_dir=str(record.folder),
-            project=config["logger"]["project"],
-            mode=mode,
-            group=config["logger"]["group"] or sweep,
-            tags=tags,
-            config={"config": config, "provenance": content["provenance"], "git": content["git"]},
-        )
-        logger.experiment  # noqa: B018  starts the run here, where a failure can be told from a training error
-    except Exception as error:
-        log.warning("W&B could not start (%s); run.json and metrics.csv hold the record", str(error).split("\n")[0])
-        return None
-    return logger
+        yield
+    finally:
+        for variable in ours:
+            os.environ.pop(variable, None)
+
+
+def wandb_mode(mode: str) -> str:
+    """The mode of the config; for ``auto`` that of W&B's variables and settings, or else whether there is a key."""
+    import wandb
+
+    if mode != "auto":
+        return mode
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "t", "yes", "y", "on"):
+        return "disabled"
+    told = str(wandb.setup().settings.mode)
+    if told != "online" or os.environ.get("WANDB_MODE"):
+        return told
+    return "online" if logged_in() else "offline"
 
 
 def logged_in() -> bool:
@@ -114,42 +316,6 @@ def logged_in() -> bool:
     import wandb
 
     try:
-        return bool(wandb.login(prompt=False))
+        return bool(wandb.login(prompt=False, verify=False))
     except wandb.errors.UsageError:  # no key, and no terminal to ask for one
         return False
-
-
-def finish_wandb(late: LateWandb, record: RunRecord, pictures: list[Path]) -> None:
-    """Send the test metrics and the figures."""
-    if (logger := late.logger()) is None:
-        return
-    import wandb
-
-    try:
-        _send(logger, record, pictures, wandb)
-    except Exception as error:
-        log.warning("W&B could not take the figures (%s); run.json and figures/ hold them", str(error).split("\n")[0])
-
-
-def _send(logger: Any, record: RunRecord, pictures: list[Path], wandb: Any) -> None:
-    flat = {
-        f"final/{split}/{key}": value for split, tree in record.content["metrics"].items() for key, value in _flat(tree)
-    }
-    logger.experiment.summary.update(flat)
-    logger.experiment.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
-    table = wandb.Table(columns=["metric", "value"], data=[[key, value] for key, value in sorted(flat.items())])
-    logger.experiment.log({"metrics": table})
-
-
-def close_wandb() -> None:
-    """Close a run that is still open, so that the next job of a sweep does not log into it."""
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
-        wandb.finish()
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    rows: list[tuple[str, float]] = []
-    for key, value in tree.items():
-        rows += _flat(value, f"{prefix}{key}/") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
-    return rows

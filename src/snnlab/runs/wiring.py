@@ -111,7 +111,7 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
     callbacks: list[L.Callback] = [checkpoints, ReseedEachEpoch(parts.config["seed"]), CheckpointOnInterrupt(folder)]
     callbacks += [history, memory]
     if parts.config["callbacks"]["health"]:
-        callbacks.append(Health())
+        callbacks.append(harmless(Health()))
     if parts.config["callbacks"]["progress"]:
         callbacks += make_progress(trainer["enable_progress_bar"], history)
     if logger:

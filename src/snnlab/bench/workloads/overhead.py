@@ -110,7 +110,7 @@ class Turns(L.Callback):
 def fit_recorded(composition: Any, parts: Parts, turns: Turns) -> None:
     """Train as ``runs.wiring.run`` does, with its callbacks, its logger and its record."""
     from snnlab.runs.resume import begin
-    from snnlab.runs.wandb_run import close_wandb, make_wandb_logger
+    from snnlab.runs.wandb_run import make_wandb_logger
 
     record = begin(composition, parts.config, parts, None).record
     logger = make_wandb_logger(parts.config, record, None)
@@ -119,4 +119,5 @@ def fit_recorded(composition: Any, parts: Parts, turns: Turns) -> None:
         with prepared(parts):
             trainer.fit(parts.method, datamodule=parts.data)
     finally:
-        close_wandb()
+        if logger:
+            logger.finish("completed", {})
