@@ -129,8 +129,7 @@ def stopped_by_signals() -> Iterator[None]:
         yield
     finally:
         for number in numbers:
-            if not told:
-                signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _told(error: Exception) -> str:

@@ -75,8 +75,9 @@ def train(arguments: list[str]) -> int:
         sweep(overrides, config_dir)
         return 0
     from snnlab.config.compose import compose
+    from snnlab.runs.stored import of_run
 
-    composition = compose(overrides, config_dir)
+    composition = compose(of_run(overrides), config_dir)
     if composition.config.dry_run:
         from snnlab.runs.dry_run import dry_run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snnlab.atomic import FULL, write_bytes
 from snnlab.data.contract import Batch, DataModule
 from snnlab.methods.base.method import Method
 from snnlab.questions.question import Question
@@ -74,10 +76,12 @@ class Figures:
                     if (figure := make()) is not None:
                         paths.append(self.save(name, figure))
                 except Exception as error:  # a picture is not worth a run
+                    raise_if_full(error)
                     log.warning("figure %s could not be drawn: %s", name, error)
             try:
                 paths += [self.save(name, figure) for name, figure in method.figures(data).items()]
             except Exception as error:
+                raise_if_full(error)
                 log.warning("the method's own figures could not be drawn: %s", error)
         return paths
 
@@ -86,9 +90,17 @@ class Figures:
 
         figure.suptitle(f"{name.replace('_', ' ')}: {self.title}", fontsize=9, x=0.01, ha="left", color=INK)
         path = self.folder / "figures" / f"{name}.png"
-        figure.savefig(path)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png")
         plt.close(figure)
+        write_bytes(path, drawn.getbuffer())
         return path
+
+
+def raise_if_full(error: Exception) -> None:
+    """A disk that is full stops the pictures: they are drawn when the run is resumed."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        raise error
 
 
 def first_samples(batch: Batch, count: int, question: Question) -> Batch:

@@ -20,7 +20,7 @@ from snnlab.callbacks.checkpoints import last_whole, read
 from snnlab.callbacks.checkpoints import name as checkpoint_name
 from snnlab.callbacks.history import History
 from snnlab.errors import InputError
-from snnlab.runs.identity import deciding, differences, digest, less_seed, recorded, same
+from snnlab.runs.identity import deciding, differences, digest, less_seed, recorded, same, value_at
 from snnlab.runs.lock import Lock, is_alive, take
 from snnlab.runs.record import RunRecord, make_folder
 
@@ -42,6 +42,13 @@ class Begun(NamedTuple):
     lock: Lock | None
     checkpoint: Path | None
     tested: bool = False
+
+    @property
+    def lengthened(self) -> bool:
+        """Whether the checkpoint is the last one of a parent, which had fewer epochs to go."""
+        parent = self.record.content.get("parent")
+        last = -1 if self.checkpoint is None else int(self.checkpoint.stem.removeprefix("epoch"))
+        return bool(parent) and last + 1 == parent["epochs"] and not self.tested
 
 
 class Parent(NamedTuple):
@@ -154,6 +161,7 @@ def longer(
     there, here = (config_epochs(each) for each in (record.content["config"], config))
     for key, (old, new) in different.items():
         if not (same(old, there) and same(new, here)):  # max_epochs, and a schedule that takes its length from it
+            old, new = (value_at(each, key, None) for each in (record.content["config"], config))
             raise InputError(
                 f"{named}: that run has another config: {key} = {old}, not {new}; more epochs ({EPOCHS}) may be asked "
                 f"of it, anything else is a new run without resume; its overrides: "
@@ -219,8 +227,8 @@ def go_on(found: Found, composition: Any, config: dict[str, Any], parts: Any) ->
     for each in (folder, folder / "checkpoints", folder / "figures"):
         clear(each)
     (folder / "checkpoints" / "interrupted.ckpt").unlink(missing_ok=True)
-    tested = tested_as(old, folder)
-    checkpoint = tested or last_whole(folder)
+    checkpoint = last_whole(folder)
+    tested = tested_with(old, checkpoint)
     record = RunRecord.new(folder, composition, config, parts)
     record.content["resumed"] = True
     if "parent" in old:
@@ -234,15 +242,16 @@ def go_on(found: Found, composition: Any, config: dict[str, Any], parts: Any) ->
     if tested:
         record.content |= {key: old[key] for key in ("metrics", "timing", "kernels", "memory", "checkpoint")}
     record.write_all()
-    return Begun(record, found.lock, checkpoint, tested is not None)
+    return Begun(record, found.lock, tested or checkpoint, tested is not None)
 
 
-def tested_as(content: Mapping[str, Any], folder: Path) -> Path | None:
-    """The checkpoint that the test split was scored with, None where it was not."""
-    if not content["metrics"].get("test") or "checkpoint" not in content:
+def tested_with(content: Mapping[str, Any], last: Path | None) -> Path | None:
+    """The checkpoint that the test split was scored with, None where it was not, or not after the last epoch."""
+    if last is None or not content["metrics"].get("test") or "checkpoint" not in content:
         return None
-    path = folder / content["checkpoint"]
-    return path if read(path) is not None else None
+    path = last.parent / Path(content["checkpoint"]).name
+    epochs = History.of(last.parent, read(last) or {}).epochs
+    return path if epochs == content.get("timing", {}).get("epochs") and read(path) is not None else None
 
 
 def inherit(parent: Parent, folder: Path) -> Path:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -17,6 +20,10 @@ from snnlab.errors import InputError, nearest
 from snnlab.methods.base.method import Method
 from snnlab.runs.identity import locate
 from snnlab.runs.record import RunRecord
+from snnlab.runs.resume import other_data
+
+log = logging.getLogger("snnlab")
+PLAIN_WORD = re.compile(r"[a-z_][\w.]*=(?!.*[A-Za-z_]\w*\.[A-Za-z_])[\w\[\],.+-]+")  # no path to code among its values
 
 
 def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -26,7 +33,7 @@ def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
         InputError: when the run is none, or an override names nothing that exists.
     """
     record = RunRecord.read(run)
-    config = OmegaConf.create(record.content["config"])
+    config = OmegaConf.create(here(record.content["config"], overrides))
     for override in sorted(overrides, key=lambda o: o.partition("=")[0] not in GROUPS):  # groups before their values
         key, equals, _ = override.partition("=")
         if not equals:
@@ -44,6 +51,42 @@ def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
     container = OmegaConf.to_container(config)
     assert isinstance(container, dict)
     return container  # type: ignore[return-value]
+
+
+def here(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A stored config with the data root and the cache of today: the run may have been made on another machine.
+
+    They are those of a run that starts now: SNNLAB_DATA and SNNLAB_CACHE, or ``paths.data`` and ``paths.cache`` among
+    the overrides.
+    """
+    typed = [override for override in overrides if override.partition("=")[0] in ("paths.data", "paths.cache")]
+    paths = compose(["method=stbp", "data=digits", *typed]).config.paths
+    data = {"root": paths.data, "cache": paths.cache}
+    known = config.get("data") or {}
+    return {
+        **config,
+        "paths": {**(config.get("paths") or {}), "data": paths.data, "cache": paths.cache},
+        "data": {**known, **{key: value for key, value in data.items() if key in known}},
+    }
+
+
+def of_run(overrides: Sequence[str]) -> list[str]:
+    """The line of a run made whole: ``resume=RUN`` stands for what was typed when RUN was begun; what is typed now wins.
+
+    Where that run lay and had its data is of no account, and what is more than a name or a number has to be typed
+    again: the folder may be a stranger's.
+
+    Raises:
+        InputError: when RUN is no run.
+    """
+    typed = {override.partition("=")[0].lstrip("+"): override.partition("=")[2] for override in overrides}
+    run = typed.get("resume", "never").strip("'\"")
+    if run in ("never", "auto"):
+        return list(overrides)
+    stored = [str(override) for override in RunRecord.read(run).content["overrides"]]
+    kept = [override for override in stored if PLAIN_WORD.fullmatch(override)]
+    left = [*typed, "debug", "dry_run", "data.root", "data.cache"]
+    return [o for o in kept if o.partition("=")[0] not in left and not o.startswith("paths.")] + list(overrides)
 
 
 def _arguments(node: Any, path: str = "") -> Iterator[str]:
@@ -89,12 +132,16 @@ def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
     """
     parts = load_parts(run, overrides)
     parts.data.setup()
-    before = RunRecord.read(run).content["provenance"]
-    if parts.data.provenance.hash != before["hash"] and not any(o.startswith("data") for o in overrides):
+    content = RunRecord.read(run).content
+    found = other_data(content["provenance"], parts.data.provenance.as_dict())
+    if found and not any(override.startswith("data") for override in overrides):
         raise InputError(
-            f"{run}: the data is not what the run saw ({before['source']}, SHA-256 {before['hash'][:12]}...); "
-            "set SNNLAB_DATA to that data, or score it on purpose with a data override"
+            f"{run}: the data is not what the run saw: {found}; set SNNLAB_DATA to that data, or score it on purpose "
+            "with a data override"
         )
+    threads, now = content.get("machine", {}).get("threads"), torch.get_num_threads()
+    if threads not in (None, now):
+        log.info("threads: %d here, %d when the run was made; last digits may differ", now, threads)
     parts.method.prepare(parts.data)
     parts.method.opened(parts.data)
     return parts

@@ -20,6 +20,7 @@ from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints
 from snnlab.callbacks.health import Health
 from snnlab.callbacks.history import History
 from snnlab.callbacks.memory import PeakMemory
+from snnlab.callbacks.schedules import LongerSchedules
 from snnlab.callbacks.reproducible import ReseedEachEpoch, reseed
 from snnlab.checkpoint import load_weights
 from snnlab.config.build import Parts, build
@@ -175,7 +176,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             return Result(record.folder, record.content["metrics"], sorted(record.folder.glob("figures/*.png")))
         log.info("%s", record.announcement())
         wandb_logger = make_wandb_logger(config, record, sweep)
-        wired = wire(parts, record.folder, wandb_logger)
+        more = [LongerSchedules()] if begun.lengthened else []
+        wired = wire(parts, record.folder, wandb_logger, more)
         with threads(record.content["machine"]["threads"]), prepared(parts):
             if begun.tested and begun.checkpoint is not None:
                 wired.history.read()

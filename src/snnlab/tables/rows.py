@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snnlab.errors import InputError
+from snnlab.errors import InputError, nearest
 from snnlab.runs.identity import digest, less_seed, recorded
 from snnlab.runs.record import RunRecord, flags_of, label_of
 from snnlab.tables.names import names
@@ -87,26 +87,72 @@ def named(rows: dict[tuple[str, str], Row]) -> list[str]:
 def markdown(runs: Sequence[Run], metrics: Sequence[str], before: Sequence[Run] = ()) -> str:
     """Return a markdown table: what was run, seeds, and each metric as mean ± standard deviation over the seeds.
 
+    A row's seeds are those that have one of the metrics; a cell that rests on fewer of them says so, and the status
+    tells which seeds are in none.
+
     Args:
         runs: contents of run.json files.
         metrics: paths such as ``test/accuracy``; one that a run lacks is left blank.
         before: other runs, or more; the same rows of those that are no ``runs`` get a column beside each metric.
+
+    Raises:
+        InputError: for a metric that no run has.
     """
+    check_metrics(metrics, [*runs, *before])
     rows, old = rows_of(runs), rows_of(run for run in before if run not in runs)
     heads = [head for metric in metrics for head in ([f"{metric} before", metric] if before else [metric])]
     lines = ["| run | seeds | " + " | ".join(heads) + " | status |", "| --- " * (len(heads) + 3) + "|"]
     for (key, row), name in zip(rows.items(), named(rows), strict=True):
-        seeds = ", ".join(str(run["seed"]) for run in row.runs)
+        scored = [run for run in row.runs if any(look_up(run, metric) is not None for metric in metrics)]
         cells = []
         for metric in metrics:
-            if before:
-                values = old[key].values(metric) if key in old else []
-                cells.append(cell(values) + (f" ({len(values)} seeds)" if 1 < len(values) != len(row.runs) else ""))
-            cells.append(cell(row.values(metric)))
-        status = ", ".join(sorted({run["status"] for run in row.runs}))
-        status += "".join(f", newest of {count} with seed {seed}" for seed, count in row.several.items())
-        lines.append(f"| {name} | {seeds} | {' | '.join(cells)} | {status} |")
+            for values in ([old[key].values(metric) if key in old else []] if before else []) + [row.values(metric)]:
+                cells.append(cell(values) + (f" ({len(values)} seeds)" if 1 <= len(values) != len(scored) else ""))
+        seeds = ", ".join(str(run["seed"]) for run in scored)
+        lines.append(f"| {name} | {seeds} | {' | '.join(cells)} | {status_of(row, scored)} |")
     return "\n".join(lines) + "\n"
+
+
+def status_of(row: Row, scored: Sequence[Run]) -> str:
+    """How the runs of a row ended; what was scored several times, in none of the means, or with other threads."""
+    words = [", ".join(sorted({run["status"] for run in scored}))] if scored else []
+    for status in sorted({run["status"] for run in row.runs if run not in scored}):
+        left = [str(run["seed"]) for run in row.runs if run not in scored and run["status"] == status]
+        words.append(f"{status} (seed{'s' if len(left) > 1 else ''} {', '.join(left)})")
+    words += [f"newest of {count} with seed {seed}" for seed, count in row.several.items()]
+    threads = sorted({number for run in scored if (number := threads_of(run)) is not None})
+    if len(threads) > 1:
+        words.append(f"with {' and '.join(map(str, threads))} threads, whose last digits differ")
+    return ", ".join(words)
+
+
+def threads_of(run: Run) -> int | None:
+    """Threads that a run was made with; None for a record that does not say it."""
+    machine = run.get("machine")
+    number = machine.get("threads") if isinstance(machine, dict) else None
+    return number if isinstance(number, int) else None
+
+
+def check_metrics(metrics: Sequence[str], runs: Sequence[Run]) -> None:
+    """Refuse a column that nobody would fill.
+
+    Raises:
+        InputError: naming the metrics that the runs have.
+    """
+    known = {key for run in runs for key in [*run["timing"], *_leaves(run["metrics"])]}
+    if not known:
+        return  # runs that have nothing yet: their status is the table
+    for metric in metrics:
+        if metric not in known:
+            raise InputError(f"--metrics {metric}: no run has it; nearest: {nearest(metric, known)}")
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}"
 
 
 def look_up(run: Run, metric: str) -> float | None:
@@ -132,6 +178,7 @@ def cell(values: Sequence[float]) -> str:
 
 def as_json(runs: Sequence[Run], metrics: Sequence[str]) -> str:
     """The same rows for machines: one object per run that counts."""
+    check_metrics(metrics, runs)
     rows = rows_of(runs)
     told = [
         {"run": name, "seed": run["seed"], **{metric: look_up(run, metric) for metric in metrics}}
