@@ -63,21 +63,22 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def alone(path: Any) -> bool:
+    """Whether the run that this belongs to has one epoch only, as one that does not train."""
+    return "_conversion_" in str(path)
+
+
 def half_a_checkpoint(whole_name: bool = False) -> None:
     """Die when half of a checkpoint is written; with ``whole_name`` under its last name, as a power cut may leave it."""
     replace = os.replace
 
     def cut(source: Any, target: Any) -> None:
-        if str(target).endswith((f"epoch{EPOCH:03d}.ckpt", "epoch000.ckpt")[int(alone(target)) :]):
+        if str(target).endswith("epoch000.ckpt" if alone(target) else f"epoch{EPOCH:03d}.ckpt"):
             os.truncate(source, os.path.getsize(source) // 2)
             if whole_name:
                 replace(source, target)
             die()
         replace(source, target)
-
-    def alone(target: Any) -> bool:
-        """Whether this run has one checkpoint only."""
-        return "conversion" in str(Path(target).resolve())
 
     os.replace = cut  # type: ignore[assignment]
 
@@ -96,12 +97,11 @@ def after_metrics() -> None:
     """Die when metrics.csv knows an epoch that no checkpoint has."""
     from snnlab.callbacks.history import History
 
-    write, rows = History.write, []
+    write = History.write
 
     def once(self: Any) -> None:
         write(self)
-        rows.append(0)
-        if len(self.rows) == EPOCH + 1 or self.metric is None or self.rows[-1]["epoch"] >= EPOCH:
+        if self.last >= EPOCH or alone(self.folder):
             die()
 
     History.write = once  # type: ignore[method-assign]

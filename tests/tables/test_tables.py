@@ -52,12 +52,38 @@ def test_seeds_become_one_row_with_mean_and_spread(tmp_path):
     write(tmp_path / "a", 0, 0.8)
     write(tmp_path / "b", 1, 0.9)
     write(tmp_path / "c", 0, 0.5, source="simulated")
-    table = markdown(read_runs([tmp_path]), ["test/accuracy", "test/firing_rate/hidden1", "fit_seconds", "test/none"])
+    table = markdown(read_runs([tmp_path]), ["test/accuracy", "test/firing_rate/hidden1", "fit_seconds"])
     lines = table.splitlines()
     name = "`method=stbp data=digits`"
-    assert f"| {name} | 0, 1 | 0.8500 ± 0.0707 | 0.2500 ± 0.0000 | 3.0000 ± 0.0000 |  | completed |" in lines
-    assert f"| {name} (simulated) | 0 | 0.5000 | 0.2500 | 3.0000 |  | completed |" in lines
+    assert f"| {name} | 0, 1 | 0.8500 ± 0.0707 | 0.2500 ± 0.0000 | 3.0000 ± 0.0000 | completed |" in lines
+    assert f"| {name} (simulated) | 0 | 0.5000 | 0.2500 | 3.0000 | completed |" in lines
     assert len(lines) == 4
+
+
+def test_a_metric_that_nobody_has_is_no_blank_column(tmp_path):
+    write(tmp_path / "a", 0, 0.8)
+    with pytest.raises(InputError, match=r"--metrics test/acuracy: no run has it; nearest: test/accuracy"):
+        lines(tmp_path, "test/acuracy")
+    write(tmp_path / "b", 1, 0.9, metrics={"train": {}, "val": {}, "test": {}}, timing={}, status="failed")
+    assert lines(tmp_path, "test/accuracy")  # one has it
+
+
+def test_seeds_that_are_in_no_mean_are_told_in_the_status(tmp_path):
+    nothing = {"metrics": {"train": {}, "val": {}, "test": {}}, "timing": {}}
+    write(tmp_path / "a", 0, 0.8)
+    write(tmp_path / "b", 1, 0.9)
+    write(tmp_path / "c", 2, 0.0, **nothing, status="failed")
+    write(tmp_path / "d", 3, 0.7, metrics={"train": {}, "val": {}, "test": {"accuracy": 0.7}}, timing={})
+    (row,) = lines(tmp_path, "test/accuracy", "fit_seconds")
+    cells = "0.8000 ± 0.1000 | 3.0000 ± 0.0000 (2 seeds)"
+    assert row == f"| `method=stbp data=digits` | 0, 1, 3 | {cells} | completed, failed (seed 2) |"
+
+
+def test_a_row_of_several_numbers_of_threads_says_so(tmp_path):
+    write(tmp_path / "a", 0, 0.8, machine={"threads": 1})
+    write(tmp_path / "b", 1, 0.9, machine={"threads": 2})
+    write(tmp_path / "c", 2, 0.9, machine={"cores": 2})  # of before threads were recorded
+    assert lines(tmp_path)[0].endswith("| completed, with 1 and 2 threads, whose last digits differ |")
 
 
 def test_two_recipes_never_share_a_row_and_are_named_by_what_tells_them_apart(tmp_path):
