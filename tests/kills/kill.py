@@ -39,19 +39,12 @@ METHODS = {
     "vdsp": f"method=vdsp {DIGITS} method.neurons=10 encoder.time_steps=10 method.label_samples=100",
     "burstccn": f"method=burstccn {DIGITS}",
 }
-PLATEAU = (
-    "{_target_:torch.optim.lr_scheduler.ReduceLROnPlateau,_partial_:true,patience:0,threshold:1.0,factor:0.5}"
-)
 MORE = {  # what a resume may forget, each beside a kill in the middle of an epoch
     "rewired, accumulated": "experiment=ahp_store_recall_rewired trainer.accumulate_grad_batches=3 model.hidden=[24] "
     "data.train_sequences=128 data.val_sequences=32 data.test_sequences=32 data.batch_size=16",
     "accumulated over 3 of 4": f"{METHODS['stbp']} trainer.accumulate_grad_batches=3",
-    "two validations an epoch": f"{METHODS['stbp']} trainer.val_check_interval=0.5",
     "validated every 2nd epoch": f"{METHODS['stbp']} trainer.check_val_every_n_epoch=2 trainer.max_epochs=4",
     "loader processes": f"{METHODS['stbp']} data.num_workers=2",
-    "no validation": f"{METHODS['stbp']} trainer.limit_val_batches=0",
-    "max_steps": f"{METHODS['stbp']} trainer.max_steps=10",
-    "plateau": f"{METHODS['stbp']} 'method.scheduler={PLATEAU}'",
     "ema baseline": f"method=vdib {DIGITS} method.warmup=1 method.n_out=8 encoder.time_steps=5 method.baseline=ema "
     "method.samples=1 method.kl=sampled method.score=mean method.signal_memory=0.5 data.batch_size=5",
 }

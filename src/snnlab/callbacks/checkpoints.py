@@ -21,6 +21,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from snnlab.atomic import write_bytes
 from snnlab.callbacks.history import History
 from snnlab.errors import RunFailure
+from snnlab.layers.network import Network
 
 log = logging.getLogger("snnlab")
 
@@ -41,8 +42,8 @@ class EpochCheckpoints(L.Callback):
     It stands before every callback that does something when an epoch starts.
     """
 
-    def __init__(self, folder: Path, history: History) -> None:
-        self.folder, self.history = folder / "checkpoints", history
+    def __init__(self, folder: Path, history: History, network: Network) -> None:
+        self.folder, self.history, self.network = folder / "checkpoints", history, network
         self.saved = -1  # the last epoch that has a checkpoint
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -57,11 +58,13 @@ class EpochCheckpoints(L.Callback):
             self.saved = self.history.last
             trainer.save_checkpoint(self.folder / name(self.saved))
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"saved": self.saved, "kernels": self.network.path.taken()}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.saved = state_dict["saved"]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"saved": self.saved}
+        self.network.path.fused.update(state_dict["kernels"]["fused"])
+        self.network.path.looped.update(state_dict["kernels"]["step"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """What was resumed begins a new epoch: Lightning would end the epoch of the checkpoint a second time."""

@@ -112,8 +112,8 @@ class History(L.Callback):
             self.add(0, trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """An epoch that was cut short (trainer.max_time) is none; the one that max_steps ends is the last."""
-        if trainer.is_last_batch or trainer.global_step == trainer.max_steps:
+        """An epoch that was cut short (trainer.max_time) is none."""
+        if trainer.is_last_batch:
             self.add(trainer.current_epoch, trainer)
 
     def add(self, epoch: int, trainer: L.Trainer) -> None:

@@ -108,7 +108,7 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
     validated = parts.data.spec.sizes.get("val") != 0 and trainer["limit_val_batches"] != 0  # 0: an author's protocol
     metric, mode = parts.method.monitor
     history = History(folder, metric if validated else None, mode, lambda: logger.seconds if logger else 0.0)
-    checkpoints, memory = EpochCheckpoints(folder, history), PeakMemory()
+    checkpoints, memory = EpochCheckpoints(folder, history, parts.method.network), PeakMemory()
     callbacks: list[L.Callback] = [checkpoints, ReseedEachEpoch(parts.config["seed"]), CheckpointOnInterrupt(folder)]
     callbacks += [history, memory]
     if parts.config["callbacks"]["health"]:
@@ -226,7 +226,7 @@ def chosen(wired: Wired) -> int:
     """The best epoch of a fit that came to its end.
 
     Raises:
-        KeyboardInterrupt: where it was stopped, or trainer.max_time ended it before its last epoch or step.
+        KeyboardInterrupt: where it was stopped, or trainer.max_time ended it before its last epoch.
         RunFailure: where no epoch was validated.
     """
     from lightning.pytorch.callbacks import Timer
@@ -234,8 +234,7 @@ def chosen(wired: Wired) -> int:
     trainer, epochs, total = wired.trainer, wired.history.epochs, wired.trainer.max_epochs
     if trainer.interrupted:
         raise KeyboardInterrupt
-    timed = total not in (-1, None) and any(isinstance(callback, Timer) for callback in trainer.callbacks)
-    if timed and epochs < total and trainer.global_step != trainer.max_steps:  # without a total, time is the run's end
+    if epochs < total and any(isinstance(callback, Timer) for callback in trainer.callbacks):
         raise KeyboardInterrupt(
             f"trainer.max_time is over after {epochs} of {total} epochs; go on with the same command and resume=auto"
         )
