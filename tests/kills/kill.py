@@ -119,7 +119,11 @@ def sigterm() -> None:
     import lightning as L
 
     def hook(module: Any, batch: Any, batch_idx: int, *_: Any) -> None:
-        if batch_idx == 1 and (not module.trains or module.current_epoch == EPOCH) and not module.trainer.sanity_checking:
+        if (
+            batch_idx == 1
+            and (not module.trains or module.current_epoch == EPOCH)
+            and not module.trainer.sanity_checking
+        ):
             os.kill(os.getpid(), signal.SIGTERM)
 
     L.LightningModule.on_train_batch_start = hook  # type: ignore[assignment, method-assign]

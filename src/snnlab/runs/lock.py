@@ -47,7 +47,9 @@ def take(folder: Path) -> Lock | None:
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise InputError(f"{folder} cannot be written: {error.strerror}; copy the run to a folder of yours") from None
+            raise InputError(
+                f"{folder} cannot be written: {error.strerror}; copy the run to a folder of yours"
+            ) from None
         raise
     try:
         if fcntl is not None:

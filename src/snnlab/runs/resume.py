@@ -1,8 +1,8 @@
 """Where a run goes on: the folder, its lock and its last whole checkpoint, or a new run that begins where another ended.
 
-    resume=auto    the newest run of this very config below paths.output, wherever it was stopped; one that is completed
-                   is shown, not repeated; where there is none, or it is being run, the run starts afresh
-    resume=RUN     that run; with more epochs (trainer.max_epochs=...) a new run that names it as its parent
+resume=auto    the newest run of this very config below paths.output, wherever it was stopped; one that is completed
+               is shown, not repeated; where there is none, or it is being run, the run starts afresh
+resume=RUN     that run; with more epochs (trainer.max_epochs=...) a new run that names it as its parent
 """
 
 from __future__ import annotations

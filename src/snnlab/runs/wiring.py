@@ -20,8 +20,8 @@ from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints
 from snnlab.callbacks.health import Health
 from snnlab.callbacks.history import History
 from snnlab.callbacks.memory import PeakMemory
-from snnlab.callbacks.schedules import LongerSchedules
 from snnlab.callbacks.reproducible import ReseedEachEpoch, reseed
+from snnlab.callbacks.schedules import LongerSchedules
 from snnlab.checkpoint import load_weights
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
@@ -137,7 +137,9 @@ def threads(number: int) -> Iterator[None]:
     """Compute with so many threads for a while: sums are taken apart by their number, so it decides the last bits."""
     before = torch.get_num_threads()
     if number != before:
-        log.info("threads: %d, as the run began, where this process has %d; other sums would be rounded", number, before)
+        log.info(
+            "threads: %d, as the run began, where this process has %d; other sums would be rounded", number, before
+        )
         torch.set_num_threads(number)
     try:
         yield
