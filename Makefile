@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BENCH_VENV ?= .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test golden bench lint format clean
+.PHONY: help setup run test golden kills bench lint format clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ test: setup ## run the test suite
 
 golden: setup ## run the golden set and hold its numbers against tests/golden/golden.json, to the bit (ARGS=--write keeps new ones)
 	$(BIN)/python tests/golden/record.py $(ARGS)
+
+kills: setup ## kill 12 methods at 6 moments and hold what they come to against runs that nobody killed (ARGS="--only stbp")
+	$(BIN)/python tests/kills/kill.py $(ARGS)
 
 bench: $(BENCH_VENV)/.ready ## speed and memory beside other libraries, in an environment of its own (ARGS="mlp rounds=15")
 	$(BENCH_VENV)/bin/python -m snnlab.bench $(ARGS)

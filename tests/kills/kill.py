@@ -62,7 +62,7 @@ def alone(path: Any) -> bool:
 
 
 def half_a_checkpoint(whole_name: bool = False) -> None:
-    """Die when half of a checkpoint is written; with ``whole_name`` under its last name, as a power cut may leave it."""
+    """Die when half of a checkpoint is written; with ``whole_name`` under its last name, as after a power cut."""
     replace = os.replace
 
     def cut(source: Any, target: Any) -> None:

@@ -1,4 +1,4 @@
-"""A run goes on where it was left, on the data it was begun on, in one process at a time; a longer one names its parent."""
+"""A run goes on where it was left, on its data, in one process at a time; a longer one names its parent."""
 
 import csv
 import errno
@@ -103,7 +103,7 @@ def test_the_number_of_a_dead_process_given_to_another_program_does_not_hide_a_r
     assert run(compose([*TINY, "trainer.max_epochs=1", "resume=auto"])).folder == result.folder
 
 
-# what is completed, and what longer ------------------------------------------------------------------------------------
+# what is completed, and what longer ---------------------------------------------------------------------------------
 def test_a_completed_run_is_shown_not_repeated(here_, capsys):
     options = [*TINY, "trainer.max_epochs=1"]
     first = run(compose(options))

@@ -1,4 +1,4 @@
-"""The figures of every epoch: metrics.csv, the learning curves, run.json and the choice of the best epoch rest on them."""
+"""The figures of every epoch: metrics.csv, learning curves, run.json and the choice of the best epoch rest on them."""
 
 from __future__ import annotations
 

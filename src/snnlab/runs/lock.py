@@ -67,7 +67,7 @@ def process() -> dict[str, Any]:
 
 
 def started(number: int) -> str | None:
-    """When a process of this machine started, as ticks since a boot and that boot's name; None where it cannot be told."""
+    """When a process of this machine started: a boot and the ticks since; None where it cannot be told."""
     try:
         ticks = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {ticks}"

@@ -1,4 +1,4 @@
-"""Where a run goes on: the folder, its lock and its last whole checkpoint, or a new run that begins where another ended.
+"""Where a run goes on: its folder, lock and last whole checkpoint, or a new run that begins where another ended.
 
 resume=auto    the newest run of this very config below paths.output, wherever it was stopped; one that is completed
                is shown, not repeated; where there is none, or it is being run, the run starts afresh
@@ -46,7 +46,7 @@ class Begun(NamedTuple):
     @property
     def lengthened(self) -> bool:
         """Whether the checkpoint is the last one of a parent, which had fewer epochs to go."""
-        parent = self.record.content.get("parent")
+        parent: Any = self.record.content.get("parent")
         last = -1 if self.checkpoint is None else int(self.checkpoint.stem.removeprefix("epoch"))
         return bool(parent) and last + 1 == parent["epochs"] and not self.tested
 

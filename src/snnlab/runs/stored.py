@@ -33,7 +33,7 @@ def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
         InputError: when the run is none, or an override names nothing that exists.
     """
     record = RunRecord.read(run)
-    config = OmegaConf.create(here(record.content["config"], overrides))
+    config: Any = OmegaConf.create(here(record.content["config"], overrides))
     for override in sorted(overrides, key=lambda o: o.partition("=")[0] not in GROUPS):  # groups before their values
         key, equals, _ = override.partition("=")
         if not equals:
@@ -71,7 +71,7 @@ def here(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, 
 
 
 def of_run(overrides: Sequence[str]) -> list[str]:
-    """The line of a run made whole: ``resume=RUN`` stands for what was typed when RUN was begun; what is typed now wins.
+    """The line of a run made whole: ``resume=RUN`` stands for what RUN was begun with; what is typed now wins.
 
     Where that run lay and had its data is of no account, and what is more than a name or a number has to be typed
     again: the folder may be a stranger's.

@@ -138,7 +138,7 @@ def threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
     if number != before:
         log.info(
-            "threads: %d, as the run began, where this process has %d; other sums would be rounded", number, before
+            "threads: %d, as the run began, in place of this process's %d: sums are rounded alike", number, before
         )
         torch.set_num_threads(number)
     try:
@@ -233,10 +233,11 @@ def chosen(wired: Wired) -> int:
     """
     from lightning.pytorch.callbacks import Timer
 
-    trainer, epochs, total = wired.trainer, wired.history.epochs, wired.trainer.max_epochs
+    trainer, epochs, total = wired.trainer, wired.history.epochs, wired.trainer.max_epochs or 0
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if epochs < total and any(isinstance(callback, Timer) for callback in trainer.callbacks):
+    if epochs < total and any(isinstance(callback, Timer) for callback in callbacks):
         raise KeyboardInterrupt(
             f"trainer.max_time is over after {epochs} of {total} epochs; go on with the same command and resume=auto"
         )
