@@ -162,7 +162,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     """
     from snnlab.callbacks.figures import Figures
     from snnlab.runs.resume import begin
-    from snnlab.runs.wandb_run import close_wandb, finish_wandb, make_wandb_logger
+    from snnlab.runs.wandb_run import flat, make_wandb_logger
 
     parts = build(composition.config)
     config = parts.config
@@ -172,6 +172,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         torch.set_float32_matmul_precision("high")
     begun = begin(composition, config, parts, sweep)
     record = begun.record
+    wandb_logger, pictures = None, list[Path]()
     try:
         if record.content["status"] == "completed":
             log.info("run: completed already -> %s", record.folder)
@@ -199,12 +200,9 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
                 fit_seconds = wired.history.seconds()
                 wired.trainer.test(parts.method, datamodule=parts.data, verbose=False)
                 record.tested(wired, fit_seconds, best, parts.method.network.path.taken())
-            pictures = []
             if config["callbacks"]["figures"]:
                 reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
                 pictures = Figures(record.folder, record.title(), wired.history).draw(parts.method, parts.data)
-        if wandb_logger:
-            finish_wandb(wandb_logger, record, pictures)
         record.complete()
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:
@@ -219,7 +217,9 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             ) from error
         raise
     finally:
-        close_wandb()
+        if wandb_logger:
+            final = flat({"final": record.content["metrics"]}, between="/") | {"reason": record.content.get("reason")}
+            wandb_logger.finish(record.content["status"], final, pictures)
         if begun.lock is not None:
             begun.lock.release()
 
