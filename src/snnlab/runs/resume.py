@@ -29,10 +29,10 @@ EPOCHS = "trainer.max_epochs"
 
 
 class Found(NamedTuple):
-    """A run to go on with: its record as it was left, the lock of its folder."""
+    """A run to go on with: its record as it was left, the lock of its folder; a completed one needs none."""
 
     record: RunRecord
-    lock: Lock
+    lock: Lock | None
 
 
 class Begun(NamedTuple):
@@ -80,6 +80,8 @@ def find(config: Mapping[str, Any], output: Path, provenance: Mapping[str, Any])
     same_data(named, record, provenance)
     if different := differences(recorded(record.content), own):
         return longer(named, record, config, own, different, output, provenance)
+    if record.content["status"] == "completed":
+        return Found(record, None)
     lock = take(record.folder)
     if lock is None or is_alive(record.content):
         raise InputError(f"{named}: another process is still running it; wait for its end, or stop it")
@@ -101,6 +103,8 @@ def newest(output: Path, identity: str, named: str, provenance: Mapping[str, Any
         except InputError as error:
             refused = refused or error
             continue
+        if record.content["status"] == "completed":
+            return Found(record, None)
         lock = take(record.folder)
         if lock is None:
             continue
@@ -139,7 +143,7 @@ def other_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     words = []
     for key in ("source", "hash", "sizes"):
         there, here = before.get(key), now.get(key)
-        if there != here:
+        if there != here and key in before:
             words.append(f"{key} = {str(there)[:60]}, not {str(here)[:60]}")
     return "; ".join(words)
 
@@ -213,7 +217,7 @@ def begin(composition: Any, config: dict[str, Any], parts: Any, sweep: str | Non
             checkpoint = inherit(found, folder)
             record.content["parent"] = found.named()
         record.write_all()
-    except OSError:
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Begun(record, lock, checkpoint)

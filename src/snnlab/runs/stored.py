@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from snnlab.checkpoint import load_weights
 from snnlab.config.build import build
 from snnlab.config.compose import GROUPS, compose, flatten
+from snnlab.config.paths import conf_dir
 from snnlab.config.schema import PLAIN, arguments_of
 from snnlab.errors import InputError, nearest
 from snnlab.methods.base.method import Method
@@ -59,8 +60,8 @@ def here(config: Mapping[str, Any], overrides: Sequence[str] = ()) -> dict[str, 
     They are those of a run that starts now: SNNLAB_DATA and SNNLAB_CACHE, or ``paths.data`` and ``paths.cache`` among
     the overrides.
     """
-    typed = [override for override in overrides if override.partition("=")[0] in ("paths.data", "paths.cache")]
-    paths = compose(["method=stbp", "data=digits", *typed]).config.paths
+    typed = [o.removeprefix("paths.") for o in overrides if o.partition("=")[0] in ("paths.data", "paths.cache")]
+    paths = OmegaConf.merge(OmegaConf.load(conf_dir() / "paths" / "default.yaml"), OmegaConf.from_dotlist(typed))
     data = {"root": paths.data, "cache": paths.cache}
     known = config.get("data") or {}
     return {

@@ -17,6 +17,7 @@ import torch
 from snnlab import kernels
 from snnlab.atomic import FULL
 from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints, WholeCheckpoints
+from snnlab.callbacks.harmless import harmless
 from snnlab.callbacks.health import Health
 from snnlab.callbacks.history import History
 from snnlab.callbacks.memory import PeakMemory
@@ -110,11 +111,11 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
     history = History(folder, metric if validated else None, mode, lambda: logger.seconds if logger else 0.0)
     checkpoints, memory = EpochCheckpoints(folder, history, parts.method.network), PeakMemory()
     callbacks: list[L.Callback] = [checkpoints, ReseedEachEpoch(parts.config["seed"]), CheckpointOnInterrupt(folder)]
-    callbacks += [history, memory]
+    callbacks += [history, harmless(memory)]
     if parts.config["callbacks"]["health"]:
         callbacks.append(harmless(Health()))
     if parts.config["callbacks"]["progress"]:
-        callbacks += make_progress(trainer["enable_progress_bar"], history)
+        callbacks += map(harmless, make_progress(trainer["enable_progress_bar"], history))
     if logger:
         callbacks.append(StartAfterFirstStep(logger))
     loggers = [logger] if logger else []
@@ -137,9 +138,7 @@ def threads(number: int) -> Iterator[None]:
     """Compute with so many threads for a while: sums are taken apart by their number, so it decides the last bits."""
     before = torch.get_num_threads()
     if number != before:
-        log.info(
-            "threads: %d, as the run began, in place of this process's %d: sums are rounded alike", number, before
-        )
+        log.info("threads: %d, as the run began, in place of this process's %d: sums are rounded alike", number, before)
         torch.set_num_threads(number)
     try:
         yield
