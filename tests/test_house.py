@@ -238,11 +238,23 @@ REFUSED = {
 RATES = {"ann", "burstccn", "conversion"}  # no spiking layer: never, or not before the learning is over
 
 
+def own_pictures(root: Path) -> Path:
+    """Make a folder of pictures of two classes, 16 x 16, for data=folder."""
+    from PIL import Image
+
+    for number in range(8):
+        path = root / "own" / f"class {number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (16, 16), 30 * number).save(path)
+    return root / "own"
+
+
 @pytest.mark.parametrize(("method", "data"), itertools.product(choices("method"), choices("data")))
 def test_every_method_composes_and_builds_with_every_data_set(method, data, empty_data):
     from hydra.utils import get_object
 
-    config = compose([f"method={method}", f"data={data}"]).config
+    own = [f"data.folder={own_pictures(empty_data)}"] if data == "folder" else []
+    config = compose([f"method={method}", f"data={data}", *own]).config
     asked, answers = instantiate_part("data", config.data).spec.question, get_object(config.method._target_).answers
     words = REFUSED.get((method, data)) if asked.is_among(answers) else f"asks for {asked.sentence}"
     if words:

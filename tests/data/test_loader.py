@@ -48,3 +48,34 @@ def test_processes_load_the_same_batches() -> None:
         for workers in (0, 1)
     ]
     assert torch.equal(*inputs)
+
+
+@pytest.mark.parametrize(("labels", "wrong"), [([1, 2, 3], 3), ([0, -1, 1], -1), ([0, 7, 1], 7)])
+@pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_labels_that_are_no_classes_are_told_in_one_line(tmp_path, labels, wrong, per_step, workers):
+    from snnlab.data.contract import Batch, BatchedDataset, DataModule, DataSpec, Provenance, Splits
+    from snnlab.errors import InputError
+    from snnlab.questions.class_of_sequence import ClassOfSequence
+    from snnlab.questions.class_per_step import ClassPerStep
+
+    class Three(BatchedDataset):
+        def __len__(self):
+            return 3
+
+        def batch(self, indices):
+            found = torch.tensor(labels)[list(indices)]
+            return Batch(torch.zeros(2, len(indices), 4), found.expand(2, -1) if per_step else found)
+
+    class Own(DataModule):
+        spec = DataSpec("own", "task", (4,), 3, 2, question=ClassPerStep() if per_step else ClassOfSequence())
+
+        def load(self):
+            return Splits(Three(), Three(), Three()), Provenance("synthetic", "", {})
+
+    data = Own(Loader(tmp_path, tmp_path, batch_size=3, num_workers=workers))
+    for batches in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        with pytest.raises(
+            InputError, match=rf"data\.own: label {wrong} is none of its 3 classes, which are numbered 0 to 2"
+        ):
+            next(iter(batches))

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import tonic
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -65,6 +66,7 @@ class Provenance:
     subset: bool = False
     verified: str | None = None  # against what; None when nothing vouches for the content
     notes: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)  # names of the classes 0 to K - 1, where they have others
 
     def flags(self) -> list[str]:
         """Words that belong wherever the results appear, e.g. ``["simulated", "subset"]``."""
@@ -73,7 +75,7 @@ class Provenance:
         return words + (["author's protocol: no validation"] if self.sizes.get("val") == 0 else [])
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "labels" or value}
 
 
 class Splits(NamedTuple):
@@ -99,6 +101,28 @@ class BatchedDataset(tonic.Dataset):  # type: ignore[misc]
 
     def _check_exists(self) -> bool:
         return True
+
+
+class Checked:
+    """The batches of ``dataset``, whose labels are held against what ``spec`` says of the classes."""
+
+    def __init__(self, dataset: BatchedDataset, spec: DataSpec) -> None:
+        self.dataset, self.name, self.classes = dataset, spec.name, spec.classes if spec.question.has_classes else None
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Return the samples at ``indices``; raise InputError for a class that is none of 0 to K - 1."""
+        batch = self.dataset.batch(indices)
+        if self.classes is not None and batch.labels.numel() and not batch.labels.is_floating_point():
+            low, high = (int(value) for value in torch.aminmax(batch.labels))
+            if low < 0 or high >= self.classes:
+                raise InputError(
+                    f"data.{self.name}: label {low if low < 0 else high} is none of its {self.classes} classes, which "
+                    f"are numbered 0 to {self.classes - 1}; give each class its place in that order, 0 to the first"
+                )
+        return batch
 
 
 class DataModule(L.LightningDataModule):
@@ -166,7 +190,7 @@ class DataModule(L.LightningDataModule):
     def _batches(self, split: Literal["train", "val", "test"]) -> DataLoader[Batch]:
         self.setup()
         assert self.splits is not None
-        return self.loader.batches(getattr(self.splits, split), shuffle=split == "train")
+        return self.loader.batches(Checked(getattr(self.splits, split), self.spec), shuffle=split == "train")
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._batches("train")

@@ -216,4 +216,4 @@ def read_recording(path: Path) -> Events:
     x, y, t, p = recording.events
     if len(t) == 0:
         raise InputError(f"{path} holds no event; copy or download it again")
-    return tidy(127 - y, x, t, 1 - p)
+    return tidy(127 - y, x, t, 1 - p, path)

@@ -245,7 +245,7 @@ def read_npy(path: Path) -> Events:
     x, y, p, t = array.astype(np.int64).T
     if min(x.min(), y.min()) < 0 or max(x.max(), y.max()) >= SIDE or not np.isin(p, (0, 1)).all():
         raise InputError(f"{path} has an event off the {SIDE} x {SIDE} sensor or of no polarity; the file is corrupt")
-    return tidy(x, y, t * 1000, p)
+    return tidy(x, y, t * 1000, p, path)
 
 
 def parse_file(path: Path) -> None:

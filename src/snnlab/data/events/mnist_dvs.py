@@ -31,7 +31,7 @@ from snnlab.data.images.digits import SHA256, TEST_SIZE, TOTAL, WHITE, read_digi
 from snnlab.data.images.idx import IDXArrays, idx_prototypes
 from snnlab.data.images.mnist import MNIST
 from snnlab.data.loader import Loader
-from snnlab.data.recordings import AnyRecordings, Events, Recordings
+from snnlab.data.recordings import AnyRecordings, Events, Recordings, check_times
 from snnlab.data.splits import Subset, first_of_each_class, stratified_order
 from snnlab.errors import InputError
 
@@ -318,6 +318,7 @@ class MNISTDVS(EventModule):
             content = read_bytes(path)
             hashed(content)
             recording = aedat.parse_aedat(content, path)
+            check_times(recording.events.t, path)
             notes += recording.notes
             if FILMED in recording.header and not any(FILMED in note for note in notes):
                 notes.append(f"{path.name} says in its header: {FILMED}")

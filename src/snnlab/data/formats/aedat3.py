@@ -10,6 +10,7 @@ Source: inilabs, "AEDAT file formats", section AEDAT 3.1.
 
 from __future__ import annotations
 
+import re
 import struct
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.data.files import open_file
+from snnlab.data.formats.aedat import SENSORS
 from snnlab.data.limits import check_events
-from snnlab.data.recordings import Events, tidy
+from snnlab.data.recordings import Events, Recorded, tidy
 from snnlab.errors import InputError
 
 MAGIC = b"#!AER-DAT3.1"
@@ -27,6 +29,7 @@ END = b"#!END-HEADER"
 POLARITY = 1
 PACKET = struct.Struct("<HHIIIIII")
 RECORD = np.dtype([("data", "<u4"), ("time", "<u4")])
+SOURCE = re.compile(rb"^#Source \d+:\s*(?:DVS|DAVIS)\w*?(128|208|240|346|640)", re.MULTILINE)
 
 
 class Index(NamedTuple):
@@ -44,13 +47,13 @@ class Aedat3File:
 
     Args:
         path: of the file.
-        side: x and y must be below it.
+        side: x and y must be below it; None lets them be.
 
     Raises:
         InputError: missing, another format, cut short, or a pixel outside of the sensor.
     """
 
-    def __init__(self, path: Path, side: int = 128) -> None:
+    def __init__(self, path: Path, side: int | None = 128) -> None:
         self.path, self.side = path, side
 
     @cached_property
@@ -64,6 +67,10 @@ class Aedat3File:
             if at + PACKET.size > len(content):
                 raise self._cut(len(content))
             kind, _, size, _, overflow, _, number, _ = PACKET.unpack(content[at : at + PACKET.size].tobytes())
+            if size == 0:
+                raise InputError(
+                    f"{self.path} has a packet without a size at byte {at:,}; it is damaged: copy it again"
+                )
             start, at = at + PACKET.size, at + PACKET.size + size * number
             if at > len(content):
                 raise self._cut(len(content))
@@ -95,11 +102,11 @@ class Aedat3File:
             raise InputError(f"{self.path} holds no event from {start_us} to {stop_us} us; copy it again")
         x, y, p = data >> 17 & 0x7FFF, data >> 2 & 0x7FFF, data >> 1 & 1
         largest = max(int(x.max()), int(y.max()))
-        if largest >= self.side:
+        if self.side is not None and largest >= self.side:
             raise InputError(
                 f"{self.path} has an event at x or y = {largest}, the sensor has 0 to {self.side - 1}; it is corrupt"
             )
-        return tidy(x, y, time, p)
+        return tidy(x, y, time, p, self.path)
 
     def _map(self) -> np.ndarray:
         with open_file(self.path) as file:
@@ -111,6 +118,14 @@ class Aedat3File:
 
     def _cut(self, length: int) -> InputError:
         return InputError(f"{self.path} is truncated: {length} bytes end within a packet of events; copy it again")
+
+
+def read_aedat3(path: Path) -> Recorded:
+    """Return the whole recording at ``path`` and the sensor that its header names; raises as ``Aedat3File``."""
+    file = Aedat3File(path, None)
+    events, head = file.events(0, 2**62), bytes(file._map()[:65536])
+    source = SOURCE.search(head[: _header_end(head)])
+    return Recorded(events, SENSORS[source[1].decode()] if source else None)
 
 
 def _header_end(content: bytes) -> int:

@@ -10,6 +10,7 @@ Format Description" by Y. Collet.
 
 from __future__ import annotations
 
+import re
 import struct
 from functools import cache
 from pathlib import Path
@@ -18,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from snnlab.data import limits
-from snnlab.data.recordings import Events, tidy
-from snnlab.errors import InputError
+from snnlab.data.recordings import Events, Recorded, tidy
+from snnlab.errors import InputError, one_line
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 EVENT4 = np.dtype(
@@ -27,6 +28,7 @@ EVENT4 = np.dtype(
 )
 PACKETS = 1_000_000  # of 10 ms each, as cameras write them, that is nearly three hours
 NOWHERE = np.empty(0, np.uint8)
+MOST_TEXT = 1 << 20  # bytes of the header, in which the streams are described
 LZ4 = b"\x04\x22\x4d\x18"
 
 
@@ -34,8 +36,18 @@ class _Broken(Exception):
     """The content is not what its format says; the words of the one-line error."""
 
 
-def parse_aedat4(content: bytes, path: Path, side: int = 128) -> Events:
+def parse_recorded(content: bytes, path: Path) -> Recorded:
+    """Return the recording in the bytes of an AEDAT 4 file and the sensor that its header names; see parse_aedat4."""
+    head = content[len(MAGIC) : len(MAGIC) + MOST_TEXT].partition(b">EVTS<")[2]
+    width, height = (re.search(rb'key="size%s"[^>]*>(\d{1,5})<' % axis, head) for axis in (b"X", b"Y"))
+    return Recorded(parse_aedat4(content, path, None), (int(width[1]), int(height[1])) if width and height else None)
+
+
+def parse_aedat4(content: bytes, path: Path, side: int | None = 128) -> Events:
     """Return the events of the first event stream in ``content``, the bytes of an AEDAT 4 file, sorted by time.
+
+    Args:
+        side: x and y must be below it; None lets them be.
 
     Raises:
         InputError: another format, cut short, a compression not read here, no event, or a pixel off the sensor.
@@ -51,11 +63,11 @@ def parse_aedat4(content: bytes, path: Path, side: int = 128) -> Events:
     if len(events) == 0:
         raise InputError(f"{path} holds no event; copy or download it again")
     x, y = events["x"], events["y"]
-    if min(x.min(), y.min()) < 0 or max(x.max(), y.max()) >= side:
+    if min(x.min(), y.min()) < 0 or (side is not None and max(x.max(), y.max()) >= side):
         raise InputError(
-            f"{path} has an event off the {side} x {side} sensor; the file is corrupt or of another sensor"
+            f"{path} has an event off the {f'{side} x {side} ' if side else ''}sensor; it is corrupt or of another one"
         )
-    return tidy(x, y, events["t"], events["on"])
+    return tidy(x, y, events["t"], events["on"], path)
 
 
 def _events(content: bytes) -> np.ndarray:
@@ -70,8 +82,9 @@ def _events(content: bytes) -> np.ndarray:
     end = struct.unpack_from("<q", header, place)[0] if place else -1
     if end > len(content):
         raise _Broken(f"it is truncated, its packets end at byte {end}")
-    if compression not in (0, 1, 2):
-        raise _Broken("it is compressed with Zstandard, which is not read here; take the AEDAT 2.0 files")
+    if not 0 <= compression <= 4:
+        raise _Broken(f"its compression {compression} is none of 0 (none), 1, 2 (LZ4), 3 and 4 (Zstandard)")
+    unpack = (plain, lz4_frame, lz4_frame, zstd_frame, zstd_frame)[compression]
     at, end = at + 4 + length, len(content) if end < 0 else end
     streams, held, packets = dict[int, list[np.ndarray]](), 0, 0
     while at < end:
@@ -83,7 +96,7 @@ def _events(content: bytes) -> np.ndarray:
         if len(packet) < size:
             raise _Broken("it is truncated within a packet")
         at += 8 + size
-        packet = lz4_frame(packet, limits.FILE - held) if compression else packet
+        packet = unpack(packet, limits.FILE - held)
         held += len(packet)
         if packet[8:12] == b"EVTS":
             streams.setdefault(stream, []).append(_packet_events(packet[4:]))  # after the size that leads it
@@ -111,6 +124,25 @@ def _packet_events(buffer: bytes) -> np.ndarray:
     vector = place + struct.unpack_from("<I", buffer, place)[0]
     (count,) = struct.unpack_from("<I", buffer, vector)
     return np.frombuffer(buffer, EVENT4, count, vector + 4)
+
+
+def plain(content: bytes, most: int) -> bytes:
+    """Return ``content``, which is not compressed."""
+    return content
+
+
+def zstd_frame(content: bytes, most: int) -> bytes:
+    """Return what the Zstandard frame ``content`` holds, at most ``most`` bytes."""
+    import zstandard
+
+    try:
+        with zstandard.ZstdDecompressor(max_window_size=limits.MEMBER).stream_reader(content) as reader:
+            unpacked = reader.read(most + 1)
+    except zstandard.ZstdError as error:
+        raise _Broken(f"a packet is no Zstandard frame ({one_line(error)})") from error
+    if len(unpacked) > most:
+        raise _Broken(f"its packets unpack to more than {limits.FILE:,} bytes")
+    return bytes(unpacked)
 
 
 def lz4_frame(content: bytes, most: int = limits.FILE) -> bytes:

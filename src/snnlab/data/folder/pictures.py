@@ -1,0 +1,152 @@
+"""One's own pictures: decoded once, kept in the cache as one array, read from there without filling the memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnlab.data import limits
+from snnlab.data.augmentation import ImageAugmentation
+from snnlab.data.contract import Batch, DataSpec, Provenance, Splits
+from snnlab.data.files import TERMINAL, atomic, read_bytes
+from snnlab.data.folder.listing import Listing, content_hash
+from snnlab.data.formats.picture import Colour, look_at, read_picture
+from snnlab.data.images.module import ArrayDataset, ImageModule, Order
+from snnlab.data.loader import Loader
+from snnlab.data.publish.archives import remember
+from snnlab.errors import InputError
+from snnlab.questions.named_classes import NamedClasses
+
+VERSION = 1  # of all that turns files into pixels
+IN_MEMORY = 2**30  # bytes of pictures that are held in memory; more of them are left on disk
+
+
+class StoredImages(ArrayDataset):
+    """The pictures at ``index`` of an array uint8 [N, C, H, W] that may lie on disk, with labels [N]."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, index: np.ndarray) -> None:
+        super().__init__(np.empty((0, *images.shape[1:]), np.uint8), labels[index])
+        self.images, self.index = torch.from_numpy(images), torch.from_numpy(index)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[self.index[index]].float() / self.white, int(self.labels[index])
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        images = self.images[self.index[torch.as_tensor(indices)]].float() / self.white
+        return Batch(images, self.labels[torch.as_tensor(indices)], images)
+
+
+class FolderPictures(ImageModule):
+    """Pictures of a ``Listing``.
+
+    Args:
+        listing: the files and their labels.
+        parts: indices of train, val and test.
+        shown: indices of the training samples of an epoch.
+        size: height and width all are stretched to; None takes that of the first, which all must have.
+        colour: grey or rgb; None takes that of the first.
+        augmentation, sequence: as in ImageModule.
+
+    Batches: images [B, C, H, W] in [0, 1], or with sequence=rows [T=H, B, C * W]; labels [B].
+    Raises:  InputError: a picture that cannot be read, or of another size or kind than the first.
+    """
+
+    title = "folder"
+
+    def __init__(
+        self,
+        loader: Loader,
+        listing: Listing,
+        parts: dict[str, np.ndarray],
+        shown: np.ndarray,
+        size: tuple[int, int] | None,
+        colour: Colour | None,
+        augmentation: ImageAugmentation,
+        sequence: Order,
+    ) -> None:
+        self.listing, self.parts, self.shown = listing, parts, shown
+        found, first_size = look_at(listing.paths[0])
+        self.resized, self.colour = size is not None, colour or found
+        self.shape = (1 if self.colour == "grey" else 3, *(size or first_size))  # type: ignore[misc]
+        total = len(listing.names) * int(np.prod(self.shape))
+        limits.check_bytes(f"data.folder: {listing.folder} with pictures {list(self.shape)}", total, limits.ON_DISK)
+        super().__init__(loader, augmentation, sequence)
+
+    @property
+    def still(self) -> DataSpec:
+        return DataSpec(
+            "folder",
+            "image",
+            self.shape,
+            classes=len(self.listing.classes),
+            signal_shape=self.shape,
+            prototype_shape=self.shape,
+            question=NamedClasses(self.listing.classes),
+            sizes={name: len(part) for name, part in self.parts.items()},
+        )
+
+    def read(self) -> tuple[Splits, Provenance]:
+        paths, labels = self.listing.paths, self.listing.labels
+        digests = remember(self.cache, "sha256", paths, lambda: [_sha256(path) for path in shown(paths, "hashing")])
+        images = self._pixels(digests)
+        first = np.array([self.parts["train"][labels[self.parts["train"]] == c][0] for c in range(self.still.classes)])
+        self.keep_first(images[first], labels[first])
+        index = {**self.parts, "train": self.shown}
+        splits = Splits(*(StoredImages(images, labels, index[name]) for name in ("train", "val", "test")))
+        how = "as they are" if not self.resized else f"stretched to {self.shape[1]} x {self.shape[2]}"
+        return splits, Provenance(
+            source="original",
+            hash=content_hash(self.listing, digests),
+            sizes=dict(self.still.sizes),
+            notes=[f"pictures: {self.colour}, {how}; upright by EXIF, transparent is black"],
+        )
+
+    def _pixels(self, digests: list[str]) -> np.ndarray:
+        """Return all pictures, uint8 [N, C, H, W]: those in the cache, else they are decoded and put there."""
+        key = hashlib.sha256(json.dumps([VERSION, digests, self.shape]).encode()).hexdigest()[:16]
+        path, shape = self.cache / "images" / f"folder-{key}.npy", (len(digests), *self.shape)
+        images = _stored(path, shape)
+        if images is None:
+            size = self.shape[1:]
+            with atomic(path) as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for picture in shown(self.listing.paths, "decoding pictures"):
+                    pixels = read_picture(picture, self.colour, size if self.resized else None)
+                    if pixels.shape != self.shape:
+                        raise InputError(
+                            f"{picture} is {pixels.shape[1]} x {pixels.shape[2]}, the first {size[0]} x {size[1]} "
+                            f"(height x width); data.size=[{size[0]},{size[1]}] stretches all of them to one size"
+                        )
+                    file.write(np.ascontiguousarray(pixels).tobytes())
+            images = _stored(path, shape)
+            assert images is not None
+        return images
+
+
+def _stored(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return the array in the cache, mapped where it is large; None where there is none or it was cut."""
+    try:
+        whole = path.stat().st_size <= IN_MEMORY
+        images = np.load(path, mmap_mode=None if whole else "c", allow_pickle=False)  # c: changes would stay in memory
+    except (OSError, ValueError, EOFError):
+        return None
+    return np.asarray(images) if images.shape == shape and images.dtype == np.uint8 else None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(read_bytes(path)).hexdigest()
+
+
+def shown(paths: Sequence[Path], what: str) -> Any:
+    """Yield ``paths``, with a progress bar where somebody looks."""
+    from rich.progress import track
+
+    return track(paths, what, console=TERMINAL, disable=not TERMINAL.is_terminal, transient=True)
