@@ -146,7 +146,9 @@ def test_no_module_imports_itself_by_way_of_others_type_hints_included(room):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize(("part", "may_know"), [("formats", {"files", "recordings"}), ("publish", {"files"})])
+@pytest.mark.parametrize(
+    ("part", "may_know"), [("formats", {"files", "limits", "recordings"}), ("publish", {"files", "limits"})]
+)
 def test_a_reader_of_files_knows_no_data_set(part, may_know):
     paths = list((SOURCE / "data" / part).glob("*.py"))
     assert paths

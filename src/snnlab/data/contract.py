@@ -25,6 +25,10 @@ from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.questions.question import Question
 
 
+class UnnamedError(InputError):
+    """Nobody has said yet which data a data set is to be."""
+
+
 class Batch(NamedTuple):
     """One batch.
 

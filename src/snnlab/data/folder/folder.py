@@ -15,7 +15,16 @@ import numpy as np
 from torch import Tensor
 
 from snnlab.data.binning import Binning
-from snnlab.data.contract import Batch, DataModule, DataSpec, Provenance, Splits, check_choice, check_range
+from snnlab.data.contract import (
+    Batch,
+    DataModule,
+    DataSpec,
+    Provenance,
+    Splits,
+    UnnamedError,
+    check_choice,
+    check_range,
+)
 from snnlab.data.folder.augmentation import FolderAugmentation
 from snnlab.data.folder.listing import TABLE, Listing, divide, files_below, list_samples
 from snnlab.data.folder.pictures import FolderPictures
@@ -118,7 +127,7 @@ class Folder(DataModule):
     def place(self) -> Path:
         """Return the folder; raise InputError where there is none."""
         if self.folder is None:
-            raise InputError("data.folder = null: name the folder of your pictures or recordings, data.folder=PATH")
+            raise UnnamedError("data.folder = null: name the folder of your pictures or recordings, data.folder=PATH")
         choices = [Path(self.folder).expanduser(), self.root / self.folder]
         found = next((path for path in choices if path.is_dir()), None)
         if found is None:

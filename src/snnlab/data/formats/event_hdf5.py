@@ -35,13 +35,13 @@ def read_hdf5(path: Path, order: str | None = None, unit: str | None = None) -> 
         with h5py.File(path, "r") as file:
             sensor = sensor_of(" ".join(f"{name} {value}" for name, value in file.attrs.items()))
             for place in PLACES:
-                node = file.get(place)
+                node = _node(file, place)
                 if isinstance(node, h5py.Dataset):
                     return events_of(_array(node, path), path, order, unit)._replace(sensor=sensor)
                 found = named(list(node)) if node is not None else {}
                 if {"x", "y", "t"} <= set(found):
                     names = list(node)
-                    columns = {name: _array(node[names[where]], path) for name, (where, _) in found.items()}
+                    columns = {name: _array(_node(node, names[where]), path) for name, (where, _) in found.items()}
                     return Recorded(from_columns(columns, unit or found["t"][1], path), sensor)
             holds = ", ".join(file) or "nothing"
     except InputError:
@@ -53,8 +53,25 @@ def read_hdf5(path: Path, order: str | None = None, unit: str | None = None) -> 
     raise InputError(f"{path} holds {holds[:80]}; needed are CD/events, events, or events/x, y, t and p")
 
 
+def _node(file: Any, place: str) -> Any:
+    """Return what lies at ``place``, None where nothing does; a link out of the file is not followed."""
+    import h5py
+
+    node = file
+    for part in place.strip("/").split("/") if place != "/" else ():
+        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
+        if not isinstance(link, h5py.HardLink):
+            return None
+        node = node[part]
+    return node
+
+
 def _array(node: Any, path: Path) -> np.ndarray:
     """Return the values of a dataset of events, once it is known that they fit."""
+    import h5py
+
+    if not isinstance(node, h5py.Dataset):
+        raise InputError(f"{path}: x, y, t or p is a link or a group, not an array in this file")
     if node.is_virtual or node.external:
         raise InputError(f"{path}: {node.name} lies in another file, which is not read")
     if node.dtype.hasobject:
@@ -65,8 +82,6 @@ def _array(node: Any, path: Path) -> np.ndarray:
         chunk = int(np.prod(node.chunks, dtype=object)) * node.dtype.itemsize
         limits.check_bytes(f"{path}: {node.name}", chunk, what="a piece")
     filters = node.id.get_create_plist()
-    import h5py
-
     for i in range(filters.get_nfilters()):
         number = filters.get_filter(i)[0]
         if not h5py.h5z.filter_avail(number):
