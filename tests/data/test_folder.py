@@ -303,6 +303,7 @@ def test_class_weights_show_rare_samples_more_often(tmp_path: Path, data) -> Non
 # recordings -----------------------------------------------------------------------------------------------------------
 def test_recordings(tmp_path: Path, data) -> None:
     own = data(recordings(tmp_path / "mine"), time_steps=5, batch_size=16)
+    assert own.spec.time_step is None and data(tmp_path / "mine", window_us=5000).spec.time_step == 0.005
     assert own.spec.kind == "event" and own.spec.input_shape == (2, 16, 20) and own.spec.classes == 3
     batch = next(iter(own.test_dataloader()))
     assert batch.inputs.shape == (5, 5, 2, 16, 20) and batch.inputs.sum() == 5 * 200

@@ -285,7 +285,7 @@ WRONG = {
     "zeros.aedat": (aedat2_davis(made(240, 180), "DAVIS240C") + bytes(512), "is zeros from byte"),
     "frames only.aedat": (b"#!AER-DAT2.0\r\n# AEChip: a.DAVIS240C\r\n" + b"\x80\0\0\0\0\0\0\1" * 9, "no event of a pixel"),
     "zeros 3.aedat": (aedat3(made(240, 180)) + bytes(4096), "has a packet without a size"),
-    "empty.npy": (b"", ""),
+    "empty.npy": (b"", "npy"),
     "text.csv": (b"a,b,c\n1,2,3\n", "the first line names a, b, c; needed are x, y, t"),
     "word.csv": (b"x,y,t,p\n1,2,3,0\n1,two,4,1\n", "is no table of numbers"),
     "short.csv": (b"x,y,t,p\n1,2,3,0\n1,2\n", "is no table of numbers"),
