@@ -91,6 +91,13 @@ def test_seeds_repeat_to_the_bit_and_differ() -> None:
         ({"crop_padding": -1}, r"^data\.augmentation\.crop_padding = -1"),
         ({"flip": 1.5}, r"^data\.augmentation\.flip = 1\.5 must lie in 0 to 1"),
         ({"cutout": 9}, r"^data\.augmentation\.cutout = 9 must lie in 0 to 8"),
+        ({"patch": 2.0}, r"^data\.augmentation\.patch = 2\.0 must lie in 0 to 1"),
+        (
+            {"patch_area": (0.4, 0.02)},
+            r"^data\.augmentation\.patch_area = \[0\.4, 0\.02\] must start above 0, not fall",
+        ),
+        ({"patch_area": (0.1, 2.0)}, r"^data\.augmentation\.patch_area = \[0\.1, 2\.0\] .* end at 1 or below"),
+        ({"patch_aspect": (0.0, 1.0)}, r"^data\.augmentation\.patch_aspect = \[0\.0, 1\.0\] must start above 0"),
     ],
 )
 def test_ranges_are_refused_before_anything_is_read(arguments: dict[str, float], words: str) -> None:
@@ -149,3 +156,38 @@ def test_training_changes_anew_in_each_epoch_also_after_a_validation() -> None:
     assert order[0] != order[1]
     plain = watched(epochs=2)["train"].chunk(2)
     assert sorted(i.sum().item() for i in plain[0]) == sorted(i.sum().item() for i in plain[1])
+
+
+def test_a_patch_is_one_grey_rectangle_inside_of_half_of_the_images() -> None:
+    """Area 2 to 40 %, aspect .4 to 2.5, sides cut to whole pixels; every multiple of 1 / 255 is as likely."""
+    torch.manual_seed(0)
+    images = torch.full((4000, 3, 32, 32), 2.0)
+    shown = ImageAugmentation(patch=0.5)(images)
+    covered = shown != 2
+    assert torch.equal(covered[:, 0], covered[:, 1]) and torch.equal(covered[:, 0], covered[:, 2])
+    covered = covered[:, 0]
+    some = covered.flatten(1).any(1)
+    assert some.float().mean().item() == pytest.approx(0.5, abs=0.03)
+    rows, columns = covered[some].any(2), covered[some].any(1)
+    assert torch.equal(covered[some], rows[:, :, None] & columns[:, None, :])  # a rectangle
+    height, width = rows.sum(1), columns.sum(1)
+    area = height * width
+    # sides: sqrt(20.48 x 0.4) = 2.86 by 7.2 at the least, sqrt(409.6 x 2.5) = 32 at the most; whole pixels of them
+    assert area.min() >= 2 * 7 - 2 and 409 - 60 <= area.max() <= 409
+    assert 28 < height.max() <= 32 and 28 < width.max() <= 32 and 2 <= min(height.min(), width.min()) <= 4
+    assert area.float().mean().item() == pytest.approx(0.21 * 1024 - 13, abs=12)  # the mean less what the cuts take
+    values = shown[some][covered[some][:, None].expand(-1, 3, -1, -1)]
+    assert values.min() == 0 and values.max() == 1
+    torch.testing.assert_close(values * 255, (values * 255).round(), atol=1e-4, rtol=0)
+    first = [image[mask[None].expand(3, -1, -1)] for image, mask in zip(shown[some], covered[some], strict=True)]
+    assert all((greys == greys[0]).all() for greys in first) and len({greys[0].item() for greys in first}) > 240
+
+
+def test_a_patch_fits_into_any_picture_and_follows_its_arguments() -> None:
+    torch.manual_seed(0)
+    shown = ImageAugmentation(patch=1.0, patch_area=(0.25, 0.25), patch_aspect=(1.0, 1.0))(
+        torch.full((50, 1, 8, 8), 2.0)
+    )
+    assert ((shown != 2).flatten(1).sum(1) == 16).all()  # sqrt(0.25 x 64) = 4 by 4
+    flat = ImageAugmentation(patch=1.0, patch_area=(1.0, 1.0))(torch.full((50, 1, 3, 20), 2.0))
+    assert (flat != 2).flatten(1).any(1).all() and flat.isfinite().all()

@@ -33,7 +33,8 @@ def test_released_constants():
     _, whole = released()
     neuron = whole.layers["hidden1"].neuron
     assert neuron.threshold == 127 * 64 and neuron.w_a.tolist() == [0] * 4 + [96] * 4
-    assert (neuron.decay_v, neuron.decay_a) == (205, 6)
+    assert (neuron.decay_v, neuron.decay_a) == (204, 5)  # int(4096 / 20), int(4096 / 700)
+    assert neuron.unit.tolist() == [1] * 4 + [4] * 4
     weight = whole.layers["weight1"].weight / 64
     assert weight[0, 0] == 255 and torch.equal(weight, weight.round())
 
@@ -86,7 +87,7 @@ def test_refusals():
     with pytest.raises(InputError, match=r"its threshold rounds to 0; lower init\.gain"):
         integer_network(make(scale=1e4))
     slow = Network([("weight1", nn.Linear(4, 4, bias=False)), ("hidden1", AHP(4, tau_a=9000.0))])
-    with pytest.raises(InputError, match=r"tau_a of hidden1 is so long .*; 8191 steps is the most"):
+    with pytest.raises(InputError, match=r"tau_a of hidden1 is so long .*; 4096 steps is the most"):
         integer_network(slow)
     norm = Network([("weight1", nn.Linear(4, 4, bias=False)), ("norm1", nn.BatchNorm1d(4)), ("hidden1", AHP(4))])
     with pytest.raises(InputError, match="norm1 is a BatchNorm1d"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from snnlab.config.compose import compose
 from snnlab.data.contract import DataSpec
 from snnlab.data.encoders import SignedPoisson
 from snnlab.errors import InputError
@@ -286,6 +287,21 @@ def test_the_learning_rate_falls_at_50_70_and_90_percent_of_any_training(epochs,
         optimizer.step()
         schedule.step()
     assert found == pytest.approx(rates)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "lengths"), [(100, [51, 20, 20, 9]), (3, [3]), (10, [6, 2, 2]), (150, [76, 30, 30, 14])]
+)
+def test_the_authors_rate_falls_at_the_end_of_the_epochs_50_70_90(epochs, lengths):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = StepSchedule(optimizer, epochs, late=True)
+    rates = []
+    for _ in range(epochs):
+        rates.append(round(optimizer.param_groups[0]["lr"], 9))
+        optimizer.step()
+        schedule.step()
+    assert [rates.count(rate) for rate in sorted(set(rates), reverse=True)] == lengths
+    assert compose(["method=bntt", "data=digits"]).config["method"]["scheduler"]["late"] is True
 
 
 def test_images_take_their_time_steps_from_the_encoder():

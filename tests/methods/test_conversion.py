@@ -14,7 +14,7 @@ from snnlab.evaluate import comparison
 from snnlab.evaluate.accuracy_over_time import Curve
 from snnlab.evaluate.ask import ask, evaluate
 from snnlab.methods.ann import ANN
-from snnlab.methods.conversion import Conversion
+from snnlab.methods.conversion import Conversion, rank
 from snnlab.metrics.multiply_accumulates import multiply_accumulates
 from snnlab.models.lenet import LeNet
 from snnlab.models.mlp import MLP
@@ -111,6 +111,59 @@ def test_thresholds_are_the_largest_currents():
     peaks = first.flatten().sort().values
     assert lower.thresholds["hidden1"] == peaks[576 - 1].item()  # 90 % of 20 x 32 units
     assert lower.thresholds["hidden1"] < method.thresholds["hidden1"]
+
+
+def three_layers(balance, activations, **options):
+    """A chain of one unit a layer whose activations on the one image are those given."""
+    model = MLP([1] * len(activations))
+    method = make(model, balance=balance, **options)
+    before = 1.0
+    for i, activation in enumerate(activations):
+        weight = method.network.layers[f"weight{i + 1}"].weight
+        nn.init.constant_(weight, activation / before / weight.shape[1])
+        before = activation
+    method.finish(Pictures(torch.ones(1, 1, 8, 8, dtype=torch.float64)))
+    return method
+
+
+def test_diehls_balance_divides_by_the_factor_before():
+    """Activations 2.861, 3.392, 2.057: 2.861; 3.392 / 2.861 = 1.186; 2.057 / 1.186 = 1.735. Robust: 2.057 / 3.392."""
+    activations = [2.861, 3.392, 2.057]
+    found = list(three_layers("activation", activations).thresholds.values())
+    assert found == pytest.approx([2.861, 1.185599, 1.734988], abs=1e-6)
+    found = list(three_layers("robust", activations).thresholds.values())
+    assert found == pytest.approx([2.861, 1.185599, 0.606427], abs=1e-6)
+
+
+def test_an_average_pool_lies_between_two_balanced_layers():
+    """20 images: the second activation is that of the means which the pool hands on."""
+    images, method = pictures(), make(LeNet([3, 4], 6, kernel=3), balance="activation")
+    first = method.current("conv1", images[None])[0]
+    second = method.current("conv2", images[None])[0]
+    kernels = [method.network.layers[f"weight{i}"].weight for i in (1, 2)]
+    pooled = nn.functional.avg_pool2d(nn.functional.conv2d(images, kernels[0]).clamp(min=0), 2)
+    torch.testing.assert_close(second, nn.functional.conv2d(pooled, kernels[1]), atol=1e-12, rtol=0)
+    method.finish(Pictures(images))
+    third = method.thresholds["hidden"] * method.thresholds["conv2"]  # A_3
+    a = [first.max().item(), second.max().item()]
+    assert method.thresholds["conv1"] == pytest.approx(a[0]) and method.thresholds["conv2"] == pytest.approx(
+        a[1] / a[0]
+    )
+    with method.as_rectified():
+        assert third == pytest.approx(method.current("hidden", images[None]).max().item())
+
+
+def test_a_tie_fires_or_stays_silent():
+    """Current 1, threshold 1: v = 1, 1, 1 with >=; strictly 1, 2, 2, a step later."""
+    currents = torch.ones(4, 1, 1, dtype=torch.float64)
+    fires, silent = (make(strict=strict).make_neuron(1.0)(currents).flatten().tolist() for strict in (False, True))
+    assert fires == [1, 1, 1, 1] and silent == [0, 1, 1, 1]
+    assert compose(["method=conversion", "data=digits"]).config["method"]["strict"] is True
+
+
+@pytest.mark.parametrize(("percentile", "count", "place"), [(99.9, 1000, 999), (100, 7, 7), (50, 4, 2), (1e-9, 9, 1)])
+def test_a_percentile_is_a_rank(percentile, count, place):
+    assert rank(percentile, count) == place
 
 
 def test_balancing_is_repeatable_whatever_the_generator():
@@ -247,3 +300,15 @@ def test_every_activation_is_a_plain_relu_until_the_end():
     method = make()
     assert [type(method.network.layers[n]) for n in method.rectified] == [nn.ReLU, nn.ReLU]
     assert method.trains and not method.finished
+
+
+def test_small_numbers_are_printed_with_their_digits(capsys):
+    from snnlab.evaluate.__main__ import print_values
+    from snnlab.runs.wiring import metric_lines
+    from snnlab.tables.rows import cell
+
+    print_values({"joule": 4.84e-08, "accuracy": 0.98765, "silent": 0.0})
+    words = capsys.readouterr().out.split()
+    assert words == ["joule", "4.84e-08", "accuracy", "0.9877", "silent", "0.0000"]
+    assert metric_lines({"rate": 1.25e-6})[0].endswith("1.25e-06")
+    assert cell([4.84e-08]) == "4.84e-08" and cell([0.0]) == "0.0000" and cell([0.5, 0.7]) == "0.6000 ± 0.1414"

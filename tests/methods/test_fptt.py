@@ -211,11 +211,11 @@ def test_parts_end_where_they_should(options, steps, expected):
 
 
 def test_a_part_loss_by_hand():
-    """K = 3, P = 4, part 2, uniform q: 0.5 CE + 0.5 mean of -log p."""
+    """K = 3, P = 4, part 2, uniform q = 1/3: 0.5 CE + 0.5 mean over samples and classes of -log p / 3."""
     method = make(parts=4, oracle=0.5)
     scores = torch.tensor([[2.0, 0, 0], [0, 1, 0], [0, 0, 3]], dtype=torch.float64)
     labels, log_p = torch.tensor([0, 0, 2]), torch.log_softmax(scores, -1)
-    expected = -0.5 * log_p[[0, 1, 2], labels].mean() - 0.5 * log_p.mean()
+    expected = -0.5 * log_p[[0, 1, 2], labels].mean() - 0.5 * (log_p / 3).mean()
     assert method.part_loss(scores, labels, 1, 4).item() == pytest.approx(expected.item(), abs=1e-7)
     p, third = log_p.exp(), torch.full((3,), 1 / 3, dtype=torch.float64)
     torch.testing.assert_close(method.expected[1, 0], (third + p[:2].mean(0)) / 2, atol=1e-7, rtol=0)

@@ -42,8 +42,8 @@ def test_the_error_is_attached_to_every_spike():
     loss = method.loss(counts, torch.tensor([0]))
     assert loss.item() == (13**2 + 2**2 + 3**2) / 2
     loss.backward()
-    # (target - n) / T: too few spikes, so each of them should come earlier
-    torch.testing.assert_close(times.grad, torch.tensor([[[65.0, 65.0, 0.0], [10.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]))
+    # target - n, not divided by T = 0.2: too few spikes, so each of them should come earlier
+    torch.testing.assert_close(times.grad, torch.tensor([[[13.0, 13.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]))
 
 
 def test_time_to_first_spike_is_a_softmax():

@@ -16,6 +16,7 @@ from snnlab.layers.recurrent import Recurrent
 from snnlab.layers.trace import Traced
 from snnlab.methods.ottt import OTTT
 from snnlab.models.mlp import MLP
+from snnlab.models.nf_resnet import NFResNet
 from snnlab.models.recurrent_mlp import RecurrentMLP
 from snnlab.models.small_conv import SmallConv
 from snnlab.runs.wiring import run
@@ -336,3 +337,25 @@ def test_the_schedule_falls_once_an_epoch_and_clipping_bounds_the_update(in_tmp)
     assert (
         0 < max(size for _, size in seen) <= 1e-3 * (1 + 1e-3)
     )  # a momentum of 0.9 sums to at most 10 times the bound
+
+
+def test_behind_a_residual_stream_the_readout_is_plain_and_starts_at_zero():
+    """u = W x + b of the averaged stream: no trace, no 2.74; dL/dW = sum over t of g[t] x[t]^T, whatever readout_trace."""
+    torch.manual_seed(1)
+    method = OTTT(NFResNet([4, 6], [1, 1]), IMAGES, Direct(4), SGD(0.1)).double()
+    layer = method.network.layers["readout_weight"]
+    assert type(layer) is nn.Linear and not weight_of(layer).constrained and not layer.weight.any()
+    inside = method.network.leaves()["block1_weight1"]
+    assert isinstance(inside, Traced)
+    assert inside.layer.parametrizations.weight[0].scale == 2.74  # behind neurons, as ever
+    batch = Batch(torch.rand(5, 1, 8, 8, dtype=torch.float64), torch.arange(5) % 3)
+    seen = []
+    layer.register_forward_hook(lambda _layer, inputs, _output: seen.append(inputs[0].detach()))
+    found = gradients(method, batch)["layers.readout_weight.weight"]
+    assert len(seen) == 4
+    expected = torch.zeros_like(found)
+    for x in seen:
+        u = torch.zeros(5, 3, dtype=torch.float64, requires_grad=True)  # W = 0
+        (g,) = torch.autograd.grad(method.loss(u, batch.labels) / 4, u)
+        expected += g.T @ x
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)

@@ -1,5 +1,7 @@
 """STBP against its card: the recursion, the hand-worked example, the spatial baseline, finite differences."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -36,6 +38,29 @@ def test_scalar_example_of_the_card(weight, target, detach, expected):
     rate = method.scores(torch.ones(2, 1, 1, dtype=torch.float64))
     ((rate - target) ** 2).sum().backward()
     assert method.network.layers["readout_weight"].weight.grad.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_papers_soft_gate_has_another_gradient():
+    """f = tau exp(-o / tau) is the hard gate tau (1 - o) in value where o = 0; its slope there is 1 / tau times larger.
+
+    w = 0.4, tau = 0.2, both steps silent, u[0] = 0.4: the gate's term of dL/dw is 0.08 hard and 0.4 soft, on -2.2.
+    """
+    tau, w = 0.2, torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    spike = make_surrogate("rectangle", strict=True)
+    slopes = []
+    for gate in (lambda o: tau * (1 - o), lambda o: tau * torch.exp(-o / tau)):
+        u = o = total = torch.zeros((), dtype=torch.float64)
+        values = []
+        for _ in range(2):
+            u = u * gate(o) + w
+            o = spike(u - 0.5)
+            total = total + o
+            values.append(u.item())
+        assert values == pytest.approx([0.4, 0.48], abs=1e-12)
+        slopes.append(torch.autograd.grad((total / 2 - 1) ** 2, w)[0].item())
+    assert slopes == pytest.approx([-2.12, -1.8], abs=1e-12)  # the first is test_scalar_example_of_the_card's
+    assert (slopes[1] + 2.2) / (slopes[0] + 2.2) == pytest.approx(1 / tau, abs=1e-9)
+    assert gate(torch.ones(())).item() == pytest.approx(tau * math.exp(-1 / tau))  # 0.0013 at a spike, not 0
 
 
 def test_autograd_equals_the_recursion_of_the_card():

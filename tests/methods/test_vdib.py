@@ -101,6 +101,21 @@ def test_score_of_the_readout_is_y_minus_p() -> None:
     torch.testing.assert_close(credit, (outcome.loss.detach().view(1, 2, 1, 1) * errors).mean(1))
 
 
+@pytest.mark.parametrize("feedback", ["dfa", "fa"])
+def test_a_mean_score_is_divided_by_neurons_and_steps_in_the_readout_only(feedback: str) -> None:
+    """N_out T = 5 x 6: the readout gets a 30th of the summed score, direct feedback the raw (y - p) B."""
+    found = {}
+    for score in ("sum", "mean"):
+        torch.manual_seed(0)
+        method = make(samples=1, baseline="none", kl="sampled", score=score, feedback=feedback)
+        method.network.layers["weight1"].weight.data *= 0.01
+        found[score] = encoder_gradients(method, toy_batch())[1]
+    for name, grad in found["mean"].items():
+        raw = feedback == "dfa" and not name.startswith("layers.readout")
+        assert grad.abs().max() > 0
+        torch.testing.assert_close(grad * (1 if raw else 30), found["sum"][name], msg=name)
+
+
 def test_without_beta_the_learning_signal_is_the_decoder_loss() -> None:
     """Unit test 4, second half."""
     method = make(beta=0.0, kl="sampled")

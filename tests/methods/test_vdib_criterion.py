@@ -74,6 +74,13 @@ def test_one_neuron_one_step() -> None:
     assert sum(values[5_000:]) / 15_000 == pytest.approx(optimum, abs=0.02)
 
 
+def test_1e_7_in_the_denominator_of_the_baseline_decides_for_small_scores() -> None:
+    """One sample, ell = 2: b = 2 s^2 / (s^2 + 1e-7); of s = 1e-3.5 that is 1, of 1e-5 0.002, of 1 2, of 0 0."""
+    scores = torch.tensor([1e-7**0.5, 1e-5, 1.0, 0.0], dtype=torch.float64)
+    (found,) = criterion.EMABaseline(factor=0.01)([scores], torch.tensor(2.0, dtype=torch.float64))
+    assert found.tolist() == pytest.approx([1.0, 2e-10 / (1e-10 + 1e-7), 2 / (1 + 1e-7), 0.0], abs=1e-12)
+
+
 def test_enumerated_gradient_equals_finite_differences() -> None:
     """Unit test 3: all 2^(N T) outputs for N = 2, T = 2 with feedback, every parameter of the readout."""
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ import torch
 from snnlab.neurons.ahp import AHP
 from snnlab.neurons.integer_ahp import ONE, IntegerAHP, keep
 
-RELEASED = {"decay_v": round(ONE / 20), "decay_a": round(ONE / 700), "threshold": 127 * 64}
+RELEASED = {"decay_v": int(ONE / 20), "decay_a": int(ONE / 700), "threshold": 127 * 64}
 
 
 def random_currents(steps, units, seed=0):
@@ -62,7 +62,20 @@ def test_no_floating_point_number_is_in_the_integer_form():
     spikes, state = neuron.step(torch.tensor([[9000, 9000]]), state)
     assert spikes.tolist() == [[1, 1]] and {part.dtype for part in (spikes, *state)} == {torch.int64}
     _, state = neuron.step(torch.tensor([[100, 100]]), state)
-    assert state.a.tolist() == [[0, -96]] and state.v.tolist() == [[100, 4]]
+    assert state.a.tolist() == [[0, -4 * 96]] and state.v.tolist() == [[100, 4 * 4]]  # the AHP unit counts in quarters
+
+
+@pytest.mark.parametrize(("finer", "forgotten", "pull"), [(1, 97, 0.0), (4, 385, -0.126)])
+def test_one_spike_is_remembered_for_as_long_as_whole_numbers_allow(finer, forgotten, pull):
+    """a loses 1 a step by the cut: 96 is gone in step 97, four times 96 in step 385. Real numbers pull -0.184."""
+    neuron = IntegerAHP(torch.tensor([96]), **RELEASED, finer=finer)
+    currents = torch.zeros(400, 1, 1, dtype=torch.int64)
+    currents[0] = 9000  # the spike; v is set to 0
+    spikes, states = neuron.unroll(currents)
+    assert spikes.flatten().nonzero().flatten().tolist() == [0]
+    a, v = states.a.flatten(), states.v.flatten()
+    assert a[1] == -96 * finer and int((a[1:] == 0).nonzero()[0]) + 1 == forgotten
+    assert (v[200] / (finer * 127 * 64)).item() == pytest.approx(pull, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +86,7 @@ def test_no_floating_point_number_is_in_the_integer_form():
         ({"bits": 60}, "bits = 60 must lie in 8 to 41"),
         ({"arithmetic": "roman"}, "arithmetic = 'roman' must be integer or float"),
         ({"reset": "none"}, "reset = 'none' must be soft or hard"),
+        ({"finer": 0}, "finer = 0 must lie in 1 to 64"),
     ],
 )
 def test_refusals(options, words):

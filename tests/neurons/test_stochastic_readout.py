@@ -129,3 +129,13 @@ def test_the_running_mean_forgets_after_a_hundred_batches() -> None:
         readout.follow(torch.ones(1, 1, 2))
     readout.follow(torch.zeros(1, 1, 2))
     assert readout.mean.tolist() == pytest.approx([0.99, 0.99], abs=1e-5)
+
+
+def test_feedback_and_bias_may_start_within_the_bound_of_the_weights():
+    """sqrt(6 / ((2048 + 64) 8)) = 0.01884; of their own Xavier start: sqrt(6 / 65) = 0.304."""
+    torch.manual_seed(0)
+    for start, bound in (("weights", 0.01884), ("own", 0.30382)):
+        readout = StochasticReadout(2048, 64, start=start)
+        assert readout.weight.abs().max().item() == pytest.approx(0.01884, rel=1e-3)
+        for parameter in (readout.feedback, readout.bias):
+            assert 0.9 * bound < parameter.abs().max().item() <= bound

@@ -27,12 +27,14 @@ Scores the stored run in the folder RUN on its test split and writes RUN/evaluat
 
 def print_values(values: dict[str, Any]) -> None:
     """Print the single numbers and texts of an answer, and of its lists the ends."""
+    from snnlab.runs.record import spelled
+
     for name, value in values.items():
         if isinstance(value, dict):
             continue
         if isinstance(value, list):
             value = f"{value[0]} ... {value[-1]} ({len(value)} values)" if value else "none"
-        print(f"{name:28} {value:.4f}" if isinstance(value, float) else f"{name:28} {value}")
+        print(f"{name:28} {spelled(value) if isinstance(value, float) else value}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

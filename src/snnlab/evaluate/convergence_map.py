@@ -41,8 +41,8 @@ def descent(weights: Tensor, many: bool) -> Tensor:
     """dL/dw [networks, 2, 4], L the mean over both samples."""
     weights, labels = weights.clone().requires_grad_(), torch.arange(2)
     scores = read(weights, many)
-    if many:  # times T: the source's rate goes with dL/dt_k = target - n, and SpikeCount has 1/T of it
-        loss = DURATION * count_loss(scores, labels, TARGETS).mean(0).sum()
+    if many:
+        loss = count_loss(scores, labels, TARGETS).mean(0).sum()
     else:
         loss = -scores.log_softmax(-1)[labels, :, labels].mean(0).sum()
     (grad,) = torch.autograd.grad(loss, weights)

@@ -4,12 +4,12 @@
     current = 2^weight_exponent * W_int spikes              (2)
     threshold_int = 2^weight_exponent * round(s threshold)  (3)
     w_a_int = floor(s 2^weight_exponent w_a) <= w_a_limit   (4) of a unit with an AHP current
-    d = round(4096 / tau)                                   (5) decay kept per step: (4096 - d) / 4096
+    d = int(4096 / tau)                                     (5) decay kept per step: (4096 - d) / 4096
 
-s is the largest that (1) and (4) allow. By (5) a time constant becomes 4096 / d: 700 steps are 683, and more than 8191
-have no decay left. For the released constants (threshold mantissa 127, tau_v 20, tau_a 700, beta
-1,390,000) that is threshold_int = 8128 and w_a_int = 96. The weights of the readout are rounded likewise and scaled
-back: the readout is read outside of the chip.
+s is the largest that (1) and (4) allow. By (5) a time constant becomes 4096 / d: 700 steps are 819, and more than 4096
+have no decay left. Units with an AHP current are worked out ``finer`` (neurons/integer_ahp.py).
+For the released constants (threshold mantissa 127, tau_v 20, tau_a 700, beta 1,390,000) that is threshold_int = 8128
+and w_a_int = 96. The weights of the readout are rounded likewise and scaled back: the readout is read outside of the chip.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class NumberFormat:
     weight_exponent: int = 6  # a weight of 1 adds 2^6 to the membrane
     w_a_limit: int = 254  # the released code wants it below 255
     membrane_bits: int = 24  # with the sign
+    finer: int = 4  # units with an AHP current count in parts of the others' unit (thrAdaScale)
 
 
 def integer_network(
@@ -111,11 +112,11 @@ def converted(
     threshold = round(scale * neuron.threshold)
     if threshold < 1:
         raise InputError(f"fixed_point: {name} has weights so large that its threshold rounds to 0; lower init.gain")
-    decays = {"tau_v": round((1 - neuron.decay) * ONE), "tau_a": round(ONE / neuron.tau_a)}
+    decays = {"tau_v": whole_part((1 - neuron.decay) * ONE), "tau_a": whole_part(ONE / neuron.tau_a)}
     for tau, d in decays.items():
         if d < 1:
             raise InputError(
-                f"fixed_point: {tau} of {name} is so long that its decay rounds to 0; {2 * ONE - 1} steps is the most"
+                f"fixed_point: {tau} of {name} is so long that its decay rounds to 0; {ONE} steps is the most"
             )
     whole = [plain_linear(one * torch.round(scale * weight)) for weight in into]
     integer = IntegerAHP(
@@ -127,8 +128,14 @@ def converted(
         neuron.refractory,
         chip.membrane_bits,
         arithmetic,
+        chip.finer,
     )
     return whole[0], whole[1] if len(whole) > 1 else None, integer
+
+
+def whole_part(number: float) -> int:
+    """``int`` of a number that is not a hair below the whole one it should be."""
+    return int(round(number, 9))
 
 
 def plain_linear(weight: Tensor) -> nn.Module:

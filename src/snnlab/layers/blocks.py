@@ -62,6 +62,10 @@ class Blocks:
         """The last layers: weights and what integrates or fires behind them."""
         return [("readout_weight", self.linear(inputs, outputs)), ("readout", sized(self.make_readout_neuron, outputs))]
 
+    def stream_readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
+        """The same where a residual stream, real numbers and no spikes, reaches it."""
+        return self.readout(inputs, outputs)
+
 
 def sized(make: Callable[..., Any], features: int) -> Any:
     """Return ``make()``, or ``make(features=features)`` where it names that argument."""

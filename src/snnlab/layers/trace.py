@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from snnlab.layers.over_time import over_time
+from snnlab.layers.over_time import over_time, watched
 from snnlab.neurons.neuron import Temporal
 from snnlab.weights.find import weight_of
 from snnlab.weights.weight import Weight
@@ -30,7 +30,7 @@ class _Traced(torch.autograd.Function):
     def forward(ctx: Any, spikes: Tensor, trace: Tensor, used: Tensor, bias: Tensor | None, weight: Weight) -> Tensor:
         ctx.save_for_backward(trace, used)
         ctx.weight = weight
-        return weight.product(spikes, used, bias)
+        return weight.layer(spikes) if watched(weight.layer) else weight.product(spikes, used, bias)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]

@@ -7,12 +7,15 @@
 
 Balancing, on training images, layer by layer from the input:
     balance="spike"         V_l = largest current W_l s_{l-1}[t] of a step, the layers before it already spiking
-    balance="activation"    V_l = A_l / A_{l-1}, A the largest activation of the rectified network, A_0 = 1
+    balance="activation"    V_l = A_l / V_{l-1}, A_l the largest activation of the rectified network, V_0 = 1
+    balance="robust"        V_l = A_l / A_{l-1}, A_0 = 1: no unit's rate is above 1; with ``percentile`` 99.9
 
-Sources:    activation: Diehl, Neil, Binas, Cook, Liu, Pfeiffer, IJCNN 2015; spike: Sengupta, Ye, Wang, Liu, Roy,
-            Front. Neurosci. 13:95, 2019, the baseline of Lee et al. 2020. Both from memory, unverified.
-Departures: Diehl et al. rescale weights, here the thresholds carry the same factors. ``percentile`` below 100 takes
-            that percentile of the units' peaks instead of the largest. Soft reset; reset="hard" is the older choice.
+Sources:    activation: Diehl, Neil, Binas, Cook, Liu, Pfeiffer, IJCNN 2015, and their code; spike: Sengupta, Ye, Wang,
+            Liu, Roy, Front. Neurosci. 13:95, 2019, the baseline of Lee et al. 2020, from memory, unverified; robust:
+            Rueckauer, Lungu, Hu, Pfeiffer, Liu, Front. Neurosci. 11:682, 2017, from memory, unverified.
+Departures: Diehl et al. rescale weights, here the thresholds carry the same factors; they take the largest weight where
+            it exceeds the largest activation. ``percentile`` below 100 takes that percentile of the units' peaks
+            instead of the largest. Soft reset; reset="hard" is the older choice.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.methods.base.two_phase import TwoPhase
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
+from snnlab.neurons.surrogate import make_surrogate
 
 
 class ConvertibleBlocks(RectifiedBlocks):
@@ -59,10 +63,11 @@ class Conversion(TwoPhase, Autograd):
     Args:
         model, data, encoder, optimizer, scheduler: as in Method; the encoder makes the frames of the spiking network.
         run: folder of a stored ``method=ann`` run whose weights are converted; null learns them first.
-        balance: spike or activation, see above.
+        balance: spike, activation or robust, see above.
         percentile: of the units' peaks, in (0, 100]; 100 takes the largest.
         calibration: how many training images the thresholds are balanced on.
         reset: of the spiking neurons, soft or hard.
+        strict: whether v == V_l stays silent (the code of Lee et al.'s group) or fires (Diehl et al.).
 
     Raises:
         InputError: for data that no encoder makes, an encoder whose rates are not the image, a network with branches
@@ -77,10 +82,11 @@ class Conversion(TwoPhase, Autograd):
         optimizer: Optimizer,
         scheduler: Scheduler | None = None,
         run: str | None = None,
-        balance: Literal["spike", "activation"] = "spike",
+        balance: Literal["spike", "activation", "robust"] = "spike",
         percentile: float = 100.0,
         calibration: int = 500,
         reset: Literal["soft", "hard"] = "soft",
+        strict: bool = False,
     ) -> None:
         self.check_data(data, encoder)
         if data.kind != "image":
@@ -97,7 +103,8 @@ class Conversion(TwoPhase, Autograd):
             raise InputError(f"method.percentile = {percentile} must lie in (0, 100]; 100 takes the largest current")
         if calibration < 1:
             raise InputError(f"method.calibration = {calibration} must be at least 1 image; 500 is usual")
-        self.balance, self.percentile, self.calibration, self.reset = balance, percentile, calibration, reset
+        self.balance, self.percentile, self.calibration = balance, percentile, calibration
+        self.reset, self.strict = reset, strict
         super().__init__(model, data, encoder, optimizer, scheduler)
         for link in Chain(self.network).links:
             if link.composite:
@@ -146,7 +153,7 @@ class Conversion(TwoPhase, Autograd):
         return bool(self.thresholds)
 
     def make_neuron(self, threshold: float) -> LIF:
-        return LIF(1.0, threshold, self.reset)
+        return LIF(1.0, threshold, self.reset, surrogate=make_surrogate("rectangle", strict=self.strict))
 
     def rectify(self) -> None:
         """Put the rectified units back."""
@@ -196,11 +203,12 @@ class Conversion(TwoPhase, Autograd):
         return thresholds
 
     def by_activations(self, images: list[Tensor]) -> dict[str, float]:
-        """Thresholds by layer, each the ratio of its largest activation to that of the layer before."""
+        """Thresholds by layer, each the ratio of its largest activation to the threshold, or activation, before."""
         thresholds, before = {}, 1.0
         for name in self.rectified:
             activation = self.largest(name, [self.current(name, batch[None])[0].flatten() for batch in images])
-            thresholds[name], before = activation / before, activation
+            thresholds[name] = activation / before
+            before = activation if self.balance == "robust" else thresholds[name]
         return thresholds
 
     def current(self, name: str, frames: Tensor) -> Tensor:
@@ -210,7 +218,7 @@ class Conversion(TwoPhase, Autograd):
     def largest(self, name: str, peaks: list[Tensor]) -> float:
         """The chosen percentile of the units' peaks, over all calibration images."""
         joined = torch.cat(peaks)
-        value = float(joined.kthvalue(max(1, math.ceil(self.percentile / 100 * len(joined)))).values)
+        value = float(joined.kthvalue(rank(self.percentile, len(joined))).values)
         if not value > 0:
             raise RunFailure(
                 f"conversion: the {self.percentile} percentile of the currents of {name} is {value:.3g}, and a "
@@ -240,6 +248,11 @@ class Conversion(TwoPhase, Autograd):
         for name, metric in self.rectified_metrics.items():
             metric.update(scores, batch.labels)  # type: ignore[operator]
             self.log(f"test/ann_{name}", metric, on_step=False, on_epoch=True)  # type: ignore[arg-type]
+
+
+def rank(percentile: float, count: int) -> int:
+    """Place, from 1, of the percentile among ``count`` sorted values: 999 for 99.9 of 1,000."""
+    return max(1, math.ceil(round(percentile * count / 100, 6)))
 
 
 def calibration_images(data: DataModule, count: int) -> list[Tensor]:

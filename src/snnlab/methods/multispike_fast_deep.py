@@ -9,10 +9,9 @@
 Symbols:    theta threshold, Delta theta the same, tau_s tau_synapse, T duration. max_spikes = 1 with objective = first
             is Fast & Deep (Goeltz et al. 2021, doi 10.1038/s42256-021-00388-x) for tau_m = 2 tau_s.
 Gradient:   exact for spike times, weights and inputs, through own earlier spikes too; no surrogate.
-Departures: A count has no derivative: n = sum_k H(T - t_k) has -delta(T - t_k), and we spread this delta evenly over
-            the simulated time, dn/dt_k = -1/T, so that dL/dt_k = (target - n) / T at every spike of the neuron. The
-            authors attach the error to every spike too; their factor is not known to us, and Adam takes it out.
-            A silent readout counts as a spike at T in ``first``. Silent neurons have no gradient: after a step the
+            A count has none: as in the author's code, dL/dt_k = target - n at every spike of the neuron, in units of
+            L per second.
+Departures: A silent readout counts as a spike at T in ``first``. Silent neurons have no gradient: after a step the
             weights into a neuron that was silent in too large a share of the batch (a readout: of its own class) are
             raised by ``bump``, twice as much each time in a row, as in Fast & Deep, which counts all classes. Slopes
             du/dt at a spike are taken as 0.001 theta/tau at least.

@@ -92,6 +92,12 @@ class OTTTBlocks(Blocks):
         weight = self.traced(small_normal(nn.Linear(inputs, outputs, self.bias)), self.readout_decay, standardise=False)
         return [("readout_weight", weight), ("readout", self.make_readout_neuron())]
 
+    def stream_readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
+        """A plain linear layer that starts at 0: no spikes reach it, so it has neither trace nor scale."""
+        layer = nn.Linear(inputs, outputs, self.bias)
+        nn.init.zeros_(layer.weight)
+        return [("readout_weight", without_offset(layer)), ("readout", self.make_readout_neuron())]
+
     def traced(self, layer: nn.Module, decay: float, standardise: bool) -> Traced:
         """Scale and standardise the weight of ``layer``, and wrap it in its trace."""
         first, self.first = self.first, False

@@ -1,7 +1,8 @@
 """Synaptic operations: each spike times the synapses it reaches.
 
 Only weights fed with spikes count (layers/chain.py), those inside residual blocks and loops included. An event count of
-2 is two operations per synapse; a pooled spike (0.25) is one. The fan-out of a weight is exact at borders.
+2 is two operations per synapse; a pooled spike (0.25) is one, and so is a signed one (-1). The fan-out of a weight is
+exact at borders, and counts the synapses that exist: those that a mask or Deep Rewiring leaves out are none.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ class SynapticOperations(Metric):
         super().__init__()
         self.add_state("operations", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("samples", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.fan_outs: dict[int, Tensor] = {}
 
     def update(self, operations: Tensor, samples: int) -> None:
         self.operations = self.operations + operations
@@ -48,13 +48,15 @@ class SynapticOperations(Metric):
         """
         total = [torch.tensor(0.0, dtype=torch.float64)]
         samples = [batch or 0]
+        fan_outs: dict[tuple[int, torch.Size], Tensor] = {}  # of this sequence: connections may move before the next
 
         def hook_of(edge: Edge) -> Any:
             def hook(layer: nn.Module, inputs: Any, _output: Tensor) -> None:
                 spikes = inputs[0].detach()
-                if id(layer) not in self.fan_outs:
-                    self.fan_outs[id(layer)] = edge.weight.fan_out(spikes)
-                operations = spikes.abs().ceil() * self.fan_outs[id(layer)]
+                key = id(layer), spikes.shape[1:]
+                if key not in fan_outs:
+                    fan_outs[key] = edge.weight.fan_out(spikes)
+                operations = spikes.abs().ceil() * fan_outs[key]
                 total[0] = total[0] + operations.sum(dtype=torch.float64).cpu()
 
             return hook

@@ -86,7 +86,7 @@ class NFResNet:
                 variance = (1.0 if transition else variance) + self.alpha**2  # (1)
                 inputs, height, width = channels, -(-height // stride), -(-width // stride)
         layers += [("global_pool", nn.AvgPool2d((height, width))), ("flatten", nn.Flatten())]
-        return Network(layers + blocks.readout(inputs, outputs))
+        return Network(layers + blocks.stream_readout(inputs, outputs))
 
     def block(self, blocks: Blocks, name: str, inputs: int, channels: int, stride: int, down: float) -> Layers:
         """One block behind an input that is scaled by ``down`` = 1 / beta."""

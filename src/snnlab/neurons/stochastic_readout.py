@@ -12,7 +12,7 @@ that share a large mean make every weight act as a bias, and any step of learnin
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ def raised_cosines(filters: int, memory: int, mu: float = 0.5) -> Tensor:
     return (1 + torch.cos(angle.clamp(-math.pi, math.pi))) / 2
 
 
+Start = Literal["own", "weights"]
+
 MEAN_BATCHES = 100  # the memory of the running mean
 
 
@@ -53,18 +55,22 @@ class StochasticReadout(Neuron):
         filters: feed-forward filters per synapse. The feedback has one.
         memory: taps of every filter, in steps.
         centred: subtract from each input its running mean (3); ``follow`` updates it.
+        start: feedback and bias begin uniform within the bound of a Xavier start: each of its own, or that of the
+            weights, sqrt(6 / ((N_in + N_out) filters)), as in the authors' code.
 
     Shapes: inputs [T, B, ...] -> spikes [T, B, N_out]; weight [N_out, N_in, filters], feedback and bias [N_out, 1].
 
     Raises:
         ValueError: when a size is not positive, or memory below 2.
 
-    Source: Jang et al. 2019 and Skatchkovsky et al. 2021, authors' code; all three parameters Xavier-uniform.
+    Source: Jang et al. 2019 and Skatchkovsky et al. 2021, authors' code.
     """
 
     times = units(memory="steps")
 
-    def __init__(self, inputs: int, outputs: int, filters: int = 8, memory: int = 10, centred: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, filters: int = 8, memory: int = 10, centred: bool = False, start: Start = "own"
+    ) -> None:
         super().__init__()
         sizes = {"inputs": inputs, "outputs": outputs, "filters": filters, "memory": memory}
         for name, value in sizes.items():
@@ -75,6 +81,10 @@ class StochasticReadout(Neuron):
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs, filters)))
         self.feedback = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, 1)))
         self.bias = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, 1)))
+        if start == "weights":
+            bound = math.sqrt(6 / ((inputs + outputs) * filters))
+            for parameter in (self.feedback, self.bias):
+                nn.init.uniform_(parameter, -bound, bound)
         self.phi: Tensor
         self.phi_feedback: Tensor
         self.register_buffer("phi", raised_cosines(filters, memory).to(self.weight.dtype), persistent=False)

@@ -27,6 +27,7 @@ from snnlab.checkpoint import load_weights
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
 from snnlab.errors import InputError, RunFailure, one_line
+from snnlab.runs.record import spelled
 
 log = logging.getLogger("snnlab")
 
@@ -52,7 +53,7 @@ def metric_lines(metrics: Mapping[str, Any], prefix: str = "") -> list[str]:
         if isinstance(value, Mapping):
             lines += metric_lines(value, f"{prefix}{key}/")
         else:
-            number = f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"
+            number = spelled(value) if abs(value) < 1000 else f"{value:,.0f}"
             lines.append(f"test     {prefix + key:32} {number}")
     return lines
 

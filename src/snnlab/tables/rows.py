@@ -168,12 +168,13 @@ def look_up(run: Run, metric: str) -> float | None:
 
 
 def cell(values: Sequence[float]) -> str:
-    """Mean ± standard deviation with four decimals, with none from 100 on; a single value alone."""
+    """Mean ± standard deviation with four decimals, none from 100 on; one value alone; small ones as 4.84e-08."""
     if not values:
         return ""
-    digits = 0 if max(map(abs, values)) >= 100 else 4
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+    largest = max(map(abs, values))
+    form = ".3g" if 0 < largest < 5e-4 else ".0f" if largest >= 100 else ".4f"
+    mean = f"{statistics.fmean(values):{form}}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):{form}}"
 
 
 def as_json(runs: Sequence[Run], metrics: Sequence[str]) -> str:

@@ -32,6 +32,10 @@ class Rewired(nn.Module):
         self.register_buffer("sign", sign)
         self.register_buffer("active", active)
 
+    @property
+    def exists(self) -> Tensor:
+        return self.active
+
     def forward(self, theta: Tensor) -> Tensor:
         return self.sign * (theta * self.active).clamp(min=0)  # (1)
 

@@ -21,7 +21,8 @@ class LinearWeight(Weight):
         return nn.functional.linear(x, weight, bias)
 
     def fan_out(self, inputs: Tensor) -> Tensor:
-        return torch.tensor(float(self.outputs), device=inputs.device)
+        exists = self.exists
+        return torch.tensor(float(self.outputs), device=inputs.device) if exists is None else exists.sum(0).float()
 
     def back(self, signal: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         return signal @ (self.used if weight is None else weight)

@@ -20,6 +20,10 @@ class Masked(nn.Module):
         super().__init__()
         self.register_buffer("mask", mask)
 
+    @property
+    def exists(self) -> Tensor:
+        return self.mask
+
     def forward(self, weight: Tensor) -> Tensor:
         return self.mask * weight
 

@@ -5,6 +5,7 @@
     used        W, what the product takes
     stored      the tensor that an optimizer or a rule owns; ``used`` itself where nothing limits the weight
     write       new values go in through the constraint; afterwards ``used`` is what the constraint makes of them
+    exists      1 where there is a synapse, 0 where a constraint leaves none, such as a mask
     fan_out     synapses that each input reaches, for counters
     back        W^T signal, or V^T signal through another tensor of W's shape: a feedback path
     outer       sum over the batch of signal x^T, in the shape of W
@@ -199,12 +200,20 @@ class Weight:
         """Bring one value for each of ``inputs`` to a shape that broadcasts with W."""
         return values.view(1, -1, *[1] * (self.used.dim() - 2))
 
+    @property
+    def exists(self) -> Tensor | None:
+        """1 where there is a synapse, in the shape of W; None where every one exists, be it 0 at the moment."""
+        masks: list[Any] = [part.exists for part in self.values.parts if hasattr(part, "exists")]
+        if not masks:
+            return None
+        return normal(torch.stack([mask.bool() for mask in masks]).all(0) | (self.used != 0))
+
     def fan_out(self, inputs: Tensor) -> Tensor:
         """Synapses that each unit of ``inputs`` [B, ...] reaches, broadcastable to them; exact at borders."""
-        used = self.used
+        used, exists = self.used, self.exists
         exact = torch.promote_types(used.dtype, torch.float32)  # 16 bits cannot count beyond 256, or 2,048
         one = torch.zeros(1, *inputs.shape[1:], dtype=exact, device=used.device)
-        ones = normal(torch.ones_like(used, dtype=exact))
+        ones = normal(torch.ones_like(used, dtype=exact)) if exists is None else exists.to(exact)
         return pulled_back(lambda x: self.product(x, ones), one, None)
 
     def back(self, signal: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -86,7 +86,10 @@ class SpikeTimes(Autograd):
             trains = self.chain.trains(frames)
         self.firing_rate.update(seen, samples=frames.shape[1])
         reached = zip(trains.values(), self.weights.values(), strict=False)  # the readout's spikes reach nothing
-        operations: Any = sum((times < self.duration).sum().double() * weight.outputs for times, weight in reached)
+        operations: Any = sum(
+            ((times < self.duration).sum(-1).double() * weight.fan_out(times[..., 0])).sum()
+            for times, weight in reached
+        )
         self.synaptic_operations.update(operations, frames.shape[1])
         return self.read(trains[list(trains)[-1]])
 
@@ -99,16 +102,15 @@ def count_loss(counts: Tensor, labels: Tensor, targets: tuple[float, float]) -> 
 
 
 class SpikeCount(torch.autograd.Function):
-    """n = number of spikes of [..., K]; dn/dt_k = -1/T at each of them."""
+    """n = number of spikes of [..., K]; dn/dt_k = -1 per second at each of them."""
 
     @staticmethod
     def forward(ctx: Any, times: Tensor, duration: float) -> Tensor:
         fired = times < duration
         ctx.save_for_backward(fired)
-        ctx.duration = duration
         return fired.sum(-1).to(times.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (fired,) = ctx.saved_tensors
-        return -grads[0].unsqueeze(-1) / ctx.duration * fired, None
+        return -grads[0].unsqueeze(-1) * fired, None

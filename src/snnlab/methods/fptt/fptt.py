@@ -3,7 +3,7 @@
 A sequence of T steps is cut into P parts. State is carried from part to part, its gradient is not; after part p:
 
     l_p  = w_p L(y, label) + (1 - w_p) O_p,  w_p = p / P, p = 1 ... P       (1) y: the reading at the end of the part
-    O_p  = - sum over k of q_p[label, k] log softmax(y)_k                   (2) oracle, of classes only
+    O_p  = - mean over k of q_p[label, k] log softmax(y)_k                  (2) oracle, of classes only
     R    = - (1 - rho) <W, lambda> + alpha/2 ||W - Wbar||^2                 (3) of every W: dynamic_regularizer.py
     W      <- a step of the optimizer along d(l_p + R)/dW, clipped          (4)
     lambda <- lambda - alpha (W - Wbar)                                     (5) lambda = 0 at the start
@@ -261,7 +261,8 @@ class FPTT(Online):
         if weight < 1 and "expected" in self._buffers:
             expected: Any = self.expected
             q = expected[part * len(expected) // parts]  # [K, K]
-            loss = loss + (1 - weight) * nn.functional.cross_entropy(scores, q[labels])  # (2)
+            oracle = nn.functional.cross_entropy(scores, q[labels]) / self.data.classes  # (2)
+            loss = loss + (1 - weight) * oracle
             with torch.no_grad():
                 members = nn.functional.one_hot(labels, self.data.classes).to(q.dtype)  # [B, K]
                 counts = members.sum(0)[:, None]

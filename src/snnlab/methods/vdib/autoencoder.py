@@ -23,7 +23,7 @@ from snnlab.methods.vdib.judge import LeNet, load_judge
 from snnlab.methods.vdib.options import check_choice, check_least
 from snnlab.methods.vdib.signals import Target, class_means, target_shape
 from snnlab.neurons.filtered_lif import FilteredLIF
-from snnlab.neurons.stochastic_readout import StochasticReadout
+from snnlab.neurons.stochastic_readout import Start, StochasticReadout
 from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.questions.class_per_step import ClassPerStep
 
@@ -33,8 +33,9 @@ TASK_TAU_D = 5  # the paper's window of the predictive task
 class VDIBBlocks(Blocks):
     """Weights without bias before doubly filtered LIF neurons, a stochastic readout at the end."""
 
-    def __init__(self, filters: int, memory: int, centred: bool) -> None:
+    def __init__(self, filters: int, memory: int, centred: bool, readout_start: Start) -> None:
         self.filters, self.memory, self.centred, self.bias = filters, memory, centred, False
+        self.readout_start = readout_start
 
     def neuron(self, features: int) -> nn.Module:
         return FilteredLIF(features)
@@ -45,7 +46,8 @@ class VDIBBlocks(Blocks):
         )
 
     def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
-        return [("readout", StochasticReadout(inputs, outputs, self.filters, self.memory, self.centred))]
+        sizes = (inputs, outputs, self.filters, self.memory)
+        return [("readout", StochasticReadout(*sizes, self.centred, self.readout_start))]
 
 
 class Encoding(NamedTuple):
@@ -90,6 +92,7 @@ class Autoencoder(OwnSteps):
         filters: int,
         memory: int,
         centred: bool,
+        readout_start: Start,
         target: Target | None,
         beta: float,
         prior: float,
@@ -97,6 +100,7 @@ class Autoencoder(OwnSteps):
     ) -> None:
         check_choice("decoder", decoder, DecoderKind)
         check_choice("target", target, Target | None)
+        check_choice("readout_start", readout_start, Start)
         check_least("n_out", n_out, 1, "64 is usual")
         check_least("filters", filters, 1, "the paper has 8")
         check_least("memory", memory, 2, "the paper has 10")
@@ -123,7 +127,8 @@ class Autoencoder(OwnSteps):
         limit = decoders.machine_bytes() // 2 if decoder_gigabytes is None else int(decoder_gigabytes * 1e9)
         decoders.check_memory(decoder, window, n_out, n_logits, decoder_hidden, limit)
 
-        self.n_out, self.filters, self.memory, self.centred = n_out, filters, memory, centred  # ``blocks`` needs them
+        self.n_out, self.filters, self.memory = n_out, filters, memory  # ``blocks`` needs these
+        self.centred, self.readout_start = centred, readout_start
         super().__init__(model, data, encoder, decoder_optimizer, scheduler)
         chain = Chain(self.network)
         within = [link.name for link in chain.links if link.composite]
@@ -149,7 +154,7 @@ class Autoencoder(OwnSteps):
 
     # parts ------------------------------------------------------------------------------------------------------------
     def blocks(self) -> Blocks:
-        return VDIBBlocks(self.filters, self.memory, self.centred)
+        return VDIBBlocks(self.filters, self.memory, self.centred, self.readout_start)
 
     def outputs(self) -> int:
         return self.n_out
@@ -299,7 +304,7 @@ class Autoencoder(OwnSteps):
             encoding, outcome = self.evaluated(batch)
         size = outcome.y.shape[2]
         synapses = self.readout.weight[0, 0].numel() * self.n_out  # one per filter, the readout's own fan-out
-        self.synaptic_operations.update(encoding.outputs.sum(dtype=torch.float64) * synapses, size)
+        self.synaptic_operations.update(encoding.outputs.abs().ceil().sum(dtype=torch.float64) * synapses, size)
         self.firing_rate.update(encoding.hidden | {"readout": outcome.y[:, 0]}, samples=size)
         self.log_outcome("test", outcome)
         self.log_decoded("test", outcome, batch)

@@ -61,9 +61,10 @@ def credited(ell: Tensor, credit: Credit, window: int) -> Tensor:
 
 
 class EMABaseline:
-    """The authors' baseline, one number per parameter: b = EMA(score^2 ell) / EMA(score^2).
+    """The authors' baseline, one number per parameter: b = EMA(score^2 ell) / (EMA(score^2) + 1e-7).
 
-    It minimises the variance of (ell - b) score when score and ell are those of one sample.
+    But for the 1e-7, beside which small scores leave b near 0, it minimises the variance of (ell - b) score when score
+    and ell are those of one sample.
 
     Args:
         factor: weight of the old value; the authors' code has 0.01, which leaves almost no memory.
@@ -83,5 +84,4 @@ class EMABaseline:
             keep, take = self.factor, 1 - self.factor
             self.squares = [keep * old + take * square for old, square in zip(self.squares, new, strict=True)]
             self.weighted = [keep * old + take * square * ell for old, square in zip(self.weighted, new, strict=True)]
-        # where a score has always been 0 the update is 0 whatever b is
-        return [w / s.clamp(min=torch.finfo(s.dtype).tiny) for w, s in zip(self.weighted, self.squares, strict=True)]
+        return [w / (s + 1e-7) for w, s in zip(self.weighted, self.squares, strict=True)]

@@ -9,9 +9,11 @@ Symbols:    theta encoder, phi decoder, q(y) = Bernoulli(prior), u readout poten
             signal, b baseline, K ``samples``, B feedback weights, e[t] = dL/du[t].
 Update:     theta follows the score function: (ell - b) grad log p_theta(y), ell = decoder loss + beta * l       (2)
             hidden layers get g[t] = e[t] B, times box surrogate, times eligibility trace                          (3)
+            with score=mean only the readout's is divided by N_out T: (3) takes the raw y - p, as in the authors' code
             phi follows backpropagation with y detached                                                            (4)
 Departures: K samples per input with a leave-one-out baseline, exact KL gradient, Adam, decoder warm-up (defaults);
-            the authors' literal rule is baseline=ema, kl=sampled, score=mean, samples=1, data.batch_size=1, SGD.
+            the authors' literal rule is baseline=ema, kl=sampled, score=mean, readout_start=weights, samples=1,
+            data.batch_size=1, SGD.
             One joint update per batch, in the predictive task too. See docs/methods/vdib.md.
 """
 
@@ -32,6 +34,7 @@ from snnlab.methods.vdib.decoders import DecoderKind
 from snnlab.methods.vdib.feedback import Feedback, HiddenCredit
 from snnlab.methods.vdib.options import check_choice, check_least
 from snnlab.methods.vdib.signals import Target
+from snnlab.neurons.stochastic_readout import Start
 
 Learn = Literal["both", "readout", "frozen"]
 Gradient = Literal["score", "straight_through"]
@@ -49,6 +52,7 @@ class VDIB(Autoencoder):
         decoder_hidden: hidden units of the mlp decoder; None takes tau_d * n_out / 2 as the paper.
         decoder_gigabytes: refuse a decoder that needs more with Adam; None takes half of the machine's memory.
         n_out: readout neurons N_out.  filters, memory, centred: of the readout; see neurons/stochastic_readout.py.
+        readout_start: of the readout's feedback and bias, own or weights; see neurons/stochastic_readout.py.
         target: prototype (one natural signal per class) or same_image; None takes same_image for image data and
             prototype for events, as the paper. A task has its own targets.
         beta: weight of the KL term per neuron and step, in nats.  prior: rate r of the reference q, in (0, 1).
@@ -56,7 +60,8 @@ class VDIB(Autoencoder):
         baseline: none, ema (the authors' one per parameter, sample by sample), or leave_one_out (needs K >= 2).
         ema_factor: weight of the old value in the ema baseline.  signal_memory: the same for ell itself, 0 is off.
         kl: exact gradient of KL(p || q) at each step, or the sampled log ratio inside ell.
-        score: log p summed over steps and neurons (unbiased for (1)) or averaged as in the authors' code.
+        score: log p summed over steps and neurons (unbiased for (1)) or averaged as in the authors' code; the credit of
+            ``feedback=dfa`` is never averaged.
         credit: which losses a spike is credited with in a task: step, window (tau_d of them) or sequence; None
             takes step. Signals have one loss per sequence.
         feedback: hidden credit: dfa, fa, drtp, or true (readout weights and filters, by autograd).
@@ -87,6 +92,7 @@ class VDIB(Autoencoder):
         filters: int = 8,
         memory: int = 10,
         centred: bool = False,
+        readout_start: Start = "own",
         target: Target | None = None,
         beta: float = 0.05,
         prior: float = 0.3,
@@ -135,7 +141,7 @@ class VDIB(Autoencoder):
             )
         if not data.question.per_step and credit not in (None, "sequence"):
             raise InputError(f"method.credit={credit} belongs to tasks; data={data.name} has one loss per sequence")
-        parts = (decoder, tau_d, decoder_hidden, decoder_gigabytes, n_out, filters, memory, centred)
+        parts = (decoder, tau_d, decoder_hidden, decoder_gigabytes, n_out, filters, memory, centred, readout_start)
         super().__init__(model, data, encoder, decoder_optimizer, *parts, target, beta, prior, scheduler)
         self.make_readout_optimizer, self.make_hidden_optimizer = readout_optimizer, hidden_optimizer
         self.samples, self.baseline, self.kl, self.score = samples, baseline, kl, score
@@ -284,7 +290,9 @@ class VDIB(Autoencoder):
         if self.learn == "both" and self.feedback != "true" and self.hidden_neurons:  # (3)
             lag0 = (readout.weight.detach() @ readout.phi[:, 0]).to(credit)
             outputs += [encoding.hidden[name] for name in self.hidden_neurons]
-            grads += self.hidden_credit(credit, lag0, encoding.boxes, batch.labels)
+            raw = self.feedback == "dfa" and self.gradient == "score"  # y - p without the readout's scale
+            sent = credit / self.score_scale() if raw else credit
+            grads += self.hidden_credit(sent, lag0, encoding.boxes, batch.labels)
         direct = [p for p in self.encoder_parameters() if p is not readout.feedback]
         found = torch.autograd.grad(outputs, direct, grads, allow_unused=True)
         by_id = {id(p): g for p, g in zip(direct, found, strict=True)} | {id(readout.feedback): feedback}
