@@ -137,12 +137,12 @@ def test_diehls_balance_divides_by_the_factor_before():
 
 def test_an_average_pool_lies_between_two_balanced_layers():
     """20 images: the second activation is that of the means which the pool hands on."""
-    images, method = pictures(), make(LeNet([3, 4], 6, kernel=3), balance="activation")
+    images, method = pictures(), make(LeNet([3, 4], 6), balance="activation")
     first = method.current("conv1", images[None])[0]
     second = method.current("conv2", images[None])[0]
-    kernels = [method.network.layers[f"weight{i}"].weight for i in (1, 2)]
-    pooled = nn.functional.avg_pool2d(nn.functional.conv2d(images, kernels[0]).clamp(min=0), 2)
-    torch.testing.assert_close(second, nn.functional.conv2d(pooled, kernels[1]), atol=1e-12, rtol=0)
+    conv1, conv2 = (method.network.layers[f"weight{i}"] for i in (1, 2))
+    pooled = nn.functional.avg_pool2d(conv1(images).clamp(min=0), 2)
+    torch.testing.assert_close(second, conv2(pooled), atol=1e-12, rtol=0)
     method.finish(Pictures(images))
     third = method.thresholds["hidden"] * method.thresholds["conv2"]  # A_3
     a = [first.max().item(), second.max().item()]

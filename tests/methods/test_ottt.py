@@ -340,7 +340,7 @@ def test_the_schedule_falls_once_an_epoch_and_clipping_bounds_the_update(in_tmp)
 
 
 def test_behind_a_residual_stream_the_readout_is_plain_and_starts_at_zero():
-    """u = W x + b of the averaged stream: no trace, no 2.74; dL/dW = sum over t of g[t] x[t]^T, whatever readout_trace."""
+    """u = W x + b of the averaged stream, W = 0 at first: no trace, no 2.74; dL/dW = sum over t of g[t] x[t]^T."""
     torch.manual_seed(1)
     method = OTTT(NFResNet([4, 6], [1, 1]), IMAGES, Direct(4), SGD(0.1)).double()
     layer = method.network.layers["readout_weight"]

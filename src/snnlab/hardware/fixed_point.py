@@ -9,7 +9,7 @@
 s is the largest that (1) and (4) allow. By (5) a time constant becomes 4096 / d: 700 steps are 819, and more than 4096
 have no decay left. Units with an AHP current are worked out ``finer`` (neurons/integer_ahp.py).
 For the released constants (threshold mantissa 127, tau_v 20, tau_a 700, beta 1,390,000) that is threshold_int = 8128
-and w_a_int = 96. The weights of the readout are rounded likewise and scaled back: the readout is read outside of the chip.
+and w_a_int = 96. The weights of the readout are rounded likewise and scaled back: it is read outside of the chip.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ Gradient:   backpropagation through time: along decay * u[t-1] and through the b
             derivative is peak * max(0, 1 - |u / threshold - 1|), peak 0.3.
 Early exit: where the mean of gamma over channels has decayed in every layer, inference may stop
             (``python -m snnlab.evaluate RUN early_exit``). A net trained for T steps runs for T or fewer.
-Departures: none in the rule. The learning rate falls at the first epoch that starts at or after 50, 70, 90 % of the
+Departures: none in the rule. The learning rate falls at the end of the first epoch at or after 50, 70, 90 % of the
             training, where the authors' code waits for an epoch that equals the share exactly. ``norm``, and
             curves other than the triangle, are ours.
 """
