@@ -106,6 +106,9 @@ class Method(L.LightningModule):
         Raises:
             InputError: naming the precision, and what would do.
         """
+        if precision in ("16-true", "transformer-engine", "transformer-engine-float16"):
+            why = "optimizers divide by what is 0 in 16 bits" if precision == "16-true" else "no layer here has its forms"
+            raise InputError(f"trainer.precision = {precision}: {why}; use bf16-mixed or 32-true")
 
     def check_weights(self) -> None:
         """Refuse a limit on a weight that would stop learning without a word.
