@@ -148,9 +148,7 @@ def test_a_membrane_that_never_fires_is_named(
 
 
 @pytest.mark.parametrize("kernel", ["auto", "step"])
-def test_a_field_that_starts_infinite_may_be_so(
-    kernel: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
+def test_a_field_that_starts_infinite_may_be_so(kernel: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.chdir(tmp_path)
     run(compose(words("stbp", f"method.neuron={__name__}.Silent", "model.hidden=[8]", f"kernels={kernel}")))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from snnlab import kernels
 from snnlab.data.loader import EpochBatches
 from snnlab.errors import RunFailure
-from snnlab.methods.base.finite import broken_parameter, held, name_of
+from snnlab.methods.base.finite import broken_parameter, held, name_of, read_freely
 
 EVERY = 50  # batches between two reads of a device
 PARAMETERS = 10  # batches between two looks at the parameters: what is not finite there stays so
@@ -44,7 +44,7 @@ class Finite(L.Callback):
         self._open = kernels.watching(self.watch)
         self._open.__enter__()
         self.watch.notice(SAMPLES, *(part for part in batch if isinstance(part, Tensor)))
-        if module.device.type == "cpu":
+        if read_freely(module.device):
             self.ask(trainer, module, split, batch_idx)
 
     # after ------------------------------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ class Finite(L.Callback):
         if last or batch_idx % PARAMETERS == 0:
             for name, tensor in held(module):
                 self.watch.notice(name, tensor)
-        if last or module.device.type == "cpu" or batch_idx % EVERY == EVERY - 1:
+        if last or read_freely(module.device) or batch_idx % EVERY == EVERY - 1:
             self.ask(trainer, module, split, batch_idx)
         self.close()
 
@@ -71,7 +71,9 @@ class Finite(L.Callback):
         self.close()
         when = f"at step {module.global_step} ({split}, batch {batch_idx})"
         if (sample := broken_sample(trainer, split, batch_idx)) is not None:
-            raise RunFailure(f"{sample} of the {split} data is not finite: mend it or leave it out; the run stopped {when}")
+            raise RunFailure(
+                f"{sample} of the {split} data is not finite: mend it or leave it out; the run stopped {when}"
+            )
         if key == SAMPLES:
             raise RunFailure(f"a sample of the {split} data is not finite {when}: mend it or leave it out")
         raise RunFailure(f"{broken_parameter(module) or name_of(module, key) + ' is not finite'} {when}: {WAYS}")
@@ -81,7 +83,7 @@ class Finite(L.Callback):
         self.begin(trainer, pl_module, "train", batch, batch_idx)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
-        if pl_module.device.type == "cpu":  # before the parameters are moved: a layer is the cause, not they
+        if read_freely(pl_module.device):  # before the parameters are moved: a layer is the cause, not they
             self.ask(trainer, pl_module, "train", trainer.fit_loop.batch_idx)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -19,8 +19,8 @@ HALF = {torch.float32: torch.float16, torch.float64: torch.float32}
 class Pass(NamedTuple):
     """One sequence through one neuron layer.
 
-    steps: T; state: fields before the first step, [M] each, and in their place those after the last; same: the current is one step that stays; keep: a backward
-    will follow; over: what it needs may be written over the currents.
+    steps: T; state: fields before the first step, [M] each, and in their place those after the last; same: the current
+    is one step that stays; keep: a backward will follow; over: what it needs may be written over the currents.
     """
 
     backend: Any  # cpu.py or gpu.py

@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from snnlab import kernels
 
 
+def read_freely(device: torch.device) -> bool:
+    """Whether to read a value of this device at every step makes nothing wait."""
+    return device.type == "cpu"
+
+
 def held(method: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every parameter and buffer of real numbers, by name."""
     for name, tensor in (*method.named_parameters(), *method.named_buffers()):
@@ -23,7 +28,9 @@ def broken_parameter(method: nn.Module) -> str | None:
     for name, tensor in held(method):
         if not bool(torch.isfinite(tensor).all()):
             gradient = tensor.grad
-            also = " and so is its gradient" if gradient is not None and not bool(torch.isfinite(gradient).all()) else ""
+            also = (
+                " and so is its gradient" if gradient is not None and not bool(torch.isfinite(gradient).all()) else ""
+            )
             return f"{name} ({values(tensor)} of {tensor.numel()} values are not finite{also})"
     return None
 

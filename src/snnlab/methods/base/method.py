@@ -29,7 +29,7 @@ from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
-from snnlab.methods.base.finite import culprit
+from snnlab.methods.base.finite import culprit, read_freely
 from snnlab.metrics.firing_rate import FiringRate
 from snnlab.metrics.synaptic_operations import SynapticOperations
 from snnlab.questions.class_of_sequence import ClassOfSequence
@@ -107,7 +107,9 @@ class Method(L.LightningModule):
             InputError: naming the precision, and what would do.
         """
         if precision in ("16-true", "transformer-engine", "transformer-engine-float16"):
-            why = "optimizers divide by what is 0 in 16 bits" if precision == "16-true" else "no layer here has its forms"
+            why = (
+                "optimizers divide by what is 0 in 16 bits" if precision == "16-true" else "no layer here has its forms"
+            )
             raise InputError(f"trainer.precision = {precision}: {why}; use bf16-mixed or 32-true")
 
     def check_weights(self) -> None:
@@ -295,7 +297,7 @@ class Method(L.LightningModule):
         watch = kernels.watched_by()
         if watch is not None:
             watch.notice(f"{split}/loss", loss)
-        if loss.device.type == "cpu" and not bool(torch.isfinite(loss).all()):
+        if read_freely(loss.device) and not bool(torch.isfinite(loss).all()):
             first = culprit(self)
             raise RunFailure(
                 f"{split}/loss is {loss.mean().item()} at step {self.global_step}: training diverged; {way_out}"
