@@ -191,7 +191,7 @@ def test_a_checkpoint_that_is_not_finite_is_neither_evaluated_nor_resumed(
     content = json.loads((folder / "run.json").read_text())
     content["status"] = "interrupted"
     (folder / "run.json").write_text(json.dumps(content))
-    with pytest.raises(RunFailure, match="network.layers.weight1.weight"):
+    with pytest.raises(RunFailure, match=r"network\.layers\.weight1\.weight"):
         run(compose(words("stbp", "model.hidden=[8]", f"resume={folder}")))
 
 

@@ -289,7 +289,7 @@ class Method(L.LightningModule):
                 self.log(f"{split}/{name}", metric, prog_bar=shown == name, **every)
 
     def check_loss(self, split: Split, loss: Tensor, way_out: str) -> None:
-        """Fail where a loss [...] is not finite: at once on the CPU, elsewhere when the watch is asked, if there is one.
+        """Fail where a loss [...] is not finite: at once on the CPU, elsewhere when the watch is asked.
 
         Raises:
             RunFailure: naming the parameter or layer that is the first.
