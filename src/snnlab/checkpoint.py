@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from snnlab.errors import InputError
+from snnlab.errors import InputError, RunFailure
 
 SPARE = 2**26  # bytes of a checkpoint beyond those of the weights: optimizers, loops, curves
 COPIES = 16  # of each weight: Adam keeps three, rules with traces a few more
@@ -26,6 +26,7 @@ def load_weights(module: nn.Module, path: Path, misfit: str) -> None:
 
     Raises:
         InputError: when the file is missing or no checkpoint, or its weights do not fit.
+        RunFailure: when a value among them is not finite.
     """
     try:
         state = read_weights(path, most_bytes(module))["state_dict"]
@@ -42,6 +43,9 @@ def load_weights(module: nn.Module, path: Path, misfit: str) -> None:
     except (RuntimeError, TypeError, AttributeError) as error:
         lines = str(error).splitlines()
         raise InputError(f"{misfit}: {(lines[1] if len(lines) > 1 else lines[0]).strip()}") from error
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise RunFailure(f"{path}: {name} is not finite, so nothing it says would be right; train the run again")
 
 
 def most_bytes(module: nn.Module) -> int:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from snnlab import kernels
 from snnlab.errors import InputError
 
 Sample = TypeVar("Sample", covariant=True)
@@ -114,4 +116,8 @@ class _View(Dataset[Sample]):
         return len(self.dataset)
 
     def __getitem__(self, indices: Any) -> Sample:
-        return self.dataset.batch(indices)
+        batch = self.dataset.batch(indices)
+        watch = kernels.watched_by()  # of whoever asks a question; who trains looks at the batches itself
+        if watch is not None and isinstance(batch, tuple):
+            watch.notice("a sample of the data", *(part for part in batch if isinstance(part, Tensor)))
+        return batch

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from snnlab import kernels
-from snnlab.errors import InputError
+from snnlab.errors import InputError, RunFailure
+from snnlab.methods.base.finite import name_of
 from snnlab.runs.stored import open_run, rebuild
 
 
@@ -17,12 +18,13 @@ def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[s
     Raises:
         InputError: as ``open_run``.
     """
+    from snnlab.callbacks.finite import Finite
     from snnlab.callbacks.reproducible import ReseedEachEpoch
     from snnlab.runs.record import nested
     from snnlab.runs.wiring import make_trainer
 
     parts = open_run(run, overrides)
-    trainer = make_trainer(parts.config, None, [ReseedEachEpoch(parts.config["seed"])], [])
+    trainer = make_trainer(parts.config, None, [ReseedEachEpoch(parts.config["seed"]), Finite()], [])
     with kernels.using(parts.method.network.path):
         trainer.test(parts.method, datamodule=parts.data, verbose=False)
     metrics = nested({key: value.item() for key, value in trainer.callback_metrics.items()})
@@ -78,8 +80,12 @@ def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[
     arguments |= {name: open_stored(str(arguments[name])) for name in others & set(arguments)}
     seed_everything(stored.config["seed"], verbose=False)
     matplotlib.use("Agg")
+    watch = kernels.Watch()
     with plt.rc_context(STYLE), kernels.using(stored.method.network.path):
-        answer = analyse(stored, **arguments)
+        with kernels.watching(watch):
+            answer = analyse(stored, **arguments)
+        if (key := watch.first()) is not None:
+            raise RunFailure(f"{question}: {name_of(stored.method, key)} is not finite, so no answer would be right")
         for name, figure in answer.figures.items():
             heading = f"{name.replace('_', ' ')}: {RunRecord.read(run).title()}"
             figure.suptitle(heading, fontsize=9, x=0.01, ha="left", color=INK)

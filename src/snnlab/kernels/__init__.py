@@ -8,10 +8,12 @@ from snnlab.kernels.backends import backend, on_cpu
 from snnlab.kernels.fuse import fused
 from snnlab.kernels.offer import accept, first_derivative, offer
 from snnlab.kernels.path import Choice, Path, current, using
+from snnlab.kernels.watch import Watch, watched_by, watching
 
 __all__ = [
     "Choice",
     "Path",
+    "Watch",
     "accept",
     "backend",
     "current",
@@ -20,4 +22,6 @@ __all__ = [
     "offer",
     "on_cpu",
     "using",
+    "watched_by",
+    "watching",
 ]

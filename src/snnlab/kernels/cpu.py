@@ -133,7 +133,9 @@ class _Writer:
         text += [f"        s{i}_ = S{i}[first:last].copy()" for i in states]
         text += ["        for t in range(steps):", f"            x_ = X[{'0' if self.held else 't'}, first:last]"]
         text += [f"            {a}_ = {a.upper()}[t, first:last]" for a in ["y", *saved]]
-        return "\n".join(text + self.body(loads, program.forward, stores)) + "\n"
+        text += self.body(loads, program.forward, stores)
+        text += [f"        S{i}[first:last] = s{i}_" for i in states]  # the last state, for who watches
+        return "\n".join(text) + "\n"
 
     def backward(self) -> str:
         program = self.program

@@ -102,6 +102,7 @@ class _Writer:
         text += [f"        tl.store({r} + at, {self.value(program.kept[i])}, mask=inside)" for i, r in rows.items()]
         text += [f"        n{i} = {self.value(program.after[i])}" for i in states]
         text += [f"        s{i} = n{i}" for i in states]
+        text += [f"    tl.store(S{i} + j, s{i}, mask=inside)" for i in states]  # the last state, for who watches
         return "\n".join(text) + "\n"
 
     def backward(self) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from snnlab.kernels.offer import accept, first_derivative
 from snnlab.kernels.path import current
 from snnlab.kernels.program import Program, inputs
+from snnlab.kernels.watch import watched_by
 
 HALF = {torch.float32: torch.float16, torch.float64: torch.float32}
 
@@ -18,8 +19,8 @@ HALF = {torch.float32: torch.float16, torch.float64: torch.float32}
 class Pass(NamedTuple):
     """One sequence through one neuron layer.
 
-    steps: T; state: fields before the first step, [M] each; same: the current is one step that stays; keep: a backward
-    will follow; over: what it needs may be written over the currents.
+    steps: T; state: fields before the first step, [M] each, and in their place those after the last; same: the current
+    is one step that stays; keep: a backward will follow; over: what it needs may be written over the currents.
     """
 
     backend: Any  # cpu.py or gpu.py
@@ -36,12 +37,16 @@ def unroll(neuron: nn.Module, program: Program, currents: Tensor, backend: Any) 
     held = inputs(neuron)
     keep = torch.is_grad_enabled() and program.graded and (currents.requires_grad or any(t.requires_grad for t in held))
     with torch.no_grad():
-        state = [field.reshape(-1) for field in neuron.initial_state(currents[0])]  # type: ignore[operator]
+        first = list(neuron.initial_state(currents[0]))  # type: ignore[operator]
+        state = [field.detach().reshape(-1).clone() for field in first]
     once = _once(currents)
     over = accept(currents) and keep and currents.is_contiguous()
     plan = Pass(backend, program, len(currents), state, once is not None, keep, over)
     with nullcontext() if keep else torch.no_grad():  # outputs that no gradient reaches do not ask for one
         outputs: Tensor = _Fused.apply(plan, currents if once is None else once, *held)
+    if (watch := watched_by()) is not None:
+        watch.started(neuron, first)
+        watch.ended(neuron, state)
     return outputs
 
 

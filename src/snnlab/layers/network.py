@@ -47,11 +47,15 @@ class Network(nn.Module):
     def step(self, frame: Tensor, states: States | None = None) -> tuple[Tensor, States]:
         """Advance one step: frame [B, ...] and the states of the step before (None: start) -> output and states."""
         with kernels.using(self.kernels):
-            before, after = states or {}, {}
+            before, after, watch = states or {}, {}, kernels.watched_by()
             for name, layer in self.layers.items():
                 if isinstance(layer, Temporal):
                     state = before[name] if name in before else layer.initial_state(frame)
+                    if watch is not None and name not in before:
+                        watch.started(layer, state)
                     frame, after[name] = layer.step(frame, state)
+                    if watch is not None:
+                        watch.latest[layer] = after[name]
                     for watcher in self.watchers:
                         watcher(layer, frame, after[name], name not in before)
                 else:

@@ -25,6 +25,7 @@ def over_time(layer: nn.Module, sequence: Tensor) -> Tensor:
     steps, batch = sequence.shape[:2]
     if steps > 1 and sequence.stride(0) == 0 and kernels.current().enabled and plain(layer, SAME):
         once: Tensor = layer(sequence[0])
+        notice(layer, once)
         return once.expand(steps, *once.shape)
     merged = sequence.flatten(0, 1)  # [T*B, ...]
     if spike_linear.takes(layer, merged) and not watched(layer):
@@ -35,7 +36,16 @@ def over_time(layer: nn.Module, sequence: Tensor) -> Tensor:
         # torch's own backward of this class keeps its input, which may be spikes; of no other is that known
         with saved_as_bits() if isinstance(layer, nn.Conv2d) else nullcontext():
             outputs = layer(merged)
-    return outputs.unflatten(0, (steps, batch))
+    outputs = outputs.unflatten(0, (steps, batch))
+    notice(layer, outputs[-1])
+    return outputs
+
+
+def notice(layer: nn.Module, last: Tensor) -> None:
+    """Show the outputs [B, ...] that a layer with weights has at the last step to the watch, if there is one."""
+    watch = kernels.watched_by()
+    if watch is not None and (layer._parameters or layer._modules):
+        watch.notice(layer, last)
 
 
 def plain(layer: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:

@@ -46,7 +46,7 @@ class SynapticOperations(Metric):
         ``spiking_input`` tells whether the network's own input is spikes (or event counts) rather than analog.
         ``batch`` is the number of samples; None reads it off a whole sequence, and cannot where the network is stepped.
         """
-        total = [torch.tensor(0.0, dtype=torch.float64)]
+        total = [torch.zeros((), dtype=torch.float64, device=self.operations.device)]
         samples = [batch or 0]
         fan_outs: dict[tuple[int, torch.Size], Tensor] = {}  # of this sequence: connections may move before the next
 
@@ -57,7 +57,7 @@ class SynapticOperations(Metric):
                 if key not in fan_outs:
                     fan_outs[key] = edge.weight.fan_out(spikes)
                 operations = spikes.abs().ceil() * fan_outs[key]
-                total[0] = total[0] + operations.sum(dtype=torch.float64).cpu()
+                total[0] = total[0] + operations.sum(dtype=torch.float64)
 
             return hook
 
@@ -73,4 +73,4 @@ class SynapticOperations(Metric):
         finally:
             for handle in hooks:
                 handle.remove()
-        self.update(total[0].to(self.operations.device), samples[0])
+        self.update(total[0], samples[0])

@@ -54,19 +54,23 @@ class LowPass(Temporal):
     def initial_state(self, current: Tensor) -> LowPassState:
         return LowPassState(torch.zeros_like(current), current.new_zeros(()))
 
+    def steps(self, state: LowPassState) -> float:
+        """Steps taken so far; only start=mean needs to know, and reads them off the device."""
+        return 0.0 if self.start == "zero" else float(state.seen)
+
     def weight(self, seen: float) -> float:
         """k[t] after ``seen`` steps."""
         return self.k if self.start == "zero" else max(self.k, 1 / (seen + 1))
 
     def step(self, current: Tensor, state: LowPassState) -> tuple[Tensor, LowPassState]:
         check_state("LowPass", state.v, current)
-        v = torch.lerp(state.v, current.to(state.v.dtype), self.weight(float(state.seen)))  # (1)
+        v = torch.lerp(state.v, current.to(state.v.dtype), self.weight(self.steps(state)))  # (1)
         return v, LowPassState(v, state.seen + 1)
 
     def carry(self, currents: Tensor, state: LowPassState) -> tuple[Tensor, LowPassState]:
         """Go on from ``state``: currents [T, B, ...] -> v [T, B, ...] and the state after them."""
         check_state("LowPass", state.v, currents[0])
-        seen, v, filtered = float(state.seen), state.v, []
+        seen, v, filtered = self.steps(state), state.v, []
         for t, current in enumerate(currents):
             v = torch.lerp(v, current.to(v.dtype), self.weight(seen + t))  # (1)
             filtered.append(v)

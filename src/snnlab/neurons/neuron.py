@@ -47,11 +47,15 @@ class Temporal(nn.Module):
         fused = kernels.fused(self, currents)
         if fused is not None:
             return fused
-        state = self.initial_state(currents[0])
+        state, watch = self.initial_state(currents[0]), kernels.watched_by()
+        if watch is not None:
+            watch.started(self, state)
         outputs = []
         for current in currents:
             output, state = self.step(current, state)
             outputs.append(output)
+        if watch is not None:
+            watch.ended(self, state)
         return torch.stack(outputs)
 
     def response(self) -> Response:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
@@ -69,7 +70,7 @@ class Question(ABC):
     def scores_over_time(self, outputs: Tensor) -> Tensor:
         """The scores [T, B, K] that each step would give, were it the last."""
         read = self.answer_steps or len(outputs)
-        sums = outputs.cumsum(0)
+        sums = running_sum(outputs)
         sums[read:] = sums[read:] - sums[:-read]
         steps = torch.arange(1, len(outputs) + 1, device=outputs.device, dtype=outputs.dtype).clamp(max=read)
         return sums / steps.view(-1, *[1] * (outputs.dim() - 1))
@@ -100,3 +101,8 @@ def check_answer_steps(name: str, steps: int | None) -> None:
     """Raise ValueError where an answer would be read on no step."""
     if steps is not None and steps < 1:
         raise ValueError(f"{name}: answer_steps = {steps} must be at least 1; None reads all steps")
+
+
+def running_sum(values: Tensor) -> Tensor:
+    """sums[t] = values[0] + ... + values[t], added in 64 bits: ``cumsum`` has no deterministic form on a GPU."""
+    return torch.stack(list(accumulate(values.double()))).to(values.dtype)

@@ -17,6 +17,7 @@ import torch
 from snnlab import kernels
 from snnlab.atomic import FULL
 from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints, WholeCheckpoints
+from snnlab.callbacks.finite import Finite
 from snnlab.callbacks.harmless import harmless
 from snnlab.callbacks.health import Health
 from snnlab.callbacks.history import History
@@ -112,7 +113,7 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
     history = History(folder, metric if validated else None, mode, lambda: logger.seconds if logger else 0.0)
     checkpoints, memory = EpochCheckpoints(folder, history, parts.method.network), PeakMemory()
     callbacks: list[L.Callback] = [checkpoints, ReseedEachEpoch(parts.config["seed"]), CheckpointOnInterrupt(folder)]
-    callbacks += [history, harmless(memory)]
+    callbacks += [Finite(), history, harmless(memory)]
     if parts.config["callbacks"]["health"]:
         callbacks.append(harmless(Health()))
     if parts.config["callbacks"]["progress"]:

@@ -25,6 +25,7 @@ from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.methods.base.method import Model, Scheduler
 from snnlab.methods.base.own_steps import OwnSteps
+from snnlab.questions.question import running_sum
 
 LEAST = 1e-3  # share of votes below which the cross-entropy does not look: a class may get none
 
@@ -158,7 +159,7 @@ class LocalPlasticity(OwnSteps):
 
     def scores_over_time(self, frames: Tensor) -> Tensor:
         outputs: Tensor = self.network(frames)
-        return self.shares(outputs.cumsum(0))
+        return self.shares(running_sum(outputs))
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of the shares in nats, for the record; shares below 0.001 count as 0.001."""

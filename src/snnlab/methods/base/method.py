@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import lightning as L
@@ -21,12 +22,14 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from snnlab import kernels
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Encoder
 from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
+from snnlab.methods.base.finite import culprit, read_freely
 from snnlab.metrics.firing_rate import FiringRate
 from snnlab.metrics.synaptic_operations import SynapticOperations
 from snnlab.questions.class_of_sequence import ClassOfSequence
@@ -82,7 +85,7 @@ class Method(L.LightningModule):
         self.data, self.encoder = data, encoder
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.network = model(self.blocks(), data.input_shape, self.outputs())
-        self.mean_loss = per_split(MeanMetric)
+        self.mean_loss = per_split(partial(MeanMetric, nan_strategy="disable"))  # its check would read the device
         self.metrics = per_split(self.make_metrics)
         self.firing_rate = FiringRate()
         self.synaptic_operations = SynapticOperations()
@@ -103,6 +106,11 @@ class Method(L.LightningModule):
         Raises:
             InputError: naming the precision, and what would do.
         """
+        if precision in ("16-true", "transformer-engine", "transformer-engine-float16"):
+            why = (
+                "optimizers divide by what is 0 in 16 bits" if precision == "16-true" else "no layer here has its forms"
+            )
+            raise InputError(f"trainer.precision = {precision}: {why}; use bf16-mixed or 32-true")
 
     def check_weights(self) -> None:
         """Refuse a limit on a weight that would stop learning without a word.
@@ -265,11 +273,7 @@ class Method(L.LightningModule):
         """Log loss and metrics of a batch as ``<split>/loss``, ``<split>/accuracy``, ..., averaged over the epoch."""
         question = self.data.question
         size = question.size(labels)
-        if not torch.isfinite(loss):
-            raise RunFailure(
-                f"{split}/loss is {loss.item()} at step {self.global_step}: training diverged; "
-                "lower method.optimizer.lr or set trainer.gradient_clip_val=1"
-            )
+        self.check_loss(split, loss, "lower method.optimizer.lr or set trainer.gradient_clip_val=1")
         mean_loss = self.mean_loss[f"{split}_split"]
         mean_loss.update(loss.detach(), size)
         first = mean_loss.update_count == 1  # once an epoch: Lightning holds the metrics, and computes them at its end
@@ -283,6 +287,22 @@ class Method(L.LightningModule):
             metric.update(scores.detach(), labels)
             if first:
                 self.log(f"{split}/{name}", metric, prog_bar=shown == name, **every)
+
+    def check_loss(self, split: Split, loss: Tensor, way_out: str) -> None:
+        """Fail where a loss [...] is not finite: at once on the CPU, elsewhere when the watch is asked.
+
+        Raises:
+            RunFailure: naming the parameter or layer that is the first.
+        """
+        watch = kernels.watched_by()
+        if watch is not None:
+            watch.notice(f"{split}/loss", loss)
+        if read_freely(loss.device) and not bool(torch.isfinite(loss).all()):
+            first = culprit(self)
+            raise RunFailure(
+                f"{split}/loss is {loss.mean().item()} at step {self.global_step}: training diverged; {way_out}"
+                + (f"; the first that is not finite: {first}" if first and first != f"{split}/loss" else "")
+            )
 
     # records ----------------------------------------------------------------------------------------------------------
     def figures(self, data: DataModule) -> dict[str, Any]:

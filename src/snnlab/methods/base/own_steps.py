@@ -42,6 +42,14 @@ class OwnSteps(Method):
             )
         super().check_trainer(trainer)
 
+    def check_precision(self, precision: str) -> None:
+        if precision in ("16", "16-mixed"):
+            raise InputError(
+                f"trainer.precision = {precision}: its scaler would divide gradients that this method makes itself and "
+                "never scaled; use bf16-mixed or 32-true"
+            )
+        super().check_precision(precision)
+
     def on_train_epoch_end(self) -> None:
         schedulers: Any = self.lr_schedulers() or []
         with warnings.catch_warnings():  # an optimizer of something frozen, or still in its warm-up, took no step

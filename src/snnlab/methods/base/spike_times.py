@@ -55,6 +55,7 @@ class SpikeTimes(Autograd):
     def check_precision(self, precision: str) -> None:
         if precision in ("16-true", "bf16-true"):
             raise InputError(f"trainer.precision = {precision}: spike times need 32 bits; use 32-true")
+        super().check_precision(precision)
 
     def frames(self, batch: Batch) -> Tensor:
         """Return the times of the input spikes [K, B, ...], s, infinite = silent."""

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy
 
+from snnlab import kernels
 from snnlab.data.contract import Batch, DataModule, DataSpec
-from snnlab.errors import InputError, RunFailure
+from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.chain import Chain, Link
 from snnlab.methods.base.method import Model, Optimizer, Scheduler, Split
@@ -241,12 +242,10 @@ class Autoencoder(OwnSteps):
         u = self.readout.conditional(potential, y)
         logits = self.decode(y)
         loss = self.decoder_loss(logits, batch)
-        if not torch.isfinite(loss).all() or not torch.isfinite(u).all():
-            raise RunFailure(
-                f"vdib: decoder loss {loss.mean().item()}, readout potential {u.abs().max().item()} "
-                f"at step {self.global_step}: training diverged; "
-                "lower method.readout_optimizer.lr or method.decoder_optimizer.lr"
-            )
+        watch = kernels.watched_by()
+        if watch is not None:
+            watch.notice("the readout's potential", u)
+        self.check_loss("train", loss, "lower method.readout_optimizer.lr or method.decoder_optimizer.lr")
         return Outcome(u, y, logits, loss)
 
     # scores -----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from snnlab.questions.question import running_sum
+
 Baseline = Literal["none", "ema", "leave_one_out"]
 Credit = Literal["sequence", "step", "window"]
 
@@ -55,7 +57,7 @@ def credited(ell: Tensor, credit: Credit, window: int) -> Tensor:
         return ell
     if credit == "sequence":
         return ell.sum(0, keepdim=True).expand_as(ell)
-    total = torch.cat([torch.zeros_like(ell[:1]), ell.cumsum(0)])  # total[t] = sum of ell[:t]
+    total = torch.cat([torch.zeros_like(ell[:1]), running_sum(ell)])  # total[t] = sum of ell[:t]
     end = torch.arange(1, len(ell) + 1, device=ell.device).add(window - 1).clamp(max=len(ell))
     return total[end] - total[:-1]
 

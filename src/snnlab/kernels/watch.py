@@ -1,0 +1,87 @@
+"""Whether everything that a batch makes is finite: sums on the device, which are read together, and seldom.
+
+A value that is not finite makes every sum that it enters NaN or infinite, so one number a tensor tells. A membrane that
+is not finite stays so until its sequence ends, so its last state tells of all of them; of a weight's outputs the last
+step is looked at. A field that starts infinite (the time since a spike that never was) may be so, and is left out.
+
+Whoever trains opens a watch (callbacks/finite.py); layers give it what they made, and nothing is done without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Watch:
+    """Sums of what was noticed since it was last asked, by name or module, in the order in which they came first."""
+
+    def __init__(self) -> None:
+        self.sums: dict[Any, Tensor] = {}
+        self.latest: dict[Any, Any] = {}  # state of a layer that is stepped, by layer
+        self.left_out: dict[Any, set[int]] = {}  # fields of a layer's state that start infinite
+
+    @torch.no_grad()
+    def notice(self, key: Any, *tensors: Tensor) -> None:
+        """Take in what ``key``, a name or a module, made; whole numbers are finite."""
+        for tensor in tensors:
+            if tensor.is_floating_point():
+                total = tensor.detach().sum(dtype=torch.float64)
+                self.sums[key] = self.sums[key] + total if key in self.sums else total
+
+    def started(self, layer: Any, state: Any) -> None:
+        """Learn, once a layer, which fields of its first state are infinite."""
+        if layer not in self.left_out:
+            fields = enumerate(leaves(state))
+            self.left_out[layer] = {i for i, field in fields if not bool(torch.isfinite(field.detach().sum()))}
+
+    def ended(self, layer: Any, state: Any) -> None:
+        """Take in a layer's last state."""
+        skipped = self.left_out.get(layer, ())
+        self.notice(layer, *(field for i, field in enumerate(leaves(state)) if i not in skipped))
+
+    def first(self) -> Any | None:
+        """The first of what was noticed that is not finite, or None; one read. The sums start anew."""
+        for layer, state in self.latest.items():
+            self.ended(layer, state)
+        keys, sums = list(self.sums), list(self.sums.values())
+        self.sums, self.latest = {}, {}
+        if not sums:
+            return None
+        fine = torch.isfinite(torch.stack([total.to(sums[0].device) for total in sums])).tolist()
+        return None if all(fine) else keys[fine.index(False)]
+
+
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+def watched_by() -> Watch | None:
+    """The watch that is open now."""
+    return _watch.get()
+
+
+@contextmanager
+def watching(watch: Watch | None) -> Iterator[None]:
+    """Let ``watch`` notice what is made while the context is open; None notices nothing."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+def leaves(state: Any) -> Iterator[Tensor]:
+    """The tensors of a state, which may hold states."""
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, Mapping):
+        for part in state.values():
+            yield from leaves(part)
+    elif isinstance(state, tuple | list):
+        for part in state:
+            yield from leaves(part)
