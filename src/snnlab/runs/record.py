@@ -19,8 +19,13 @@ import yaml
 from snnlab.atomic import write_text
 from snnlab.config.moved import today
 from snnlab.errors import InputError
+<<<<<<< HEAD
 from snnlab.runs.identity import deciding
 from snnlab.runs.lock import process
+=======
+from snnlab.runs.identity import deciding, differences, digest, recorded
+from snnlab.runs.latest import run_folder
+>>>>>>> 60e9ae7 (wip)
 
 SCHEMA = 1
 SHAPE: dict[str, type] = {  # what every record holds, from its first moment on
@@ -78,7 +83,7 @@ class RunRecord:
         Raises:
             InputError: when the folder holds no readable run.json.
         """
-        folder = Path(folder).expanduser()
+        folder = run_folder(folder)
         path = folder / "run.json"
         if not path.is_file():
             raise InputError(f"{folder} is no run folder: it holds no run.json; give a folder below paths.output")

@@ -17,6 +17,7 @@ import torch
 from snnlab import kernels
 from snnlab.atomic import FULL
 from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints, WholeCheckpoints
+from snnlab.callbacks.harmless import harmless
 from snnlab.callbacks.health import Health
 from snnlab.callbacks.history import History
 from snnlab.callbacks.memory import PeakMemory
@@ -109,11 +110,11 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
     history = History(folder, metric if validated else None, mode, lambda: logger.seconds if logger else 0.0)
     checkpoints, memory = EpochCheckpoints(folder, history), PeakMemory()
     callbacks: list[L.Callback] = [checkpoints, ReseedEachEpoch(parts.config["seed"]), CheckpointOnInterrupt(folder)]
-    callbacks += [history, memory]
+    callbacks += [history, harmless(memory)]
     if parts.config["callbacks"]["health"]:
-        callbacks.append(harmless(Health()))
+        callbacks.append(harmless(Health(parts.config["method"])))
     if parts.config["callbacks"]["progress"]:
-        callbacks += make_progress(trainer["enable_progress_bar"], history)
+        callbacks += map(harmless, make_progress(trainer["enable_progress_bar"], history))
     if logger:
         callbacks.append(StartAfterFirstStep(logger))
     loggers = [logger] if logger else []
@@ -159,7 +160,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     """
     from snnlab.callbacks.figures import Figures
     from snnlab.runs.resume import begin
-    from snnlab.runs.wandb_run import close_wandb, finish_wandb, make_wandb_logger
+    from snnlab.runs.wandb_run import flat, make_wandb_logger
 
     parts = build(composition.config)
     config = parts.config
@@ -169,6 +170,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         torch.set_float32_matmul_precision("high")
     begun = begin(composition, config, parts, sweep)
     record = begun.record
+    wandb_logger, pictures = None, list[Path]()
     try:
         if record.content["status"] == "completed":
             log.info("run: completed already -> %s", record.folder)
@@ -195,12 +197,9 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
                 fit_seconds = wired.history.seconds()
                 wired.trainer.test(parts.method, datamodule=parts.data, verbose=False)
                 record.tested(wired, fit_seconds, best, parts.method.network.path.taken())
-            pictures = []
             if config["callbacks"]["figures"]:
                 reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
                 pictures = Figures(record.folder, record.title(), wired.history).draw(parts.method, parts.data)
-        if wandb_logger:
-            finish_wandb(wandb_logger, record, pictures)
         record.complete()
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:
@@ -215,7 +214,9 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             ) from error
         raise
     finally:
-        close_wandb()
+        if wandb_logger:
+            final = flat({"final": record.content["metrics"]}, between="/") | {"reason": record.content.get("reason")}
+            wandb_logger.finish(record.content["status"], final, pictures)
         if begun.lock is not None:
             begun.lock.release()
 
