@@ -32,6 +32,7 @@ class Health(L.Callback):
         self.method = method or {}
         self.told: set[tuple[str, str]] = set()
         self.found: dict[tuple[str, str], int] = {}  # looks in a row
+        self.rates: dict[str, list[tuple[float, float]]] = {}  # of each layer, pairs (epochs so far, rate)
         self._open: ExitStack | None = None
         self._seen: Mapping[str, torch.Tensor] = {}
         self._gradients: dict[str, float] = {}  # largest of the batch's optimizer steps, by layer
@@ -72,7 +73,7 @@ class Health(L.Callback):
                 size = float(gradient.pow(2).mean().sqrt())
                 self._gradients[name] = max(size, self._gradients.get(name, 0.0))
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._open is None:
             return
         for layer, size in self._gradients.items():
@@ -88,6 +89,9 @@ class Health(L.Callback):
         self._gradients = {}
         for layer, spikes in self._seen.items():
             rate = float(spikes.detach().mean())
+            if trainer is not None:
+                done = trainer.current_epoch + batch_idx / max(int(trainer.num_training_batches), 1)
+                self.rates.setdefault(layer, []).append((done, rate))
             self.find(
                 layer,
                 "dead",
@@ -104,6 +108,12 @@ class Health(L.Callback):
             )
         self._open.close()
         self._open = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rates": {layer: [list(point) for point in points] for layer, points in self.rates.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rates = {layer: [(done, rate) for done, rate in points] for layer, points in state_dict["rates"].items()}
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         if self._open is not None:

@@ -19,13 +19,9 @@ import yaml
 from snnlab.atomic import write_text
 from snnlab.config.moved import today
 from snnlab.errors import InputError
-<<<<<<< HEAD
 from snnlab.runs.identity import deciding
-from snnlab.runs.lock import process
-=======
-from snnlab.runs.identity import deciding, differences, digest, recorded
 from snnlab.runs.latest import run_folder
->>>>>>> 60e9ae7 (wip)
+from snnlab.runs.lock import process
 
 SCHEMA = 1
 SHAPE: dict[str, type] = {  # what every record holds, from its first moment on
