@@ -16,7 +16,7 @@ ON, OFF = RED, BLUE  # events: brighter, darker
 RIGHT, WRONG = GREEN, RED
 SHARES = "Blues"  # a share of 0 is white
 SMALL = 7  # points; nothing is smaller
-MOST_UNITS = 64  # of a raster
+MOST_UNITS, MOST_STEPS = 64, 400  # of a raster
 STYLE: Any = {
     "figure.dpi": 130,
     "figure.constrained_layout.use": True,
@@ -71,26 +71,37 @@ def whole_numbers(axis: Any) -> None:
 
 
 def raster(axes: Any, spikes: Any, most: int = MOST_UNITS) -> str:
-    """Draw spikes [T, N], legible at any size, and return what is shown: ``64 of 2,048 units``.
+    """Draw spikes [T, N], legible at any size, and say what is shown: ``64 of 412 that fire, of 2,048``.
 
-    Of many units some are drawn, evenly spread; where a step is less than a dot, grey is the share of them.
+    Of many units some are drawn, evenly spread over those that fire; of many steps some are drawn as one, the darker
+    the more spikes are in them.
     """
     import numpy as np
 
     values = spikes.float().cpu().numpy()
     steps, units = values.shape
-    shown = np.unique(np.linspace(0, units - 1, min(units, most)).round().astype(int))
+    firing = np.flatnonzero(values.any(0)) if units > most else np.arange(units)
+    choice = firing if len(firing) else np.arange(units)
+    shown = choice[np.unique(np.linspace(0, len(choice) - 1, min(len(choice), most)).round().astype(int))]
+    drawn = values[:, shown]
+    if steps > MOST_STEPS:
+        starts = np.unique(np.linspace(0, steps - 1, MOST_STEPS).astype(int))
+        drawn = np.maximum.reduceat(drawn, starts) if drawn.mean() < 0.02 else np.add.reduceat(drawn, starts)
     axes.imshow(
-        values[:, shown].T,
+        drawn.T,
         aspect="auto",
         origin="lower",
         cmap="Greys",
         vmin=0,
-        vmax=max(float(values.max(initial=0)), 1e-9),
+        vmax=max(float(drawn.max(initial=0)), 1e-9),
         extent=(-0.5, steps - 0.5, -0.5, len(shown) - 0.5),
-        interpolation="nearest" if steps <= 600 else "antialiased",
+        interpolation="nearest",
     )
     ticks = np.unique(np.linspace(0, len(shown) - 1, min(len(shown), 4)).round().astype(int))
     axes.set_yticks(ticks, [str(shown[tick]) for tick in ticks])
     whole_numbers(axes.xaxis)
-    return f"{units:,} units" if len(shown) == units else f"{len(shown)} of {units:,} units"
+    if len(shown) == units:
+        return f"{units:,} units"
+    if not len(firing):
+        return f"{len(shown)} of {units:,} units"
+    return f"{len(shown)} of {len(firing):,} that fire, of {units:,}"

@@ -78,7 +78,7 @@ class Figures:
             keep("learning_curves", lambda: curves_figure(self.history, method.monitor[0]))
             keep("layer_rates", lambda: rates_figure(self.rates), "in training, at four batches of every epoch")
             keep_all("question", lambda: question.pictures(found.answered, classes))
-            if question.has_classes and not question.per_step and data.spec.input_shape[1:]:
+            if question.has_classes and not question.per_step and min(data.spec.input_shape[1:], default=1) > 1:
                 keep("examples", lambda: examples_figure(*found.examples(), question))
             keep_all("data set", lambda: data.pictures(method.predictions))
             keep_all("method", lambda: method.figures(data))
@@ -295,7 +295,7 @@ def membranes_figure(states: dict[str, Any], distances: Mapping[str, list[Tensor
     for axis, name in zip(axes[:, 0], layers, strict=True):
         spikes, state = states[name]
         counts = spikes[:, 0].flatten(1).float()  # [T, N]
-        v, words = state.v[:, 0].flatten(1), "v"
+        v, words = state.v[:, 0].flatten(1), "v after the step"
         threshold = getattr(neurons.get(name), "threshold", None)
         threshold = float(threshold) if isinstance(threshold, int | float) else None
         asked = distances.get(name, [])
@@ -318,7 +318,9 @@ def membranes_figure(states: dict[str, Any], distances: Mapping[str, list[Tensor
             axis.axhline(threshold, color=style.INK, linewidth=0.8, linestyle="--", label="threshold")
         if spiking:
             axis.plot([], [], "^", markersize=4, color=style.MUTED, label="spike")
-        axis.set(ylabel=style.broken(words, 14), title=f"{name}, in the unit of its threshold" if spiking else name)
+        axis.set(
+            ylabel=style.broken(words, 14), title=name if threshold is None else f"{name}, in the unit of its threshold"
+        )
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         style.whole_numbers(axis.xaxis)
     steps = len(states[layers[0]][0])
@@ -353,7 +355,8 @@ def curves_figure(history: Any, monitor: str) -> Any:
             )
         axis.set(xlabel="epoch", title=name.replace("_", " "))
         style.whole_numbers(axis.xaxis)
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower left", ncols=3)
+    found = {words: line for axis in axes.flat for line, words in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(found.values()), list(found), loc="outside lower left", ncols=3)
     return figure
 
 

@@ -68,7 +68,7 @@ class OneClass(Classes):
 
 
 def confusion_figure(answered: Answered, classes: int) -> Any:
-    """Counts of true against predicted class on (at least the first 2,000 samples of) the test split; many as shares."""
+    """Counts of true against predicted class on the test split, at least its first 2,000 samples; shares of many."""
     import matplotlib.pyplot as plt
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 

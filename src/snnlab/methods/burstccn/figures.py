@@ -21,8 +21,7 @@ def angles_figure(history: list[dict[str, float]]) -> Any:
         axis.plot(epochs, values, marker="o", markersize=2.5, linewidth=1, label=name)
     axis.axhline(90, color=style.MUTED, linewidth=0.7, linestyle=":")
     axis.set(xlabel="epoch", ylabel="angle to backpropagation (degrees)", ylim=(0, None))
-    locator: Any = axis.xaxis.get_major_locator()
-    locator.set_params(integer=True)
+    style.whole_numbers(axis.xaxis)
     axis.legend(frameon=False, fontsize=style.SMALL)
     return figure
 

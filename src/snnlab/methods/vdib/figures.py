@@ -111,6 +111,6 @@ def decoded(logits: Tensor, labels: Tensor, title: str) -> Figure:
     figure.colorbar(drawn, ax=axis, label="probability")
     axis.set_xlabel("time step")
     axis.set_ylabel("class")
-    axis.legend(loc="upper right")
+    axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0))
     axis.set_title(title)
     return figure
