@@ -87,7 +87,7 @@ class Figures:
     def of_samples(self, method: Method, data: DataModule) -> dict[str, Any]:
         """Pictures of the first samples of the test split, and of what goes on in the network at the very first."""
         question = data.spec.question
-        batch = first_samples(next(iter(data.test_dataloader())), SHOWN, question)
+        batch = first_samples(next(iter(data.test_dataloader())), 8, question)
         with torch.random.fork_rng():  # the spikes that an encoder draws here, it draws again for the frames
             encoded = method.encoded(batch)
         with torch.random.fork_rng():
@@ -318,9 +318,8 @@ def membranes_figure(states: dict[str, Any], distances: Mapping[str, list[Tensor
             axis.axhline(threshold, color=style.INK, linewidth=0.8, linestyle="--", label="threshold")
         if spiking:
             axis.plot([], [], "^", markersize=4, color=style.MUTED, label="spike")
-        axis.set(
-            ylabel=style.broken(words, 14), title=name if threshold is None else f"{name}, in the unit of its threshold"
-        )
+        unit = "" if threshold is None else ", in the unit of its threshold"
+        axis.set(ylabel=style.broken(words, 14), title=name + unit)
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         style.whole_numbers(axis.xaxis)
     steps = len(states[layers[0]][0])
@@ -355,8 +354,10 @@ def curves_figure(history: Any, monitor: str) -> Any:
             )
         axis.set(xlabel="epoch", title=name.replace("_", " "))
         style.whole_numbers(axis.xaxis)
-    found = {words: line for axis in axes.flat for line, words in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(found.values()), list(found), loc="outside lower left", ncols=3)
+    lines_of = {
+        words: line for axis in axes.flat for line, words in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(lines_of.values()), list(lines_of), loc="outside lower left", ncols=3)
     return figure
 
 
