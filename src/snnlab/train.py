@@ -72,7 +72,7 @@ def train(arguments: list[str]) -> int:
     if "multirun" in line.flags:
         from snnlab.runs.sweep import sweep
 
-        sweep(overrides, config_dir)
+        sweep(overrides, config_dir, show_table)
         return 0
     from snnlab.config.compose import compose
     from snnlab.runs.stored import of_run
@@ -87,6 +87,18 @@ def train(arguments: list[str]) -> int:
 
     print("\n".join(wiring.run(composition).lines()))
     return 0
+
+
+def show_table(folder: Path) -> None:
+    """Print what the runs below ``folder`` have come to; one that cannot be read costs the table, not the sweep."""
+    from snnlab.tables.rows import plain, read_runs
+
+    try:
+        runs = read_runs([folder])
+    except InputError as error:
+        print(f"table: {error}")
+        return
+    print(f"\n{plain(runs)}table    python -m snnlab.tables {folder}", flush=True)
 
 
 def choices_text(config_dir: Path | None) -> str:

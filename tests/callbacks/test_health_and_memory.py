@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.callbacks.health import Health
+from snnlab.callbacks.health import LASTING, Health
 from snnlab.callbacks.memory import LiveBytes
 from snnlab.callbacks.reproducible import derived_seed
 from snnlab.config.compose import compose
@@ -40,10 +40,31 @@ def notices(monkeypatch, tmp_path, caplog):
 
 
 def test_a_dead_layer_is_named(notices):
-    text = notices("method.threshold=1e6", "method.surrogate=atan")
+    text = notices("method.threshold=1e6", "method.surrogate=atan")  # an epoch of 26 batches, looked at four times
     assert "health: hidden1 is dead: 0.0e+00 spikes per neuron and step" in text
     assert text.count("hidden1 is dead") == 1  # told once a run
     assert "weight1 gets almost no gradient" in text
+    assert "try method.threshold=500000 (now 1e+06) or init=kaiming init.gain=2" in text
+
+
+def looked_at(health, *rates):
+    """Let ``health`` look once at a layer of each rate."""
+    health._seen = {f"hidden{i}": torch.full((4, 2, 3), float(rate)) for i, rate in enumerate(rates, 1)}
+    health._open = ExitStack()
+    health.on_train_batch_end(None, None, None, None, 0)
+
+
+def test_what_passes_is_not_told_and_what_lasts_is(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("snnlab"), "propagate", True)
+    health = Health({"threshold": 0.5})
+    for look in range(12):
+        looked_at(health, look % 4 == 3, 0, 1)  # the first one wakes up at every fourth look
+        if look == 2:
+            assert not caplog.records
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2 and told[0].startswith("health: hidden2 is dead: 0.0e+00 spikes per neuron and step")
+    assert told[0].endswith("try method.threshold=0.25 (now 0.5) or init=kaiming init.gain=2")
+    assert told[1].endswith("try method.threshold=1 (now 0.5) or init=kaiming init.gain=0.5")
 
 
 def test_gradients_of_a_method_with_steps_of_its_own_are_seen(monkeypatch, tmp_path, caplog):
@@ -59,12 +80,11 @@ def test_gradients_of_a_method_with_steps_of_its_own_are_seen(monkeypatch, tmp_p
 
 def test_a_saturated_layer_is_named(caplog):
     health = Health()
-    health._seen = {"hidden1": torch.ones(4, 2, 3), "hidden2": torch.full((4, 2, 3), 0.5)}
-    health._open = ExitStack()
     logger = logging.getLogger("snnlab")
     logger.addHandler(caplog.handler)
     try:
-        health.on_train_batch_end(None, None, None, None, 0)
+        for _ in range(LASTING):
+            looked_at(health, 1, 0.5)
     finally:
         logger.removeHandler(caplog.handler)
     assert "health: hidden1 is saturated: 1.00 spikes per neuron and step" in caplog.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 
@@ -89,13 +91,17 @@ def test_judge_reads_any_size() -> None:
     assert padded.sum() == 28 * 28
 
 
-def test_judge_is_trained_once_and_the_same_each_time(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_judge_is_trained_once_and_the_same_each_time(tmp_path, monkeypatch, caplog) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("snnlab"), "propagate", True)
+    caplog.set_level(logging.INFO, "snnlab")
     monkeypatch.setattr(judge, "MOST_EPOCHS", 6)
     data: DataModule = with_loader(Digits, root=tmp_path, cache=tmp_path / "cache", seed=5)
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
     first = judge.load_judge(data)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2 and "the judge is trained first, a classifier of digits" in told[0]  # it takes a while
     assert torch.equal(before, torch.random.get_rng_state())  # cached or not, a run sees the same random numbers
     path = judge.judge_path(data)
     assert [p.name for p in path.parent.iterdir()] == [path.name]

@@ -39,12 +39,20 @@ class WholeCheckpoints(TorchCheckpointIO):
 class EpochCheckpoints(L.Callback):
     """Save ``checkpoints/epoch000.ckpt``, ... of the epochs that ``history`` holds, and know which is the best.
 
-    It stands before every callback that does something when an epoch starts.
+    It stands before every callback that does something when an epoch starts. A new one makes older ones superfluous:
+    what stays is the last and the best, and those that were so one epoch before, should the last be damaged.
+
+    Args:
+        folder: of the run.
+        history: of its epochs.
+        network: the one that is trained: which neurons ran fused is kept with it.
+        keep_all: keep every epoch's.
     """
 
-    def __init__(self, folder: Path, history: History, network: Network) -> None:
-        self.folder, self.history, self.network = folder / "checkpoints", history, network
+    def __init__(self, folder: Path, history: History, network: Network, keep_all: bool = False) -> None:
+        self.folder, self.history, self.network, self.keep_all = folder / "checkpoints", history, network, keep_all
         self.saved = -1  # the last epoch that has a checkpoint
+        self.needed: set[int] = set()  # the last epoch and the best so far
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """The schedulers were stepped after the last hook of an epoch, so it is saved before the next one."""
@@ -56,13 +64,24 @@ class EpochCheckpoints(L.Callback):
     def save(self, trainer: L.Trainer) -> None:
         if self.history.last > self.saved:
             self.saved = self.history.last
+            best = self.history.best()
+            before, self.needed = self.needed, {self.saved} if best is None else {self.saved, best}
             trainer.save_checkpoint(self.folder / name(self.saved))
+            if not self.keep_all:
+                self.prune(before | self.needed)
+
+    def prune(self, kept: set[int]) -> None:
+        """Remove the checkpoints of the epochs that are not ``kept``."""
+        for path in self.folder.glob("epoch*.ckpt"):
+            if (number := path.stem.removeprefix("epoch")).isdecimal() and int(number) not in kept:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"saved": self.saved, "kernels": self.network.path.taken()}
+        return {"saved": self.saved, "needed": sorted(self.needed), "kernels": self.network.path.taken()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.saved = state_dict["saved"]
+        self.saved, self.needed = state_dict["saved"], set(state_dict["needed"])
         self.network.path.fused.update(state_dict["kernels"]["fused"])
         self.network.path.looped.update(state_dict["kernels"]["step"])
 

@@ -1,34 +1,33 @@
-"""Pictures of every run: input, spikes of each layer, membrane traces, learning curves, and those of the question."""
+"""Pictures of every run: input, spikes and membranes of one sample that is named, examples, learning curves, rates of
+the layers over the epochs, and those of the question, the data set and the method."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from snnlab import style
 from snnlab.atomic import FULL, write_bytes
 from snnlab.data.contract import Batch, DataModule
+from snnlab.layers.network import Network
 from snnlab.methods.base.method import Method
 from snnlab.questions.question import Question
 
 log = logging.getLogger("snnlab")
-INK, ACCENT, SECOND = "#1b1b1f", "#c2410c", "#0f766e"
-STYLE: Any = {
-    "figure.dpi": 130,
-    "figure.constrained_layout.use": True,
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9,
-    "axes.prop_cycle": "cycler('color', ['#c2410c', '#0f766e', '#4338ca', '#a16207', '#be185d', '#525252'])",
-}
+SHOWN = 6  # samples of the input; the first one is that of all other pictures
+EXAMPLES = 8  # right ones, and as many wrong ones
+MOST_STEPS = 100  # of a membrane
+LEAST_ANSWERED = 500  # samples among which they are sought, where no other picture has asked for more
 
 
 class Figures:
@@ -38,10 +37,17 @@ class Figures:
         folder: of the run.
         title: heading of every picture, after its name.
         history: of the epochs.
+        rates: spikes per neuron and step of each layer, as pairs (epochs so far, rate).
     """
 
-    def __init__(self, folder: Path, title: str, history: Any) -> None:
-        self.folder, self.title, self.history = folder, title, history
+    def __init__(
+        self,
+        folder: Path,
+        title: str,
+        history: Any,
+        rates: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    ) -> None:
+        self.folder, self.title, self.history, self.rates = folder, title, history, rates or {}
 
     def draw(self, method: Method, data: DataModule) -> list[Path]:
         """Return the paths of the pictures made; one that fails is reported and does not lose the run."""
@@ -51,44 +57,58 @@ class Figures:
         import matplotlib.pyplot as plt
 
         paths: list[Path] = []
-        with plt.rc_context(STYLE), torch.no_grad():
-            method.eval()
-            question, classes = data.spec.question, data.spec.classes
-            batch = first_samples(next(iter(data.test_dataloader())), 8, question)
-            with torch.random.fork_rng():  # the spikes that an encoder draws here, it draws again for the frames
-                encoded = method.encoded(batch)
-            frames = method.frames(batch)
-            _, states = method.network.unroll(frames)
 
-            def answered() -> Iterator[tuple[Tensor, Tensor]]:
-                for batch in data.test_dataloader():
-                    yield method.predictions(batch), batch.labels
-
-            makers = {
-                "input": lambda: input_figure(encoded, batch.labels, question),
-                "spikes": lambda: spikes_figure(states, method),
-                "membranes": lambda: membranes_figure(states),
-                "learning_curves": lambda: curves_figure(self.history.rows),
-            }
-            makers |= question.pictures(answered, classes) | data.pictures(method.predictions)
-            for name, make in makers.items():
-                try:
-                    if (figure := make()) is not None:
-                        paths.append(self.save(name, figure))
-                except Exception as error:  # a picture is not worth a run
-                    raise_if_full(error)
-                    log.warning("figure %s could not be drawn: %s", name, error)
+        def keep(name: str, make: Callable[[], Any], note: str = "") -> None:
             try:
-                paths += [self.save(name, figure) for name, figure in method.figures(data).items()]
+                if (figure := make()) is not None:
+                    paths.append(self.save(name, figure, note))
+            except Exception as error:  # a picture is not worth a run
+                raise_if_full(error)
+                log.warning("figure %s could not be drawn: %s", name, error)
+
+        def keep_all(of: str, make: Callable[[], Mapping[str, Any]]) -> None:
+            try:
+                for name, figure in make().items():
+                    keep(name, figure if callable(figure) else functools.partial(noted, figure))
             except Exception as error:
                 raise_if_full(error)
-                log.warning("the method's own figures could not be drawn: %s", error)
+                log.warning("the %s's own figures could not be drawn: %s", of, error)
+
+        with plt.rc_context(style.STYLE), torch.no_grad():
+            method.eval()
+            question, classes = data.spec.question, data.spec.classes
+            found = Found(method, data)
+            keep_all("run", lambda: self.of_samples(method, data))
+            keep("learning_curves", lambda: curves_figure(self.history, method.monitor[0]))
+            keep("layer_rates", lambda: rates_figure(self.rates), "in training, at four batches of every epoch")
+            keep_all("question", lambda: question.pictures(found.answered, classes))
+            if question.has_classes and not question.per_step and min(data.spec.input_shape[1:], default=1) > 1:
+                keep("examples", lambda: examples_figure(*found.examples(), question))
+            keep_all("data set", lambda: data.pictures(method.predictions))
+            keep_all("method", lambda: method.figures(data))
         return paths
 
-    def save(self, name: str, figure: Any) -> Path:
+    def of_samples(self, method: Method, data: DataModule) -> dict[str, Any]:
+        """Pictures of the first samples of the test split, and of what goes on in the network at the very first."""
+        question = data.spec.question
+        batch = first_samples(next(iter(data.test_dataloader())), 8, question)
+        with torch.random.fork_rng():  # the spikes that an encoder draws here, it draws again for the frames
+            encoded = method.encoded(batch)
+        with torch.random.fork_rng():
+            told = Told(question, method.predictions(batch))
+        with membranes(method.network) as distances:
+            _, states = method.network.unroll(method.frames(batch))
+        note = f"test sample {told.caption(batch.labels, 0)}"
+        return {
+            "input": lambda: noted(input_figure(encoded, batch.labels, told), "the first samples of the test split"),
+            "spikes": lambda: noted(spikes_figure(states, method), note),
+            "membranes": lambda: noted(membranes_figure(states, distances, method), note),
+        }
+
+    def save(self, name: str, figure: Any, note: str = "") -> Path:
         import matplotlib.pyplot as plt
 
-        figure.suptitle(f"{name.replace('_', ' ')}: {self.title}", fontsize=9, x=0.01, ha="left", color=INK)
+        style.heading(figure, f"{name.replace('_', ' ')}: {self.title}", note or getattr(figure, "note", ""))
         path = self.folder / "figures" / f"{name}.png"
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png")
@@ -103,6 +123,76 @@ def raise_if_full(error: Exception) -> None:
         raise error
 
 
+def noted(figure: Any, note: str = "") -> Any:
+    """The figure, with a note for below its heading."""
+    if figure is not None and note:
+        figure.note = note
+    return figure
+
+
+class Told:
+    """What is written beside a sample: its number in the test split, its target, and what was answered."""
+
+    def __init__(self, question: Question, answers: Tensor) -> None:
+        self.question, self.answers = question, answers
+
+    def caption(self, targets: Tensor, sample: int) -> str:
+        return f"{sample}: {self.question.verdict(targets, self.answers, sample)}"
+
+
+class Found:
+    """The answers on the test split, and among them samples that were right and wrong."""
+
+    def __init__(self, method: Method, data: DataModule) -> None:
+        self.method, self.data = method, data
+        self.kept: dict[bool, list[tuple[int, Tensor, Tensor, Tensor]]] = {True: [], False: []}
+        self.asked = 0
+
+    def answered(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Answers and targets, batch by batch."""
+        first = 0
+        for batch in self.data.test_dataloader():
+            answers = self.method.predictions(batch)
+            if first >= self.asked and self.data.spec.question.has_classes:
+                self.keep(first, batch, answers)
+            first += self.data.spec.question.size(batch.labels)
+            self.asked = max(self.asked, first)
+            yield answers, batch.labels
+
+    def keep(self, first: int, batch: Batch, answers: Tensor) -> None:
+        """Keep some samples of a batch whose first one is the ``first``-th of the split."""
+        right = (answers == batch.labels).cpu()
+        for is_right, kept in self.kept.items():
+            for i in (right == is_right).nonzero()[: EXAMPLES - len(kept), 0].tolist() if right.dim() == 1 else []:
+                image = batch.inputs[i] if batch.inputs.dim() == 4 else batch.inputs[:, i].float().mean(0)
+                kept.append((first + i, image.cpu(), batch.labels[i : i + 1], answers[i : i + 1]))
+
+    def examples(self) -> tuple[list[Any], list[Any]]:
+        """Right and wrong samples: number in the split, mean over time, target and answer."""
+        for _ in self.answered() if not self.asked else ():
+            if self.asked >= LEAST_ANSWERED or min(map(len, self.kept.values())) == EXAMPLES:
+                break
+        return self.kept[True], self.kept[False]
+
+
+@contextmanager
+def membranes(network: Network) -> Iterator[dict[str, list[Tensor]]]:
+    """Collect at every step what each neuron's spike function is asked: v less the threshold, before the reset."""
+    asked: dict[str, list[Tensor]] = {}
+    neurons: dict[str, Any] = dict(network.neurons())
+    own = {name: layer for name, layer in neurons.items() if isinstance(getattr(layer, "spike", None), nn.Module)}
+    before = {name: layer.spike for name, layer in own.items()}
+    try:
+        for name, layer in own.items():
+            kept = asked.setdefault(name, [])
+            layer.spike = copy.deepcopy(layer.spike)  # layers may share one
+            layer.spike.register_forward_pre_hook(lambda _, args, kept=kept: kept.append(args[0].detach()))
+        yield asked
+    finally:
+        for name, layer in own.items():
+            layer.spike = before[name]
+
+
 def first_samples(batch: Batch, count: int, question: Question) -> Batch:
     """The first samples of a batch, whatever the axis of its batch."""
     still = batch.inputs.dim() == 4  # [B, C, H, W]; all that has a time axis is [T, B, P, H, W] or [T, B, N]
@@ -111,55 +201,74 @@ def first_samples(batch: Batch, count: int, question: Question) -> Batch:
     return Batch(inputs, question.first(batch.labels, count), signals)
 
 
-def input_figure(frames: Tensor, labels: Tensor, question: Question) -> Any:
-    """The input of up to 8 samples [T, B, ...]: time steps side by side for pictures, a raster for vectors."""
+def input_figure(frames: Tensor, labels: Tensor, question: Any) -> Any:
+    """The input of up to 6 samples [T, B, ...]: time steps side by side for pictures, a raster for vectors.
+
+    ``question.caption(labels, sample)`` is written beside each.
+    """
     import matplotlib.pyplot as plt
 
-    steps, samples = frames.shape[0], min(frames.shape[1], 6)
+    steps, samples = frames.shape[0], min(frames.shape[1], SHOWN)
     if frames.dim() != 5 or frames.shape[-2] == 1:  # a line of sensors is no picture
-        figure, axes = plt.subplots(1, samples, figsize=(2.2 * samples, 2.4), sharey=True, squeeze=False)
-        for sample, axis in enumerate(axes[0]):
-            axis.imshow(frames[:, sample].flatten(1).T.cpu(), aspect="auto", cmap="Greys", interpolation="nearest")
-            axis.set(xlabel="time step", title=f"sample {sample}")
-        axes[0][0].set_ylabel("input unit")
-        whole_units(axes[0][0])
+        columns = min(samples, 3)
+        rows = -(-samples // columns)
+        figure, axes = plt.subplots(rows, columns, figsize=(max(2.8 * columns, 4.5), 2.3 * rows), squeeze=False)
+        for axis in axes.flat[samples:]:
+            axis.set_visible(False)
+        for sample, axis in zip(range(samples), axes.flat, strict=False):
+            values = frames[:, sample].flatten(1)
+            few = values.unique().numel() <= 2
+            shown = style.raster(axis, values) if few else heat(axis, values)
+            axis.set_title(style.broken(question.caption(labels, sample), 36, 3), fontsize=style.SMALL)
+            axis.set(xlabel="time step", ylabel=f"input ({shown})")
         return figure
-    shown = np.unique(np.linspace(0, steps - 1, min(steps, 8)).astype(int))
+    count = min(steps, 8)
+    edges = np.linspace(0, steps, count + 1).astype(int)
+    columns = count + (steps > 1)
     figure, axes = plt.subplots(
-        samples, len(shown) + 1, figsize=(1.1 * (len(shown) + 1), 1.15 * samples), squeeze=False
+        samples, columns, figsize=(max(1.05 * columns + 1.4, 4.0), 1.1 * samples + 0.5), squeeze=False
     )
-    edges = np.linspace(0, steps, len(shown) + 1).astype(int)
     for sample in range(samples):
-        for column in range(len(shown)):
+        for column in range(count):
             first, last = edges[column], max(edges[column + 1], edges[column] + 1)
             show_frame(axes[sample][column], frames[first:last, sample].mean(0))
             if sample == 0:
-                axes[sample][column].set_title(
-                    f"t={first}" if last - first == 1 else f"t={first}-{last - 1}", fontsize=7
-                )
-        show_frame(axes[sample][-1], frames[:, sample].mean(0))
-        axes[sample][0].set_ylabel(question.caption(labels, sample), fontsize=7)
-    axes[0][-1].set_title("mean over t", fontsize=7)
+                words = f"step {first}" if last - first == 1 else f"{first} to {last - 1}"
+                axes[sample][column].set_title(words, fontsize=style.SMALL, loc="center")
+        if steps > 1:
+            show_frame(axes[sample][-1], frames[:, sample].mean(0))
+        caption = style.broken(question.caption(labels, sample), 22, 4)
+        axes[sample][0].set_ylabel(caption, fontsize=style.SMALL, rotation=0, ha="right", va="center")
+    if steps > 1:
+        axes[0][-1].set_title("mean", fontsize=style.SMALL, loc="center")
+    if frames.shape[2] == 2:
+        style.polarity_legend(figure)
     return figure
 
 
+def heat(axis: Any, values: Tensor) -> str:
+    """Values [T, N] as an image with its scale; returns how many units there are."""
+    image = axis.imshow(
+        values.float().T.cpu(), aspect="auto", origin="lower", cmap="Greys", interpolation="antialiased"
+    )
+    axis.figure.colorbar(image, ax=axis)
+    style.whole_numbers(axis.yaxis)
+    style.whole_numbers(axis.xaxis)
+    return f"{values.shape[1]:,} units"
+
+
 def show_frame(axis: Any, frame: Tensor) -> None:
-    """One picture: grey or RGB images, or ON (first colour) against OFF events."""
+    """One picture: grey or RGB images, or ON against OFF events."""
     picture = frame.float().cpu().numpy()
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     if picture.shape[0] == 2:
         limit = max(float(np.abs(picture[1] - picture[0]).max()), 1e-6)
-        axis.imshow(picture[1] - picture[0], cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
+        axis.imshow(picture[1] - picture[0], cmap=style.events(), vmin=-limit, vmax=limit, interpolation="nearest")
     elif picture.shape[0] == 3:
         axis.imshow(np.clip(picture.transpose(1, 2, 0), 0, 1), interpolation="nearest")
     else:
         axis.imshow(picture[0], cmap="Greys", interpolation="nearest")
-
-
-def whole_units(axis: Any) -> None:
-    """Let the vertical axis count in whole numbers, as units do."""
-    axis.yaxis.get_major_locator().set_params(integer=True)
 
 
 def spread(names: list[str], most: int = 12) -> list[str]:
@@ -174,60 +283,137 @@ def spikes_figure(states: dict[str, Any], method: Method) -> Any:
     layers = spread([name for name in method.network.neurons() if name in states])
     if not layers:
         return None
-    figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.6 * len(layers) + 0.4), sharex=True, squeeze=False)
+    figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.7 * len(layers) + 0.5), sharex=True, squeeze=False)
     for axis, name in zip(axes[:, 0], layers, strict=True):
         spikes = states[name][0][:, 0].flatten(1)  # [T, N]
-        times, units = spikes.nonzero(as_tuple=True)
-        axis.scatter(
-            times.cpu(), units.cpu(), s=max(3, min(60, 900 / spikes.shape[1])), marker="|", color=INK, linewidths=0.9
-        )
-        axis.set(
-            ylabel="unit",
-            title=f"{name}: {spikes.mean():.3f} spikes per neuron and step",
-            xlim=(-0.5, len(spikes) - 0.5),
-            ylim=(-0.5, spikes.shape[1] - 0.5),
-        )
-        whole_units(axis)
+        shown = style.raster(axis, spikes)
+        axis.set(ylabel="unit", title=f"{name}: {shown}, {spikes.float().mean():.3f} spikes per neuron and step")
     axes[-1, 0].set_xlabel("time step")
     return figure
 
 
-def membranes_figure(states: dict[str, Any]) -> Any:
-    """Membrane potentials after the reset of four units of middling activity in every layer that has one."""
+def membranes_figure(states: dict[str, Any], distances: Mapping[str, list[Tensor]], method: Method) -> Any:
+    """Membrane potentials of four units of middling activity in every layer that has one, with their spikes.
+
+    Before the reset where the neuron's spike function tells them, with the threshold; else as the state has them.
+    """
     import matplotlib.pyplot as plt
 
-    with_v = spread([name for name, (_, state) in states.items() if hasattr(state, "v")])
-    layers = {name: states[name] for name in with_v}
+    layers = spread([name for name, (_, state) in states.items() if hasattr(state, "v")])
     if not layers:
         return None
-    figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.6 * len(layers) + 0.4), sharex=True, squeeze=False)
-    for axis, (name, (spikes, state)) in zip(axes[:, 0], layers.items(), strict=True):
-        v = state.v[:, 0].flatten(1)  # [T, N]
-        counts = spikes[:, 0].flatten(1).sum(0)
-        typical = counts[counts > 0].mean() if bool((counts > 0).any()) else 0.0
-        busy = (counts - typical).abs().argsort(stable=True)[:4]
-        axis.plot(v[:, busy].cpu(), linewidth=1, drawstyle="steps-mid")
-        axis.set(ylabel="v", title=f"{name}: units {', '.join(str(int(i)) for i in busy)}")
-    axes[-1, 0].set_xlabel("time step")
+    neurons = method.network.neurons()
+    figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.9 * len(layers) + 0.5), sharex=True, squeeze=False)
+    for axis, name in zip(axes[:, 0], layers, strict=True):
+        spikes, state = states[name]
+        counts = spikes[:, 0].flatten(1).float()  # [T, N]
+        v, words = state.v[:, 0].flatten(1), "v after the step"
+        threshold = getattr(neurons.get(name), "threshold", None)
+        threshold = float(threshold) if isinstance(threshold, int | float) else None
+        asked = distances.get(name, [])
+        if len(asked) == len(counts) and asked[0].shape == spikes.shape[1:]:
+            threshold = threshold or 0.0
+            v = torch.stack(asked)[:, 0].flatten(1) + threshold
+            words = "v before the reset" if threshold else "v less the threshold"
+        spiking = name in neurons and counts.shape == v.shape
+        total = counts.sum(0) if spiking else torch.zeros(v.shape[1])
+        typical = total[total > 0].mean() if bool((total > 0).any()) else 0.0
+        busy = (total - typical).abs().argsort(stable=True)[:4].tolist()
+        for unit, colour in zip(busy, style.CYCLE, strict=False):
+            line = v[:MOST_STEPS, unit].cpu()
+            marker = {"marker": "o", "markersize": 3} if len(line) == 1 else {}
+            axis.plot(line, linewidth=1, drawstyle="steps-mid", color=colour, label=f"unit {unit}", **marker)
+            if spiking:
+                times = counts[:MOST_STEPS, unit].nonzero()[:, 0].cpu()
+                axis.plot(times, line[times], "^", markersize=4, color=colour)
+        if threshold is not None:
+            axis.axhline(threshold, color=style.INK, linewidth=0.8, linestyle="--", label="threshold")
+        if spiking:
+            axis.plot([], [], "^", markersize=4, color=style.MUTED, label="spike")
+        unit = "" if threshold is None else ", in the unit of its threshold"
+        axis.set(ylabel=style.broken(words, 14), title=name + unit)
+        axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        style.whole_numbers(axis.xaxis)
+    steps = len(states[layers[0]][0])
+    axes[-1, 0].set_xlabel(f"time step, the first {MOST_STEPS} of {steps}" if steps > MOST_STEPS else "time step")
     return figure
 
 
-def curves_figure(rows: list[dict[str, float]]) -> Any:
-    """Every metric that has a training or validation curve, against the epoch."""
+def curves_figure(history: Any, monitor: str) -> Any:
+    """The metrics that matter against the epoch: the monitored one, the loss and four more; the chosen epoch marked."""
     import matplotlib.pyplot as plt
 
-    names = sorted({key.split("/", 1)[1] for row in rows for key in row if key.count("/") == 1})
+    rows = history.rows
+    found = sorted({key.split("/", 1)[1] for row in rows for key in row if key.count("/") == 1})
+    leading = [name for name in (monitor.split("/", 1)[-1], "loss") if name in found]
+    names = list(dict.fromkeys([*leading, *found]))[:6]
     if not names:
         return None
-    figure, axes = plt.subplots(1, len(names), figsize=(3 * len(names), 2.6), squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
-        for split, colour in (("train", SECOND), ("val", ACCENT)):
+    chosen = history.best()
+    columns = min(len(names), 3)
+    lines = -(-len(names) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(max(2.9 * columns, 4.0), 2.5 * lines + 0.4), squeeze=False)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    for axis, name in zip(axes.flat, names, strict=False):
+        for split, colour, words in (("train", style.TRAIN, "training"), ("val", style.VALIDATION, "validation")):
             points = [(row["epoch"] + 1, row[f"{split}/{name}"]) for row in rows if f"{split}/{name}" in row]
             if points:
-                axis.plot(
-                    *zip(*points, strict=True), color=colour, marker="o", markersize=2.5, linewidth=1, label=split
-                )
+                axis.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=2.5, label=words)
+        if chosen is not None:
+            axis.axvline(
+                chosen + 1, color=style.MUTED, linewidth=0.8, linestyle=":", label=f"chosen: epoch {chosen + 1}"
+            )
         axis.set(xlabel="epoch", title=name.replace("_", " "))
-        axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0][0].legend(frameon=False)
+        style.whole_numbers(axis.xaxis)
+    lines_of = {
+        words: line for axis in axes.flat for line, words in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(lines_of.values()), list(lines_of), loc="outside lower left", ncols=3)
+    return figure
+
+
+def rates_figure(rates: Mapping[str, Sequence[tuple[float, float]]]) -> Any:
+    """How often each layer fires over the epochs; a dozen layers at most."""
+    import matplotlib.pyplot as plt
+
+    layers = spread([name for name, points in rates.items() if points])
+    if not layers:
+        return None
+    figure, axis = plt.subplots(figsize=(6, 2.8))
+    for i, name in enumerate(layers):
+        dashes = ("-", "--", ":")[i // len(style.CYCLE) % 3]
+        axis.plot(*zip(*rates[name], strict=True), linestyle=dashes, marker="o", markersize=2.5, label=name)
+    axis.set(xlabel="epochs", ylabel="spikes per neuron and step", ylim=(0, None))
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def examples_figure(right: list[Any], wrong: list[Any], question: Question) -> Any:
+    """Samples that were named right, above, and wrong, below: the mean over time, the class and what was answered."""
+    import matplotlib.pyplot as plt
+
+    rows = [(name, kept) for name, kept in (("right", right), ("wrong", wrong)) if kept]
+    if not rows:
+        return None
+    columns = max(len(kept) for _, kept in rows)
+    figure, axes = plt.subplots(len(rows), columns, figsize=(1.15 * columns + 1, 1.6 * len(rows) + 0.5), squeeze=False)
+    for row, (name, kept) in zip(axes, rows, strict=True):
+        for axis in row[len(kept) :]:
+            axis.set_visible(False)
+        for axis, (number, image, label, answer) in zip(row, kept, strict=False):
+            if image.dim() == 3 and image.shape[1] > 1:
+                show_frame(axis, image)
+            else:
+                axis.plot(image.flatten(), color=style.INK, linewidth=0.8)
+                axis.set(xticks=[], yticks=[])
+            said = question.caption(label, 0)
+            if name == "wrong":
+                said += f", not {question.caption(answer, 0).removeprefix('class ')}"
+            words = f"{number}: {said}"
+            colour = style.RIGHT if name == "right" else style.WRONG
+            axis.set_title(style.broken(words, 18, 3), fontsize=style.SMALL, loc="center", color=colour)
+        row[0].set_ylabel(name, fontsize=style.SMALL)
+    if right and right[0][1].shape[0] == 2 and right[0][1].dim() == 3:
+        style.polarity_legend(figure)
     return figure

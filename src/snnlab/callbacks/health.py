@@ -17,13 +17,22 @@ log = logging.getLogger("snnlab")
 
 DEAD, SATURATED = 1e-4, 0.95  # spikes per neuron and step
 VANISHING, EXPLODING = 1e-9, 1e3  # root mean square of a weight's gradient
+LOOKS = 4  # an epoch, evenly spread
+LASTING = 4  # looks in a row that find the same; many a layer is silent at first and wakes up
 
 
 class Health(L.Callback):
-    """Look at the first batch of every epoch; each finding is told once a run."""
+    """Look at four batches of every epoch. What lasts is told, once a run; a gradient that explodes, at once.
 
-    def __init__(self) -> None:
+    Args:
+        method: the group ``method`` of the config: what is told names its keys and values.
+    """
+
+    def __init__(self, method: Mapping[str, Any] | None = None) -> None:
+        self.method = method or {}
         self.told: set[tuple[str, str]] = set()
+        self.found: dict[tuple[str, str], int] = {}  # looks in a row
+        self.rates: dict[str, list[tuple[float, float]]] = {}  # of each layer, pairs (epochs so far, rate)
         self._open: ExitStack | None = None
         self._seen: Mapping[str, torch.Tensor] = {}
         self._gradients: dict[str, float] = {}  # largest of the batch's optimizer steps, by layer
@@ -33,8 +42,19 @@ class Health(L.Callback):
             self.told.add((layer, kind))
             log.warning("health: %s %s", layer, text)
 
+    def find(self, layer: str, kind: str, there: bool, text: str) -> None:
+        """Tell what is there for the ``LASTING``-th time in a row."""
+        self.found[layer, kind] = self.found.get((layer, kind), 0) + 1 if there else 0
+        if self.found[layer, kind] == LASTING:
+            self.tell(layer, kind, text)
+
+    def threshold(self, factor: float) -> str:
+        """The override that changes the threshold, where the method has one that is a number."""
+        now = self.method.get("threshold")
+        return f"method.threshold={now * factor:g} (now {now:g})" if isinstance(now, float) else "another threshold"
+
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if batch_idx == 0:
+        if batch_idx % max(int(trainer.num_training_batches) // LOOKS, 1) == 0:
             self._open = ExitStack()
             self._seen = self._open.enter_context(pl_module.network.observe())
             for optimizer in trainer.optimizers:  # a method may take its steps without Lightning's backward
@@ -53,35 +73,47 @@ class Health(L.Callback):
                 size = float(gradient.pow(2).mean().sqrt())
                 self._gradients[name] = max(size, self._gradients.get(name, 0.0))
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._open is None:
             return
         for layer, size in self._gradients.items():
-            if size < VANISHING:
-                self.tell(
-                    layer,
-                    "vanishing",
-                    f"gets almost no gradient (rms {size:.1e}); raise its input or the width of the surrogate",
-                )
-            elif size > EXPLODING:
-                self.tell(layer, "exploding", f"gets a huge gradient (rms {size:.1e}); set trainer.gradient_clip_val=1")
+            self.find(
+                layer,
+                "vanishing",
+                size < VANISHING,
+                f"gets almost no gradient (rms {size:.1e}), look after look: if the layer after it is dead, wake that; "
+                "else try a wider surrogate or init=kaiming init.gain=2",
+            )
+            if size > EXPLODING:
+                self.tell(layer, "exploding", f"gets a huge gradient (rms {size:.1e}): try trainer.gradient_clip_val=1")
         self._gradients = {}
         for layer, spikes in self._seen.items():
             rate = float(spikes.detach().mean())
-            if rate < DEAD:
-                self.tell(
-                    layer,
-                    "dead",
-                    f"is dead: {rate:.1e} spikes per neuron and step; lower its threshold or raise the gain of init",
-                )
-            elif rate > SATURATED:
-                self.tell(
-                    layer,
-                    "saturated",
-                    f"is saturated: {rate:.2f} spikes per neuron and step; raise its threshold or lower init.gain",
-                )
+            if trainer is not None:
+                done = trainer.current_epoch + batch_idx / max(int(trainer.num_training_batches), 1)
+                self.rates.setdefault(layer, []).append((done, rate))
+            self.find(
+                layer,
+                "dead",
+                rate < DEAD,
+                f"is dead: {rate:.1e} spikes per neuron and step, look after look: try {self.threshold(0.5)} or "
+                "init=kaiming init.gain=2",
+            )
+            self.find(
+                layer,
+                "saturated",
+                rate > SATURATED,
+                f"is saturated: {rate:.2f} spikes per neuron and step, look after look: try {self.threshold(2)} or "
+                "init=kaiming init.gain=0.5",
+            )
         self._open.close()
         self._open = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rates": {layer: [list(point) for point in points] for layer, points in self.rates.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rates = {layer: [(done, rate) for done, rate in points] for layer, points in state_dict["rates"].items()}
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         if self._open is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from typing import Any
@@ -13,10 +14,11 @@ from snnlab.callbacks.history import History
 
 
 class EpochLines(L.Callback):
-    """Print ``epoch 3/10  train loss 0.021 accuracy 0.91  val ...  4.2 s`` after each epoch."""
+    """Print ``epoch 3/10  train loss 0.021 accuracy 0.91  val ...  4.2 s, 29 s left`` after each epoch."""
 
     def __init__(self, history: History) -> None:
         self.history, self._started = history, 0.0
+        self.seconds: list[float] = []  # of each epoch that was run here, its validation included
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._started = time.perf_counter()
@@ -33,9 +35,42 @@ class EpochLines(L.Callback):
                 if key.startswith(f"{split}/") and key.count("/") == 1
             ]
             words.append(f"{split} " + " ".join(values))
-        seconds = time.perf_counter() - self._started
-        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
-        tqdm_print(f"epoch {trainer.current_epoch + 1}/{total}  {'  '.join(words)}  {seconds:.1f} s")
+        self.seconds.append(time.perf_counter() - self._started)
+        done, total = trainer.current_epoch + 1, trainer.max_epochs
+        total = total if total and total > 0 else None
+        times = f"{self.seconds[-1]:.1f} s"
+        if total and done < total:
+            times += f", {duration(self.left(total - done))} left"
+        tqdm_print(f"epoch {done}/{total or '?'}  {'  '.join(words)}  {times}")
+
+    def left(self, epochs: int) -> float:
+        """Seconds that so many epochs will take: as the last five did in the middle; the first one also starts up."""
+        return epochs * statistics.median(self.seconds[1:][-5:] or self.seconds)
+
+
+class RunBar(TQDMProgressBar):
+    """The bar of an epoch, with the time that the whole run will still take."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.began, self.first = time.perf_counter(), trainer.current_epoch
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: Any) -> dict[str, Any]:
+        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed / max(trainer.num_training_batches, 1)
+        done = trainer.current_epoch - self.first + min(batches, 1.0)
+        if trainer.max_epochs and trainer.max_epochs > 0 and done > 0:
+            left = (time.perf_counter() - self.began) / done * (trainer.max_epochs - self.first - done)
+            metrics["left"] = duration(max(left, 0.0))
+        return metrics
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``7 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def tqdm_print(text: str) -> None:
@@ -50,5 +85,5 @@ def make_progress(enable_bar: bool | None, history: History) -> list[L.Callback]
     """The bar only where a person watches (or where ``trainer.enable_progress_bar`` asks for it)."""
     lines: list[L.Callback] = [EpochLines(history)]
     if enable_bar or (enable_bar is None and sys.stderr.isatty()):
-        lines.append(TQDMProgressBar(leave=False))
+        lines.append(RunBar(leave=False))
     return lines

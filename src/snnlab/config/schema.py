@@ -28,6 +28,7 @@ PLAIN: dict[str, Any] = {
     "callbacks.health": bool,
     "callbacks.figures": bool,
     "callbacks.progress": bool,
+    "callbacks.checkpoints": typing.Literal["few", "all"],
     "paths.data": str,
     "paths.cache": str,
     "paths.output": str,

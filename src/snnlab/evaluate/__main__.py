@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from snnlab.command import parse, run, set_up_logging
@@ -19,6 +18,7 @@ from snnlab.errors import InputError
 HELP = """usage: python -m snnlab.evaluate RUN [QUESTION] [KEY=VALUE ...]
 
 Scores the stored run in the folder RUN on its test split and writes RUN/evaluations/<date>/evaluation.json.
+  RUN         a run's folder; outputs/latest is the run below outputs that was started last
   QUESTION    asks something else of it: {questions}
   KEY=VALUE   changes the stored config, e.g. encoder.time_steps=20 data=nmnist seed=3, or an option of the question
   --debug     show tracebacks
@@ -67,13 +67,14 @@ def score(arguments: list[str]) -> int:
     from snnlab.runs.wiring import metric_lines
 
     set_up_logging()
-    stored = Path(folder[0]).expanduser()
+    record = RunRecord.read(folder[0])
+    stored = record.folder  # now, as outputs/latest may be another one when the answer is there
     figures: dict[str, Any] = {}
     if line.words:
-        result, figures = ask(folder[0], line.words[0], line.overrides)
+        result, figures = ask(stored, line.words[0], line.overrides)
         print_values(result["values"])
     else:
-        result = evaluate(folder[0], line.overrides)
+        result = evaluate(stored, line.overrides)
         print("\n".join(metric_lines(result["metrics"]["test"])))
     if flags := flags_of(result["provenance"]):
         print(f"data     {', '.join(flags)}")
@@ -84,7 +85,6 @@ def score(arguments: list[str]) -> int:
     content = {"overrides": [*line.words, *line.overrides], **result}
     write_text(output / "evaluation.json", json.dumps(content, indent=2) + "\n")
     print(f"record   {output / 'evaluation.json'}")
-    record = RunRecord.read(stored)
     logger = stored_config(stored, [word for word in line.overrides if word.startswith("logger")])["logger"]
     send_evaluation(record, logger, content["overrides"], output, content)
     return 0

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from snnlab.callbacks.reproducible import reseed
 from snnlab.data.contract import DataModule
 from snnlab.errors import InputError
 from snnlab.evaluate.analysis import Analysis, Stored
@@ -39,7 +40,10 @@ def curve(method: Method, data: DataModule, split: Literal["val", "test"] = "tes
         InputError: when the method scores no classes.
     """
     if not method.names_classes:
-        raise InputError(f"{type(method).__name__} gives no class scores that could stop early")
+        raise InputError(
+            f"{type(method).__name__} gives no class scores that could stop early: data={data.spec.name} asks for "
+            f"{data.spec.question.sentence}"
+        )
     if not method.network.neurons():
         raise InputError(f"{type(method).__name__} has no spiking layer, and takes one step")
     method.eval()
@@ -60,7 +64,8 @@ def curve(method: Method, data: DataModule, split: Literal["val", "test"] = "tes
 
 
 def analyse(run: Stored) -> Analysis:
-    """The curve of the test split."""
+    """The curve of the test split, with the spikes that the encoder drew for the test: it ends at its accuracy."""
+    reseed(run.config["seed"], "test")
     found = curve(run.method, run.data)
     values = {"accuracy": found.accuracy.tolist(), "spikes_per_inference": found.spikes.tolist()}
     return Analysis(values, {"accuracy_over_time": figure(found)})

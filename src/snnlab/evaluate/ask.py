@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from snnlab import kernels
+from snnlab import kernels, style
 from snnlab.errors import InputError, RunFailure
 from snnlab.methods.base.finite import name_of
 from snnlab.runs.stored import open_run, rebuild
@@ -47,7 +48,6 @@ def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[
     import yaml
     from lightning import seed_everything
 
-    from snnlab.callbacks.figures import INK, STYLE
     from snnlab.config.schema import check_arguments
     from snnlab.evaluate.analysis import Stored, find, options
     from snnlab.runs.record import RunRecord
@@ -81,13 +81,13 @@ def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[
     seed_everything(stored.config["seed"], verbose=False)
     matplotlib.use("Agg")
     watch = kernels.Watch()
-    with plt.rc_context(STYLE), kernels.using(stored.method.network.path):
+    with plt.rc_context(style.STYLE), kernels.using(stored.method.network.path):
         with kernels.watching(watch):
             answer = analyse(stored, **arguments)
         if (key := watch.first()) is not None:
             raise RunFailure(f"{question}: {name_of(stored.method, key)} is not finite, so no answer would be right")
         for name, figure in answer.figures.items():
-            heading = f"{name.replace('_', ' ')}: {RunRecord.read(run).title()}"
-            figure.suptitle(heading, fontsize=9, x=0.01, ha="left", color=INK)
+            asked = str(sys.modules[analyse.__module__].__doc__).strip().splitlines()[0]
+            style.heading(figure, f"{name.replace('_', ' ')}: {RunRecord.read(run).title()}", asked)
     content = {"question": question, "values": answer.values, "provenance": stored.data.provenance.as_dict()}
     return content, answer.figures

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from snnlab import style
 from snnlab.errors import InputError
 from snnlab.evaluate.accuracy_over_time import Curve, curve
 from snnlab.evaluate.analysis import Analysis, Stored
@@ -178,10 +179,12 @@ def figure(ours: Curve, theirs: Curve, iso: int, run: Stored, against: Stored) -
         activity = [row["activity"] for row in table.values()]
         axes[2].plot(range(len(table)), activity, marker="o", markersize=3, color=line.get_color())
         for place, layer in enumerate(table):
-            axes[2].annotate(layer, (place, activity[place]), fontsize=6, xytext=(2, 3), textcoords="offset points")
-    axes[0].axvline(iso, color="0.6", linewidth=0.8)
+            axes[2].annotate(
+                layer, (place, activity[place]), fontsize=style.SMALL, xytext=(2, 3), textcoords="offset points"
+            )
+    axes[0].axvline(iso, color=style.MUTED, linewidth=0.8)
     axes[0].set(xlabel="steps run", ylabel="test accuracy (%)")
     axes[1].set(xlabel="spikes per sample until then", xscale="log")
     axes[2].set(xlabel="spiking layer", ylabel="spikes per neuron and step", ylim=(0, None))
-    axes[0].legend(frameon=False, fontsize=7)
+    axes[0].legend(frameon=False, fontsize=style.SMALL)
     return picture

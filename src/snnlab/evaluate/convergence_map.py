@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snnlab import style
 from snnlab.errors import InputError
 from snnlab.evaluate.analysis import Analysis, Stored
 from snnlab.methods.base.spike_times import SpikeCount, SpikeTimes, count_loss
@@ -96,7 +97,7 @@ def figure(maps: dict[str, Tensor], largest: float) -> Any:
 
     picture, axes = plt.subplots(1, len(maps), figsize=(7, 3.2), sharey=True)
     for axis, (name, share) in zip(axes, maps.items(), strict=True):
-        shown = axis.imshow(share.T, origin="lower", extent=(0, largest, 0, largest), cmap="Oranges", vmin=0, vmax=1)
+        shown = axis.imshow(share.T, origin="lower", extent=(0, largest, 0, largest), cmap=style.SHARES, vmin=0, vmax=1)
         axis.set(xlabel="mean of the weights", title=f"{name} spike{'s' if name == 'many' else ''}: {share.mean():.1%}")
     axes[0].set_ylabel("standard deviation")
     picture.colorbar(shown, ax=axes, label="share converged")

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snnlab import style
 from snnlab.errors import InputError
 from snnlab.evaluate.accuracy_over_time import Curve, curve
 from snnlab.evaluate.analysis import Analysis, Stored
@@ -122,11 +123,11 @@ def figure(gammas: dict[str, Tensor], threshold: float | None, step: int, test: 
     for name, gamma in gammas.items():
         axes[0].plot(steps, gamma, marker="o", markersize=2.5, label=name)
     if threshold is not None:
-        axes[0].axhline(threshold, color="#525252", linewidth=0.8, linestyle="--")
+        axes[0].axhline(threshold, color=style.MUTED, linewidth=0.8, linestyle="--")
     axes[0].set(xlabel="time step", ylabel="gamma, mean over channels")
     axes[0].legend(frameon=False)
     axes[1].plot(steps, 100 * test.accuracy, marker="o", markersize=2.5)
     axes[1].set(xlabel="steps run", ylabel="test accuracy (%)", title=f"exit after {step} of {len(steps)}")
     for axis in axes:
-        axis.axvline(step, color="#525252", linewidth=0.8, linestyle=":")
+        axis.axvline(step, color=style.MUTED, linewidth=0.8, linestyle=":")
     return picture

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from snnlab import style
 from snnlab.errors import InputError
 from snnlab.questions.question import Answered, Monitor, Question
 
@@ -58,12 +59,16 @@ class OneClass(Classes):
     def caption(self, targets: Tensor, sample: int) -> str:
         return f"class {int(targets[sample])}"
 
+    def verdict(self, targets: Tensor, answers: Tensor, sample: int) -> str:
+        told, said = self.caption(targets, sample), self.caption(answers, sample)
+        return f"{told}, right" if told == said else f"{told}, wrong: {said.removeprefix('class ')}"
+
     def pictures(self, answered: Answered, outputs: int) -> dict[str, Callable[[], Any]]:
         return {"confusion_matrix": lambda: confusion_figure(answered, outputs)} if outputs > 1 else {}
 
 
 def confusion_figure(answered: Answered, classes: int) -> Any:
-    """Counts of true against predicted class on (at least the first 2,000 samples of) the test split."""
+    """Counts of true against predicted class on the test split, at least its first 2,000 samples; shares of many."""
     import matplotlib.pyplot as plt
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -74,26 +79,14 @@ def confusion_figure(answered: Answered, classes: int) -> Any:
         seen += len(labels)
         if seen >= LEAST_SAMPLES:
             break
-    figure, axis = plt.subplots(figsize=(4.6, 4.2))
+    side = 4.4 if classes <= 10 else 6.4
+    figure, axis = plt.subplots(figsize=(side + 0.8, side))
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    axis.imshow(shares, cmap="Oranges", vmin=0, vmax=1)
-    if classes <= 20:
-        for i in range(classes):
-            for j in range(classes):
-                if counts[i, j]:
-                    axis.text(
-                        j,
-                        i,
-                        str(int(counts[i, j])),
-                        ha="center",
-                        va="center",
-                        fontsize=6,
-                        color="white" if shares[i, j] > 0.6 else "#1b1b1f",
-                    )
-    axis.set(
-        xlabel="predicted class",
-        ylabel=f"true class ({seen} test samples)",
-        xticks=range(0, classes, -(-classes // 20)),
-        yticks=range(0, classes, -(-classes // 20)),
-    )
+    image = axis.imshow(shares, cmap=style.SHARES, vmin=0, vmax=1)
+    for i, j in counts.nonzero().tolist() if classes <= 20 else ():
+        colour = "white" if shares[i, j] > 0.6 else style.INK
+        axis.text(j, i, f"{int(counts[i, j])}", ha="center", va="center", fontsize=style.SMALL, color=colour)
+    every = range(0, classes, -(-classes // 20))
+    axis.set(xlabel="predicted class", ylabel=f"true class ({seen} test samples)", xticks=every, yticks=every)
+    figure.colorbar(image, ax=axis, shrink=0.7, label="share of the true class")
     return figure

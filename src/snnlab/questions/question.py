@@ -62,6 +62,11 @@ class Question(ABC):
         """A few words about the target of a sample, to stand beside its picture."""
         return ""
 
+    def verdict(self, targets: Tensor, answers: Tensor, sample: int) -> str:
+        """The caption of a sample with what was answered to it."""
+        told, said = self.caption(targets, sample), self.caption(answers, sample)
+        return f"{told}, answered {said}" if said else told
+
     # reading ----------------------------------------------------------------------------------------------------------
     def scores(self, outputs: Tensor) -> Tensor:
         """Scores [B, K] of a readout [T, B, K]: its mean over the steps on which an answer is read."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from snnlab import style
 from snnlab.errors import InputError
 from snnlab.questions.question import Answered, Question, check_answer_steps
 
@@ -51,10 +52,11 @@ def answers_figure(answers: Tensor, targets: Tensor) -> Any:
     import matplotlib.pyplot as plt
 
     answers, targets = answers.cpu(), targets.cpu()
-    picture, axis = plt.subplots(figsize=(3.2, 3.2))
+    picture, axis = plt.subplots(figsize=(4.4, 3.8))
     for k in range(targets.shape[1]):
-        axis.plot(targets[:, k], answers[:, k], "o", markersize=2.5)
+        axis.plot(targets[:, k], answers[:, k], "o", markersize=2.5, label=f"value {k}" if k < 6 else None)
     ends = [float(targets.min()), float(targets.max())]
-    axis.plot(ends, ends, color="#1b1b1f", linewidth=0.8)
-    axis.set(xlabel="right value", ylabel="answer", aspect="equal")
+    axis.plot(ends, ends, color=style.INK, linewidth=0.8, linestyle="--", label="answer = right value")
+    axis.set(xlabel="right value", ylabel=f"answer ({len(targets)} test samples)")
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return picture

@@ -20,6 +20,7 @@ from snnlab.atomic import write_text
 from snnlab.config.moved import today
 from snnlab.errors import InputError
 from snnlab.runs.identity import deciding
+from snnlab.runs.latest import run_folder
 from snnlab.runs.lock import process
 
 SCHEMA = 1
@@ -78,7 +79,7 @@ class RunRecord:
         Raises:
             InputError: when the folder holds no readable run.json.
         """
-        folder = Path(folder).expanduser()
+        folder = run_folder(folder)
         path = folder / "run.json"
         if not path.is_file():
             raise InputError(f"{folder} is no run folder: it holds no run.json; give a folder below paths.output")

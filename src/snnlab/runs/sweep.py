@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,8 +62,13 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
     return Sweep(name, folder, jobs, all(resume == "auto" for resume in resumes), any(dry))
 
 
-def sweep(overrides: Sequence[str], config_dir: Path | None) -> None:
+def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Path], None]) -> None:
     """Run every job of a multirun; with ``resume=auto`` those that are not completed yet.
+
+    Args:
+        overrides: as on the command line, ``a=1,2`` and all.
+        config_dir: one more folder of configs.
+        show: called with the folder of the runs at the end, that of a job that failed included; not for a dry run.
 
     Raises:
         InputError: as ``checked``, and for a launcher that does not exist.
@@ -78,8 +83,12 @@ def sweep(overrides: Sequence[str], config_dir: Path | None) -> None:
     done = completed(planned.folder) & set(planned.jobs) if planned.resumed else set()
     left = [job for identity, job in planned.jobs.items() if identity not in done]
     print(f"{planned.name}: {len(left)} runs" + (f", {len(done)} more are completed" if done else ""), flush=True)
-    if left:
-        launch(left, None if config_dir is None else str(config_dir), planned.name, planned.folder, launcher)
+    try:
+        if left:
+            launch(left, None if config_dir is None else str(config_dir), planned.name, planned.folder, launcher)
+    finally:
+        if any(planned.folder.glob("*/run.json")):
+            show(planned.folder)
 
 
 def completed(folder: Path) -> set[str]:

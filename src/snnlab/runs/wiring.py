@@ -93,6 +93,7 @@ class Wired:
     history: History
     memory: PeakMemory
     checkpoints: EpochCheckpoints
+    health: Health
 
 
 def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callback] = (), **arguments: Any) -> Wired:
@@ -111,18 +112,20 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
     validated = parts.data.spec.sizes.get("val") != 0 and trainer["limit_val_batches"] != 0  # 0: an author's protocol
     metric, mode = parts.method.monitor
     history = History(folder, metric if validated else None, mode, lambda: logger.seconds if logger else 0.0)
-    checkpoints, memory = EpochCheckpoints(folder, history, parts.method.network), PeakMemory()
+    keep_all = parts.config["callbacks"]["checkpoints"] == "all"
+    checkpoints, memory = EpochCheckpoints(folder, history, parts.method.network, keep_all), PeakMemory()
     callbacks: list[L.Callback] = [checkpoints, ReseedEachEpoch(parts.config["seed"]), CheckpointOnInterrupt(folder)]
     callbacks += [Finite(), history, harmless(memory)]
+    health = Health(parts.config["method"])
     if parts.config["callbacks"]["health"]:
-        callbacks.append(harmless(Health()))
+        callbacks.append(harmless(health))
     if parts.config["callbacks"]["progress"]:
         callbacks += map(harmless, make_progress(trainer["enable_progress_bar"], history))
     if logger:
         callbacks.append(StartAfterFirstStep(logger))
     loggers = [logger] if logger else []
     made = make_trainer({"trainer": trainer}, folder, [*callbacks, *more], loggers)
-    return Wired(made, history, memory, checkpoints)
+    return Wired(made, history, memory, checkpoints, health)
 
 
 @contextmanager
@@ -203,7 +206,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
                 record.tested(wired, fit_seconds, best, parts.method.network.path.taken())
             if config["callbacks"]["figures"]:
                 reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
-                pictures = Figures(record.folder, record.title(), wired.history).draw(parts.method, parts.data)
+                figures = Figures(record.folder, record.title(), wired.history, wired.health.rates)
+                pictures = figures.draw(parts.method, parts.data)
         record.complete()
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:

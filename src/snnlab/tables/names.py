@@ -27,13 +27,18 @@ def names(rows: Sequence[tuple[Run, Mapping[str, Any]]]) -> list[str]:
         {key: values[key] if key in values else value_at(run["config"], key, ABSENT) for key in keys}
         for (run, _), values in zip(rows, flat, strict=True)
     ]
-    fixed = [f"method={run['method']} data={run['data']}" for run, _ in rows]
+    fixed = [" ".join([f"method={run['method']}", *typed_model(run), f"data={run['data']}"]) for run, _ in rows]
     told = []
     for i, (run, _) in enumerate(rows):
         others = [full[j] for j in range(len(rows)) if j != i and fixed[j] == fixed[i]]
         words = [spelled(key, full[i][key], run) for key in shortest(full[i], others, run)]
         told.append(f"`{' '.join([fixed[i], *words])}`")
     return told
+
+
+def typed_model(run: Run) -> list[str]:
+    """The model, where it was typed: it is not the one that the method's recipe would take."""
+    return [f"model={run['model']}"] if any(word.startswith("model=") for word in run["overrides"]) else []
 
 
 def flatten(left: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

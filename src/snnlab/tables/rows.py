@@ -17,10 +17,12 @@ from typing import Any
 
 from snnlab.errors import InputError, nearest
 from snnlab.runs.identity import digest, less_seed, recorded
+from snnlab.runs.latest import run_folder
 from snnlab.runs.record import RunRecord, flags_of, label_of
 from snnlab.tables.names import names
 
 Run = dict[str, Any]  # the content of a run.json
+MATTER = ("test/accuracy", "test/judge_accuracy", "test/loss", "test/spikes_per_inference")
 
 
 @dataclass
@@ -44,7 +46,7 @@ def read_runs(folders: Iterable[str | Path]) -> list[Run]:
     """
     runs = []
     for folder in folders:
-        found = sorted(Path(folder).expanduser().rglob("run.json"))
+        found = sorted(run_folder(folder).rglob("run.json"))
         if not found:
             raise InputError(f"{folder} holds no run.json; give folders of runs, e.g. outputs or results")
         runs += [RunRecord.read(path.parent).content for path in found]
@@ -153,6 +155,17 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _leaves(value, f"{prefix}{key}/")
         else:
             yield f"{prefix}{key}"
+
+
+def plain(runs: Sequence[Run]) -> str:
+    """The same table for a terminal, in columns, with the figures of the test that matter where a run has them."""
+    some = [metric for metric in MATTER if any(look_up(run, metric) is not None for run in runs)]
+    lines = [line.strip("| ").split(" | ") for line in markdown(runs, some).replace("`", "").splitlines()]
+    cells = [[cell.strip() for cell in line] for line in (lines[0], *lines[2:])]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in cells
+    )
 
 
 def look_up(run: Run, metric: str) -> float | None:

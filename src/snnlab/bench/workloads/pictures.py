@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from snnlab.bench.workloads.workload import Case, spell
-from snnlab.callbacks.figures import ACCENT, INK, STYLE
+from snnlab.style import INK, STYLE
+from snnlab.style import RED as ACCENT
 
 OURS = ("snnlab", "forward", "trainer", "loader")  # drawn in colour
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from snnlab import style
+
 SIDE = 121  # points of the grid along one axis
-COLOURS = ("#fdba74", "#99f6e4", "#c7d2fe")
-DARK = ("#c2410c", "#0f766e", "#4338ca")
+PALE = ("#f2c9a6", "#a6cfe6", "#a6dcc8")  # of the same
+DARK = (style.RED, style.BLUE, style.GREEN)
 
 
 def decision_regions(
@@ -36,14 +38,14 @@ def decision_regions(
     regions = np.ma.masked_where(~inside(grid), regions)
     wrong = named(points) != labels
     figure, axis = plt.subplots(figsize=(4.6, 4.4))
-    colours, most = ListedColormap(COLOURS[: len(names)]), len(names) - 1
+    colours, most = ListedColormap(PALE[: len(names)]), len(names) - 1
     axis.imshow(regions, origin="lower", extent=(0, 1, 0, 1), cmap=colours, vmin=0, vmax=most)
     for label, (name, colour) in enumerate(zip(names, DARK, strict=False)):
         mine = labels == label
         axis.scatter(points[mine, 0], points[mine, 1], s=4, color=colour, linewidths=0, label=name)
     axis.scatter(
-        points[wrong, 0], points[wrong, 1], s=22, facecolors="none", edgecolors="#1b1b1f", linewidths=0.7, label="wrong"
+        points[wrong, 0], points[wrong, 1], s=22, facecolors="none", edgecolors=style.INK, linewidths=0.7, label="wrong"
     )
     axis.set(xlabel="x", ylabel="y", aspect="equal", title=f"{int(wrong.sum())} of {len(labels)} test points are wrong")
-    axis.legend(frameon=False, fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.06))
+    axis.legend(frameon=False, fontsize=style.SMALL, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.06))
     return figure

@@ -9,6 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snnlab import style
+
+MOST_NAMED = 40  # spikes that are named by their class; more would cover each other
+
 
 def fields_figure(weight: Tensor, assignment: Tensor, input_shape: tuple[int, ...], most: int = 100) -> Any:
     """Weights [N, inputs] of the first ``most`` neurons as images, each with the class it was given."""
@@ -24,7 +28,7 @@ def fields_figure(weight: Tensor, assignment: Tensor, input_shape: tuple[int, ..
         axis.spines[:].set_visible(False)
         if j < len(weight):
             axis.imshow(picture(weight[j], input_shape), cmap="Greys", vmin=low, vmax=high, interpolation="nearest")
-            axis.set_title("-" if assignment[j] < 0 else str(int(assignment[j])), fontsize=6, pad=1.5)
+            axis.set_title("-" if assignment[j] < 0 else str(int(assignment[j])), fontsize=style.SMALL, pad=1.5)
     return figure
 
 
@@ -46,13 +50,16 @@ def presentation_figure(seen: Mapping[str, Tensor], assignment: Tensor, label: i
         spikes = seen[name][:, 0].flatten(1).cpu()
         times, units = spikes.nonzero(as_tuple=True)
         last = name == names[-1]
-        colours = [f"C{max(int(c), 0) % 6}" for c in assignment[units]] if last else "#1b1b1f"
+        colours = [f"C{max(int(c), 0) % 6}" for c in assignment[units]] if last else style.INK
         axis.scatter(times, units, s=26 if last else 4, marker="|", c=colours, linewidths=1.1)
         title = f"{name}: {int(spikes.sum())} spikes"
         if last:
             title += f", with their class; label {label}, voted {voted}"
         axis.set(ylabel="unit", title=title, ylim=(-0.5, spikes.shape[1] - 0.5))
-    for time, unit in zip(times.tolist(), units.tolist(), strict=True):
-        axes[-1, 0].annotate(str(int(assignment[unit])), (time, unit), (2, 1), textcoords="offset points", fontsize=6)
+    few = len(times) <= MOST_NAMED
+    for time, unit in zip(times.tolist(), units.tolist(), strict=True) if few else ():
+        axes[-1, 0].annotate(
+            str(int(assignment[unit])), (time, unit), (2, 1), textcoords="offset points", fontsize=style.SMALL
+        )
     axes[-1, 0].set(xlabel="time step", xlim=(-0.5, len(seen[names[-1]]) - 0.5))
     return figure

@@ -35,6 +35,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snnlab import style
+
 
 @dataclass
 class Layer:
@@ -189,10 +191,10 @@ def figure(run: Regression, dt: float = DT, window: int = 400) -> Any:
     parts = ((run.quiet - window, run.quiet, "before learning"), (steps - window, steps, "at the end"))
     for axis, (start, stop, title) in zip(axes, parts, strict=True):
         time = torch.arange(max(start, 0), stop) * dt
-        axis.plot(time, run.targets[max(start, 0) : stop], color="#1b1b1f", linewidth=1, label="target")
-        axis.plot(time, run.outputs[max(start, 0) : stop], color="#c2410c", linewidth=1, label="output")
+        axis.plot(time, run.targets[max(start, 0) : stop], color=style.INK, linewidth=1, label="target")
+        axis.plot(time, run.outputs[max(start, 0) : stop], color=style.RED, linewidth=1, label="output")
         axis.set(xlabel="time", title=title)
-    axes[0].legend(frameon=False, fontsize=7)
+    axes[0].legend(frameon=False, fontsize=style.SMALL)
     return picture
 
 

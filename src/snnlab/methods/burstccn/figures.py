@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snnlab import style
+
 
 def angles_figure(history: list[dict[str, float]]) -> Any:
     """Mean angle of every layer's updates to those of backpropagation, against the epoch."""
@@ -17,11 +19,10 @@ def angles_figure(history: list[dict[str, float]]) -> Any:
     for name in history[-1]:
         values = [row.get(name, float("nan")) for row in history]
         axis.plot(epochs, values, marker="o", markersize=2.5, linewidth=1, label=name)
-    axis.axhline(90, color="#a3a3a3", linewidth=0.7, linestyle=":")
+    axis.axhline(90, color=style.MUTED, linewidth=0.7, linestyle=":")
     axis.set(xlabel="epoch", ylabel="angle to backpropagation (degrees)", ylim=(0, None))
-    locator: Any = axis.xaxis.get_major_locator()
-    locator.set_params(integer=True)
-    axis.legend(frameon=False, fontsize=7)
+    style.whole_numbers(axis.xaxis)
+    axis.legend(frameon=False, fontsize=style.SMALL)
     return figure
 
 
@@ -32,9 +33,9 @@ def apical_figure(probabilities: dict[str, Tensor], apical: list[Tensor], p0: fl
     names = list(probabilities)
     figure, axes = plt.subplots(2, len(names), figsize=(2.3 * len(names), 3.6), squeeze=False, sharey="row")
     for column, name in enumerate(names):
-        rows = [(probabilities[name], "burst probability p", "#c2410c")]
+        rows = [(probabilities[name], "burst probability p", style.RED)]
         if column < len(apical):
-            rows.append((apical[column], "apical potential v", "#0f766e"))
+            rows.append((apical[column], "apical potential v", style.BLUE))
         else:
             axes[1][column].set_visible(False)
         for row, (values, label, colour) in enumerate(rows):
@@ -42,7 +43,7 @@ def apical_figure(probabilities: dict[str, Tensor], apical: list[Tensor], p0: fl
             axes[row][column].hist(flat.numpy(), bins=60, weights=torch.full_like(flat, 1 / len(flat)), color=colour)
             axes[row][column].set(xlabel=label)
             axes[row][column].set_yscale("log")
-        axes[0][column].axvline(p0, color="#1b1b1f", linewidth=0.7, linestyle=":")
+        axes[0][column].axvline(p0, color=style.INK, linewidth=0.7, linestyle=":")
         axes[0][column].set_title(name)
     for row in range(2):
         axes[row][0].set_ylabel("share of units")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from snnlab import style
+
 
 def streams_figure(signals: Any, label: int, classes: int) -> Any:
     """Winners and both error streams of the output and hidden layers, step by step, for the first sample of signals."""
@@ -15,14 +17,14 @@ def streams_figure(signals: Any, label: int, classes: int) -> Any:
         (axes[1], f"{signals.hidden.shape[-1]} hidden units", signals.d1_plus, signals.d1_minus),
     )
     winners = signals.winners[:, 0].argmax(-1).cpu()
-    axes[0].plot(winners, "o", color="#a3a3a3", markerfacecolor="none", markersize=5, linewidth=0, label="winner")
+    axes[0].plot(winners, "o", color=style.MUTED, markerfacecolor="none", markersize=5, linewidth=0, label="winner")
     for axis, title, plus, minus in rows:
-        for stream, colour, name in ((plus, "#c2410c", "positive"), (minus, "#0f766e", "negative")):
+        for stream, colour, name in ((plus, style.RED, "positive"), (minus, style.BLUE, "negative")):
             times, units = stream[:, 0].nonzero(as_tuple=True)
             axis.scatter(times.cpu(), units.cpu(), s=12, marker="|", color=colour, linewidths=0.9, label=name)
         axis.set(ylabel="unit", title=title, xlim=(-0.5, len(signals.hidden) - 0.5))
     axes[0].set(ylim=(-0.7, classes - 0.3))
     axes[0].yaxis.get_major_locator().set_params(integer=True)
-    axes[0].legend(frameon=False, fontsize=7, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+    axes[0].legend(frameon=False, fontsize=style.SMALL, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     axes[1].set_xlabel("time step")
     return figure

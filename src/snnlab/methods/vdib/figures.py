@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from snnlab import style
 from snnlab.data.contract import Batch, DataModule
 from snnlab.methods.vdib.autoencoder import Autoencoder
 
@@ -79,10 +80,7 @@ def raster(inputs: Tensor, y: Tensor, title: str) -> Figure:
     figure = Figure(figsize=(7, 6), layout="constrained")
     parts = ((inputs, "input unit"), (y, "readout neuron"))
     for axis, (spikes, name) in zip(figure.subplots(2, 1, sharex=True), parts, strict=True):
-        step, unit = spikes.nonzero(as_tuple=True)
-        axis.scatter(step, unit, s=4, marker="|", color="black", linewidths=0.8)
-        axis.set_ylabel(name)
-        axis.set_ylim(-0.5, spikes.shape[1] - 0.5)
+        axis.set_ylabel(f"{name} ({style.raster(axis, spikes)})")
     axis.set_xlabel("time step")
     figure.suptitle(title)
     return figure
@@ -109,10 +107,10 @@ def decoded(logits: Tensor, labels: Tensor, title: str) -> Figure:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
     drawn = axis.imshow(torch.softmax(logits, -1).T, aspect="auto", origin="lower", cmap="gray_r", vmin=0, vmax=1)
-    axis.scatter(range(len(labels)), labels, s=6, color="tab:red", label="true")
+    axis.scatter(range(len(labels)), labels, s=6, color=style.RED, label="true")
     figure.colorbar(drawn, ax=axis, label="probability")
     axis.set_xlabel("time step")
     axis.set_ylabel("class")
-    axis.legend(loc="upper right")
+    axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0))
     axis.set_title(title)
     return figure

@@ -7,7 +7,9 @@ images are padded (28 x 28) or resized (other sizes) to 32 x 32 as in the origin
 from __future__ import annotations
 
 import logging
+import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,8 @@ from snnlab.checkpoint import read_weights
 from snnlab.data.contract import Batch, BatchedDataset, DataModule
 from snnlab.data.files import keep
 from snnlab.data.loader import EpochBatches
+
+log = logging.getLogger(__name__)
 
 VERSION = 1  # part of the cache key: raise it when anything below changes
 MOST = 2**24  # bytes of a stored judge, which has about 700,000
@@ -129,7 +133,7 @@ def train_judge(images: DataModule, seed: int = 0) -> LeNet:
             devices=1,
             logger=False,
             enable_checkpointing=False,
-            enable_progress_bar=False,
+            enable_progress_bar=sys.stderr.isatty(),
             enable_model_summary=False,
             default_root_dir=folder,
         )
@@ -154,7 +158,14 @@ def load_judge(images: DataModule) -> LeNet:
             judge.load_state_dict(read_weights(path, MOST))
             return judge.eval().requires_grad_(False)
         except Exception:  # a broken pickle raises nearly anything
-            logging.getLogger(__name__).warning("judge %s cannot be read and is trained again", path)
+            log.warning("judge %s cannot be read and is trained again", path)
+    log.info(
+        "vdib: the judge is trained first, a classifier of %s that reads reconstructions; it is kept in %s",
+        images.spec.name,
+        path.parent,
+    )
+    started = time.perf_counter()
     judge = train_judge(images)
     keep(path, lambda file: torch.save(judge.state_dict(), file))
+    log.info("vdib: the judge is trained, %.1f s", time.perf_counter() - started)
     return judge

@@ -1,0 +1,26 @@
+"""Every block of docs/python.md runs, one after the other, and what it says is so."""
+
+import re
+from pathlib import Path
+
+import torch
+
+PAGE = Path(__file__).parents[1] / "docs" / "python.md"
+
+
+def test_the_blocks_of_the_page_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(blocks) == 8
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)
+    assert (tmp_path / "membrane.png").stat().st_size > 5000
+    assert (tmp_path / "accuracy_over_time.png").stat().st_size > 5000
+    accuracy = names["result"].metrics["test"]["accuracy"]
+    assert names["content"]["metrics"]["test"]["accuracy"] == accuracy > 0.3
+    assert f"{accuracy:.4f}" in capsys.readouterr().out  # the table
+    assert len(names["epochs"]) == 4
+    record, outputs = names["record"], names["outputs"]
+    assert torch.equal(record["hidden1"][0], names["seen"]["hidden1"]) and len(outputs) == 8  # unroll is forward
+    assert names["spikes"].nonzero()[:, 0].tolist()[:2] == [3, 7]  # the hand-made case
