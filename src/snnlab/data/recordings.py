@@ -142,7 +142,7 @@ def check_times(t: np.ndarray, where: object) -> None:
             f"{where}: the time jumps back from {t[i]:,} us to {t[i + 1]:,} us at event {i + 2:,} of {len(t):,}; a "
             "clock was set back or the file is damaged: cut it there, or copy it again"
         )
-    ordered, few = np.sort(t), max(1, len(t) // 1000)
+    ordered, few = t if np.all(t[1:] >= t[:-1]) else np.sort(t), max(1, len(t) // 1000)
     if ordered[0] == ordered[-1]:
         raise InputError(
             f"{where}: all {len(t):,} events carry the same time stamp {t[0]:,}; its times are lost or in another unit"
