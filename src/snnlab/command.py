@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from snnlab.errors import InputError, RunFailure, nearest
+from snnlab.errors import InputError, RunFailure, nearest, plain
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 INTERRUPTED, PIPE_CLOSED = 130, 141  # as a shell reports a program that Ctrl-C, or a reader that went away, has ended
@@ -95,10 +95,10 @@ def run(
         if not _reader_is_gone():
             raise
         return PIPE_CLOSED
-    except (InputError, RunFailure, OSError) as error:
+    except (InputError, RunFailure, OSError, MemoryError) as error:
         if debug or (isinstance(error, OSError) and error.filename is None and error.errno != errno.ENOSPC):
             raise
-        print(f"{name}: {_told(error)}", file=sys.stderr)
+        print(f"{name}: {plain(_told(error))}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, InputError) else FAILED
 
 
@@ -135,6 +135,8 @@ def stopped_by_signals() -> Iterator[None]:
 def _told(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"disk full while writing {error.filename or 'a file'}; free some space and run again"
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error or 'for what was asked'}); smaller batches, or a smaller network, take less"
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
@@ -152,6 +154,13 @@ def _reader_is_gone() -> bool:
     return True
 
 
+class Plain(logging.Formatter):
+    """Messages without escape codes, whatever a file or a folder says in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(plain, super().format(record).split("\n")))
+
+
 class Lines(logging.StreamHandler):
     """Messages on stdout, one a line; a reader that went away ends the command as it ends a print."""
 
@@ -166,7 +175,7 @@ def set_up_logging() -> None:
     logger = logging.getLogger("snnlab")
     if not logger.handlers:
         handler = Lines(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(Plain("%(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
     logger.setLevel(logging.INFO)

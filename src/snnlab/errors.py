@@ -6,6 +6,15 @@ import difflib
 from collections.abc import Iterable
 
 
+def plain(text: object) -> str:
+    """Return ``text`` for a terminal: what is no letter, sign or space (escape codes, line breaks) as ``\\x1b``.
+
+    Whatever a file or its name says goes through here before it is printed.
+    """
+    words = str(text)
+    return words if words.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+
+
 class InputError(ValueError):
     """Something given to snnlab (a config, a file, a value) cannot be used.
 
@@ -13,9 +22,15 @@ class InputError(ValueError):
     without a traceback and exit with 2.
     """
 
+    def __init__(self, message: object = "") -> None:
+        super().__init__(plain(message))
+
 
 class RunFailure(RuntimeError):
     """A run that started well and could not go on (NaN loss, full disk): one line, exit code 1."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(plain(message))
 
 
 def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:

@@ -14,10 +14,9 @@ import pytest
 from snnlab.data import limits
 from snnlab.data.camera import Camera
 from snnlab.data.events.films import Films
-from snnlab.data.files import read_bytes, read_content, read_text
+from snnlab.data.files import read_bytes, read_content, read_text, remember
 from snnlab.data.formats.npy import parse_npy, read_npy, read_npz
 from snnlab.data.formats.zipped import open_zip, read_member
-from snnlab.data.publish.archives import remember
 from snnlab.errors import InputError
 
 

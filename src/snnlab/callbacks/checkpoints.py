@@ -20,9 +20,11 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from snnlab.atomic import write_bytes
 from snnlab.callbacks.history import History
+from snnlab.checkpoint import check_file, inside
 from snnlab.errors import RunFailure
 from snnlab.layers.network import Network
 
+MOST_BYTES = 2**30  # of a checkpoint; it is read before its network is there
 log = logging.getLogger("snnlab")
 
 
@@ -157,6 +159,7 @@ def last_whole(folder: Path) -> Path | None:
 def read(path: Path) -> dict[str, Any] | None:
     """The content of an epoch's checkpoint, None after a notice where it is not whole."""
     try:
+        check_file(inside(path.parent.parent, f"{path.parent.name}/{path.name}"), MOST_BYTES)
         with zipfile.ZipFile(path) as file:
             if file.testzip() is None:  # torch itself does not look at the checksums
                 checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from typing import Any
 
@@ -10,12 +11,18 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from snnlab.errors import InputError
+
 
 class LiveBytes(TorchDispatchMode):
-    """While active, count the bytes of every storage that is made and still alive."""
+    """While active, count the bytes of every storage that is made and still alive.
 
-    def __init__(self) -> None:
+    Raises: InputError: they are more than ``most``; a storage that is only declared so far takes no memory yet.
+    """
+
+    def __init__(self, most: float = math.inf) -> None:
         super().__init__()
+        self.most = most
         self.live = self.peak = 0
         self.known: dict[int, int] = {}
 
@@ -29,6 +36,8 @@ class LiveBytes(TorchDispatchMode):
                 self.live += storage.nbytes()
                 weakref.finalize(storage, self._free, key)
         self.peak = max(self.peak, self.live)
+        if self.live > self.most:
+            raise InputError(f"the network takes more than {self.most:,} bytes; it is not built from a stored config")
         return result
 
     def _free(self, key: int) -> None:

@@ -63,7 +63,8 @@ PARTS: dict[str, dict[str, tuple[str, dict[str, str]]]] = {  # class: a part of 
 def today(node: Any, group: str = "") -> Any:
     """Return a stored config, or the part of one below the key ``group``, as it would be stored today."""
     if isinstance(node, Mapping):
-        owner = _target(node.get("_target_")) or group
+        target = node.get("_target_")
+        owner = _target(target) if isinstance(target, str) and target else group
         moved = {
             key: _target(value) if key == "_target_" else _value(owner, key, today(value, str(key)))
             for key, value in node.items()

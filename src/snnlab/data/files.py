@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import io
+import json
 import logging
 import os
 import stat
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console
 
-from snnlab.data import limits
+from snnlab.data import limits as limits
 from snnlab.errors import InputError, RunFailure
 
 log = logging.getLogger("snnlab")
@@ -149,3 +151,24 @@ def read_content(path: Path, most: int = limits.FILE) -> bytes:
         except (EOFError, OSError, zlib.error) as error:
             raise InputError(f"{path} is a corrupt gzip file ({error}); delete it and download it again") from error
     return content
+
+
+def remember(cache: Path, what: str, paths: Sequence[Path], make: Callable[[], Any]) -> Any:
+    """Return ``make()``, or what it returned when the files were last as they are now (path, size, time of change)."""
+    try:
+        stats = [(str(path.resolve()), (s := path.stat()).st_size, s.st_mtime_ns) for path in paths]
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
+    key = hashlib.sha256(json.dumps([what, stats]).encode()).hexdigest()[:32]
+    target = cache / "checked" / f"{key}.json"
+    try:
+        stored = json.loads(read_text(target))
+        if stored["what"] == what:
+            return stored["value"]
+    except (ValueError, LookupError, TypeError, RecursionError):  # not there, or cut short
+        pass
+    value = make()
+    keep(target, lambda file: file.write(json.dumps({"what": what, "value": value}).encode()))
+    return value

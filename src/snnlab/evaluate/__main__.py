@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from snnlab.command import parse, run, set_up_logging
-from snnlab.errors import InputError
+from snnlab.errors import InputError, plain
 
 HELP = """usage: python -m snnlab.evaluate RUN [QUESTION] [KEY=VALUE ...]
 
@@ -34,7 +34,7 @@ def print_values(values: dict[str, Any]) -> None:
             continue
         if isinstance(value, list):
             value = f"{value[0]} ... {value[-1]} ({len(value)} values)" if value else "none"
-        print(f"{name:28} {spelled(value) if isinstance(value, float) else value}")
+        print(f"{name:28} {spelled(value) if isinstance(value, float) else plain(value)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +60,7 @@ def score(arguments: list[str]) -> int:
     if len(line.words) > 1:
         raise InputError(f"{line.words[1]!r} cannot be read as key=value; ask one question at a time")
     from snnlab.atomic import write_text
+    from snnlab.checkpoint import check_links
     from snnlab.evaluate.ask import ask, evaluate
     from snnlab.runs.record import RunRecord, flags_of, make_folder
     from snnlab.runs.stored import stored_config
@@ -69,6 +70,7 @@ def score(arguments: list[str]) -> int:
     set_up_logging()
     record = RunRecord.read(folder[0])
     stored = record.folder  # now, as outputs/latest may be another one when the answer is there
+    check_links(stored)
     figures: dict[str, Any] = {}
     if line.words:
         result, figures = ask(stored, line.words[0], line.overrides)

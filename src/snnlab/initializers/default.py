@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from snnlab.initializers.initializer import Initializer
 from snnlab.layers.network import Network
 
 
-class Default:
+class Default(Initializer):
     """The initialiser that changes nothing (PyTorch: uniform within 1/sqrt(fan_in))."""
 
     def __call__(self, network: Network, frames: Tensor) -> None:

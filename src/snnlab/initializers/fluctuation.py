@@ -37,6 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import InputError
+from snnlab.initializers.initializer import Initializer
 from snnlab.layers.chain import Chain, Link, through
 from snnlab.layers.network import Network
 from snnlab.neurons.neuron import Neuron, Temporal
@@ -101,7 +102,7 @@ class Lead(NamedTuple):
     layers: list[Link]
 
 
-class Fluctuation:
+class Fluctuation(Initializer):
     """Set the weights in front of every membrane of a network, in order, the readout's too.
 
     Args:

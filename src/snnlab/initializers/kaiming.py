@@ -7,11 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from snnlab.initializers.initializer import Initializer
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
 
 
-class Kaiming:
+class Kaiming(Initializer):
     """Set every weight of the chain but those that are all zero: they start silent on purpose.
 
     Args:

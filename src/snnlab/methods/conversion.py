@@ -20,7 +20,6 @@ Departures: Diehl et al. rescale weights, here the thresholds carry the same fac
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from snnlab.checkpoint import load_weights
+from snnlab.checkpoint import inside, load_weights, read_record
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Direct, Rate
 from snnlab.errors import InputError, RunFailure
@@ -128,23 +127,29 @@ class Conversion(TwoPhase, Autograd):
             InputError: when it is none, saw other data, or has other layers.
         """
         try:
-            content: dict[str, Any] = json.loads((folder / "run.json").read_text())
-        except (OSError, ValueError) as error:
+            content: dict[str, Any] = read_record(inside(folder, "run.json"))
+            given = {key: content.get(key) for key in ("status", "method", "data")}
+            stored = content["config"]["model"].items(), content["config"]["method"]["bias"]
+        except (InputError, AttributeError, LookupError, TypeError) as error:
             raise InputError(
                 f"method.run = {folder} holds no readable run.json; give the folder of a method=ann run, or null"
             ) from error
-        if content["method"] != "ann" or content["data"] != self.data.name or "checkpoint" not in content:
+        if (
+            given["method"] != "ann"
+            or given["data"] != self.data.name
+            or not isinstance(content.get("checkpoint"), str)
+        ):
             raise InputError(
-                f"method.run = {folder} is a {content['status']} run of method={content['method']} on data="
-                f"{content['data']}; conversion needs a completed one of method=ann on data={self.data.name}"
+                f"method.run = {folder} is a {given['status']} run of method={given['method']} on data="
+                f"{given['data']}; conversion needs a completed one of method=ann on data={self.data.name}"
             )
-        model = {key: value for key, value in content["config"]["model"].items() if key != "_target_"}
+        model = {key: value for key, value in stored[0] if key != "_target_"}
         misfit = (
-            f"method.run = {folder}: its weights do not fit; it has model={content['model']} {model} and "
-            f"method.bias={str(content['config']['method']['bias']).lower()}, conversion needs the same model and "
+            f"method.run = {folder}: its weights do not fit; it has model={content.get('model')} {model} and "
+            f"method.bias={str(stored[1]).lower()}, conversion needs the same model and "
             "bias=false"
         )
-        load_weights(self, folder / content["checkpoint"], misfit)
+        load_weights(self, inside(folder, content["checkpoint"]), misfit)
 
     # rectified or spiking --------------------------------------------------------------------------------------------
     @property

@@ -8,9 +8,10 @@ from torch import nn
 
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Network
+from snnlab.models.model import Model
 
 
-class MLP:
+class MLP(Model):
     """Topology of a fully connected network.
 
     Args:

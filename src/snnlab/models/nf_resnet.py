@@ -26,10 +26,11 @@ from snnlab.layers.network import Network
 from snnlab.layers.residual import Residual
 from snnlab.layers.scale import Scale
 from snnlab.models.mlp import check_units
+from snnlab.models.model import Model
 from snnlab.models.vgg import Layers, picture, widened
 
 
-class NFResNet:
+class NFResNet(Model):
     """Topology of a normalisation-free residual network.
 
     Args:

@@ -19,10 +19,11 @@ from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Network
 from snnlab.layers.residual import Residual
 from snnlab.models.mlp import check_units
+from snnlab.models.model import Model
 from snnlab.models.vgg import Layers, fully_connected, picture, widened
 
 
-class ResNet:
+class ResNet(Model):
     """Topology of a residual network.
 
     Args:

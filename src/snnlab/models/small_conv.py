@@ -12,11 +12,12 @@ from torch import nn
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Network
 from snnlab.models.mlp import check_units
+from snnlab.models.model import Model
 
 Padding = Literal["same", "valid"]
 
 
-class SmallConv:
+class SmallConv(Model):
     """Topology of a small convolutional network.
 
     Args:

@@ -22,11 +22,12 @@ from snnlab.layers.blocks import Blocks
 from snnlab.layers.feedback import Feedback
 from snnlab.layers.network import Network
 from snnlab.models.mlp import check_units
+from snnlab.models.model import Model
 
 Layers = list[tuple[str, nn.Module]]
 
 
-class VGG:
+class VGG(Model):
     """Topology of a plain convolutional network.
 
     Args:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import importlib
 import inspect
 import json
 import operator
@@ -19,6 +18,8 @@ from typing import Any
 
 from snnlab.config import libraries, schema
 from snnlab.config.moved import today
+from snnlab.config.trust import is_known, locate
+from snnlab.errors import InputError, one_line
 
 OUTSIDE = ("resume", "debug", "dry_run", "paths", "logger", "callbacks")
 OF_DATA = ("root", "cache", "num_workers", "download")  # where the samples come from and who carries them
@@ -38,7 +39,6 @@ DEFAULTS = {  # of keys and groups that no class reads; what a run had before th
     "encoder": {"name": "none"},
     "init": {"_target_": "snnlab.initializers.default.Default"},
 }
-KNOWN = ("snnlab", "torch")  # packages whose classes are imported to read a stored config: it may be a stranger's
 Node = dict[str, Any]
 
 
@@ -58,7 +58,7 @@ def deciding(config: Mapping[str, Any], stored: Mapping[str, Any] | None = None)
     Args:
         config: a whole one, its interpolations resolved.
         stored: None for a config composed here, whose classes are all imported. For one that was read from a run.json,
-            its ``identity`` (or {}): the parts of packages other than snnlab and torch are taken from there.
+            its ``identity`` (or {}): the parts that ``trust.is_known`` does not know are taken from there.
     """
     libraries.load()
     import lightning as L
@@ -84,12 +84,16 @@ def deciding(config: Mapping[str, Any], stored: Mapping[str, Any] | None = None)
 
 
 def recorded(content: Mapping[str, Any]) -> Node:
-    """``deciding`` of the content of a run.json; no package but snnlab and torch is imported to read it.
+    """``deciding`` of the content of a run.json; nothing is imported for it that ``trust.is_known`` does not know.
 
     A run that goes on from another one, its parent, is not the run that had all its epochs in one piece.
     """
-    left, parent = deciding(content["config"], content.get("identity", {})), content.get("parent")
-    return {**left, "parent": {key: parent[key] for key in ("row", "epochs")}} if parent else left
+    try:
+        left, parent = deciding(content["config"], content.get("identity", {})), content.get("parent")
+        return {**left, "parent": {key: parent[key] for key in ("row", "epochs")}} if parent else left
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        what = f"{content.get('method')} on {content.get('data')}, started {content.get('started')}"
+        raise InputError(f"run.json of {what}: its config is none ({one_line(error)[:80]}); run it again") from error
 
 
 def less_seed(left: Mapping[str, Any]) -> Node:
@@ -141,7 +145,7 @@ def value_at(config: Mapping[str, Any], key: str, otherwise: Any) -> Any:
     if last in node:
         return node[last]
     target = "lightning.Trainer" if path == ["trainer"] else node.get("_target_")
-    if not isinstance(target, str) or target.split(".")[0] not in (*KNOWN, "lightning"):
+    if target != "lightning.Trainer" and not (isinstance(target, str) and is_known(target)):
         return otherwise
     return _plain(_defaults_of(target).get(last, otherwise))
 
@@ -173,7 +177,7 @@ def _reduced(node: Any, trusted: bool, known: Any) -> Any:
     if not isinstance(node, Mapping):
         return node
     target = node.get("_target_")
-    foreign = isinstance(target, str) and target.split(".")[0] not in KNOWN
+    foreign = target is not None and not (isinstance(target, str) and is_known(target))
     if foreign and not trusted:
         return known if isinstance(known, Mapping) and known.get("_target_") == target else dict(node)
     inner = known if isinstance(known, Mapping) else {}
@@ -186,17 +190,11 @@ def _defaults_of(target: str) -> Node:
     found = locate(target)
     if not callable(found):
         return {}
-    parts = [defaults(part) for part in schema.flat_parts(found).values()]
-    return functools.reduce(operator.or_, parts, defaults(found))
-
-
-def locate(path: str) -> Any:
-    """What lies at a dotted path, None where nothing does."""
-    module, _, name = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name, None)
-    except (ImportError, ValueError):
-        return None
+        parts = [defaults(part) for part in schema.flat_parts(found).values()]
+        return functools.reduce(operator.or_, parts, defaults(found))
+    except (TypeError, ValueError):  # something else than a class or a function
+        return {}
 
 
 def _less(node: Mapping[str, Any], known: Mapping[str, Any]) -> Node:

@@ -17,6 +17,8 @@ from typing import Any
 import yaml
 
 from snnlab.atomic import write_text
+from snnlab.checkpoint import inside, read_record
+from snnlab.config import trust
 from snnlab.config.moved import today
 from snnlab.errors import InputError
 from snnlab.runs.identity import deciding
@@ -30,7 +32,18 @@ SHAPE: dict[str, type] = {  # what every record holds, from its first moment on
     "seed": int,
     "overrides": list,
 }
-WORDS = {dict: "a mapping", str: "text", int: "a whole number", list: "a list"}
+MAY_HOLD: dict[str, type] = {  # and what it may hold besides
+    **dict.fromkeys(("timing", "machine", "identity", "process", "parent"), dict),
+    **dict.fromkeys(("model", "encoder", "hardware", "label", "started", "checkpoint", "reason"), str),
+    **{
+        f"provenance.{key}": kind for key, kind in (("source", str), ("altered", bool), ("subset", bool), ("hash", str))
+    },
+    "provenance.sizes": dict,
+    **{f"config.{group}": dict for group in ("method", "model", "data", "encoder", "init", "trainer")},
+}
+WITHOUT: dict[str, Any] = {"timing": {}, "started": "", "kernels": {}, "memory": {}}
+WITHOUT_SOURCE: dict[str, Any] = {"source": "unknown", "altered": False, "subset": False, "hash": "", "sizes": {}}
+WORDS = {dict: "a mapping", str: "text", int: "a whole number", list: "a list", bool: "true or false"}
 PACKAGES = ("snnlab", "torch", "lightning", "hydra-core", "torchmetrics", "tonic", "numpy", "wandb")
 
 
@@ -43,6 +56,7 @@ class RunRecord:
     @classmethod
     def new(cls, folder: Path, composition: Any, config: dict[str, Any], parts: Any) -> RunRecord:
         """The record of a run that begins, not yet written."""
+        trust.name(config)
         model_parameters = sum(p.numel() for p in parts.method.parameters() if p.requires_grad)
         return cls(
             folder,
@@ -81,12 +95,9 @@ class RunRecord:
         """
         folder = run_folder(folder)
         path = folder / "run.json"
-        if not path.is_file():
+        if not path.exists() and not path.is_symlink():
             raise InputError(f"{folder} is no run folder: it holds no run.json; give a folder below paths.output")
-        try:
-            content = json.loads(path.read_text())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not readable as JSON ({error}); run the experiment again") from error
+        content = read_record(inside(folder, "run.json"))
         if not isinstance(content, dict):
             raise InputError(f"{path} holds a {type(content).__name__} where a record is a mapping; run it again")
         if content.get("schema") != SCHEMA:
@@ -94,8 +105,21 @@ class RunRecord:
         for key, kind in SHAPE.items():
             if not isinstance(content.get(key), kind) or isinstance(content[key], bool):
                 raise InputError(f"{path}: {key} = {content.get(key)!r:.60} must be {WORDS[kind]}; run it again")
+        content = WITHOUT | {key: value for key, value in content.items() if value is not None}
+        content["provenance"] = WITHOUT_SOURCE | content["provenance"]
+        for place, kind in MAY_HOLD.items():
+            group, _, key = place.rpartition(".")
+            held = content[group] if group else content
+            if key in held and type(held[key]) is not kind:
+                raise InputError(f"{path}: {place} = {held[key]!r:.60} must be {WORDS[kind]}; run it again")
+        for key in ("metrics", "timing", "provenance"):
+            check_numbers(content[key] if key != "provenance" else content[key]["sizes"], f"{path}: {key}")
         content["config"] = today(content["config"])
         return cls(folder, content)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "run.json"
 
     def write(self) -> None:
         write_text(self.folder / "run.json", json.dumps(self.content, indent=2, allow_nan=False) + "\n")
@@ -147,6 +171,15 @@ class RunRecord:
             self.write()
         except OSError:
             return
+
+
+def check_numbers(tree: Mapping[str, Any], where: str) -> None:
+    """Raise InputError where a tree of figures holds something else than numbers."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            check_numbers(value, f"{where}.{key}")
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{where}.{key} = {value!r:.60} must be a number; run it again")
 
 
 def nested(flat: Mapping[str, float]) -> dict[str, dict[str, Any]]:

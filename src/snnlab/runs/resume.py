@@ -19,6 +19,7 @@ from snnlab.atomic import clear
 from snnlab.callbacks.checkpoints import last_whole, read
 from snnlab.callbacks.checkpoints import name as checkpoint_name
 from snnlab.callbacks.history import History
+from snnlab.checkpoint import check_links
 from snnlab.errors import InputError
 from snnlab.runs.identity import deciding, differences, digest, less_seed, recorded, same, value_at
 from snnlab.runs.lock import Lock, is_alive, take
@@ -82,6 +83,7 @@ def find(config: Mapping[str, Any], output: Path, provenance: Mapping[str, Any])
         return longer(named, record, config, own, different, output, provenance)
     if record.content["status"] == "completed":
         return Found(record, None)
+    check_links(record.folder)
     lock = take(record.folder)
     if lock is None or is_alive(record.content):
         raise InputError(f"{named}: another process is still running it; wait for its end, or stop it")
@@ -96,7 +98,12 @@ def newest(output: Path, identity: str, named: str, provenance: Mapping[str, Any
     """
     refused: InputError | None = None
     for record in records(output):
-        if digest(recorded(record.content)) != identity:
+        try:
+            if digest(recorded(record.content)) != identity:
+                continue
+            check_links(record.folder)
+        except InputError as error:
+            log.warning("resume: %s is left alone: %s", record.folder, error)
             continue
         try:
             same_data(f"{named}: {record.folder}", record, provenance)
@@ -171,6 +178,7 @@ def longer(
                 f"of it, anything else is a new run without resume; its overrides: "
                 f"{' '.join(record.content['overrides'])}"
             )
+    check_links(record.folder)
     lock = take(record.folder)
     if lock is None or is_alive(record.content):
         raise InputError(f"{named}: another process is still running it; wait for its end, or stop it")

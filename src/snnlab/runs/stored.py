@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,19 +13,22 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snnlab.checkpoint import load_weights
+from snnlab.callbacks.memory import LiveBytes
+from snnlab.checkpoint import inside, load_weights
 from snnlab.config.build import build
 from snnlab.config.compose import GROUPS, compose, flatten
 from snnlab.config.paths import conf_dir
 from snnlab.config.schema import PLAIN, arguments_of
-from snnlab.errors import InputError, nearest
+from snnlab.config.trust import check_stored, locate
+from snnlab.errors import InputError, nearest, one_line
 from snnlab.methods.base.method import Method
-from snnlab.runs.identity import locate
 from snnlab.runs.record import RunRecord
 from snnlab.runs.resume import other_data
 
 log = logging.getLogger("snnlab")
 PLAIN_WORD = re.compile(r"[a-z_][\w.]*=(?!.*[A-Za-z_]\w*\.[A-Za-z_])[\w\[\],.+-]+")  # no path to code among its values
+
+MOST_BYTES = 2**30  # of the tensors that a stored config may ask for before its weights are known to fit
 
 
 def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -34,6 +38,7 @@ def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
         InputError: when the run is none, or an override names nothing that exists.
     """
     record = RunRecord.read(run)
+    check_stored(record.content["config"], record.path)
     config: Any = OmegaConf.create(here(record.content["config"], overrides))
     for override in sorted(overrides, key=lambda o: o.partition("=")[0] not in GROUPS):  # groups before their values
         key, equals, _ = override.partition("=")
@@ -111,10 +116,37 @@ def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:
         raise InputError(
             f"{run}: status is {record.content['status']}, so no checkpoint was chosen; finish it with resume=auto"
         )
-    parts = build(OmegaConf.create(stored_config(run, overrides)))
-    misfit = f"{run}: the stored weights do not fit the overridden config"
-    load_weights(parts.method, record.folder / record.content["checkpoint"], misfit)
+    checkpoint = inside(record.folder, record.content["checkpoint"])
+    parts = _built(run, overrides)
+    load_weights(parts.method, checkpoint, f"{run}: the stored weights do not fit the overridden config")
     return parts
+
+
+def _built(run: str | Path, overrides: Sequence[str]) -> Any:
+    """``build`` of a stored config; whatever its values make a class of ours raise is one line."""
+    config = stored_config(run, overrides)
+    try:
+        with LiveBytes(MOST_BYTES):
+            return build(OmegaConf.create(config))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{run}: its config cannot be built ({type(error).__name__}: {one_line(error)[:200]}); --debug tells more"
+        ) from error
+
+
+def _check_batch(run: str | Path, parts: Any, overrides: Sequence[str]) -> None:
+    """Refuse a stored config whose batches [T, B, ...] would fill the memory, unless their size is typed."""
+    spec, keys = parts.data.spec, ("data.batch_size", "data.time_steps", "encoder.time_steps")
+    steps = spec.time_steps or getattr(parts.method.encoder, "time_steps", 1)
+    count = min(parts.config["data"]["batch_size"], max(spec.sizes.values(), default=1) or 1)
+    needed = 4 * steps * count * math.prod(spec.input_shape)
+    if needed > MOST_BYTES and not any(override.startswith(keys) for override in overrides):
+        raise InputError(
+            f"{run}: a batch of {count:,} samples and {steps:,} steps takes {needed:,} bytes; if more than "
+            f"{MOST_BYTES:,} are meant, type data.batch_size=..."
+        )
 
 
 def load_method(run: str | Path) -> Method:
@@ -132,6 +164,7 @@ def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
         InputError: as ``load_parts``, and where the data cannot be used or is not what the run saw.
     """
     parts = load_parts(run, overrides)
+    _check_batch(run, parts, overrides)
     parts.data.setup()
     content = RunRecord.read(run).content
     found = other_data(content["provenance"], parts.data.provenance.as_dict())
@@ -154,5 +187,5 @@ def rebuild(run: str | Path, overrides: Sequence[str]) -> Method:
     Raises:
         InputError: as ``stored_config``, and when the overridden config cannot be built.
     """
-    method: Method = build(OmegaConf.create(stored_config(run, overrides))).method
+    method: Method = _built(run, overrides).method
     return method

@@ -97,11 +97,10 @@ def completed(folder: Path) -> set[str]:
     for path in folder.glob("*/run.json"):
         try:
             content = RunRecord.read(path.parent).content
+            if content["status"] == "completed":
+                found.add(digest(recorded(content)))
         except InputError as error:
             print(f"{error}; its job is run again", flush=True)
-            continue
-        if content["status"] == "completed":
-            found.add(digest(recorded(content)))
     return found
 
 

@@ -27,7 +27,7 @@ from snnlab.callbacks.schedules import LongerSchedules
 from snnlab.checkpoint import load_weights
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
-from snnlab.errors import InputError, RunFailure, one_line
+from snnlab.errors import InputError, RunFailure, one_line, plain
 from snnlab.runs.record import spelled
 
 log = logging.getLogger("snnlab")
@@ -43,8 +43,8 @@ class Result:
 
     def lines(self) -> list[str]:
         """What the command prints of it: the test's numbers, where the record and the figures lie."""
-        figures = [f"figure   {path}" for path in self.figures]
-        return [*metric_lines(self.metrics["test"]), f"record   {self.folder / 'run.json'}", *figures]
+        figures = [f"figure   {plain(path)}" for path in self.figures]
+        return [*metric_lines(self.metrics["test"]), f"record   {plain(self.folder / 'run.json')}", *figures]
 
 
 def metric_lines(metrics: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -55,7 +55,7 @@ def metric_lines(metrics: Mapping[str, Any], prefix: str = "") -> list[str]:
             lines += metric_lines(value, f"{prefix}{key}/")
         else:
             number = spelled(value) if abs(value) < 1000 else f"{value:,.0f}"
-            lines.append(f"test     {prefix + key:32} {number}")
+            lines.append(f"test     {plain(prefix + key):32} {number}")
     return lines
 
 

@@ -38,7 +38,7 @@ def names(rows: Sequence[tuple[Run, Mapping[str, Any]]]) -> list[str]:
 
 def typed_model(run: Run) -> list[str]:
     """The model, where it was typed: it is not the one that the method's recipe would take."""
-    return [f"model={run['model']}"] if any(word.startswith("model=") for word in run["overrides"]) else []
+    return [f"model={run['model']}"] if any(word.startswith("model=") for word in run.get("overrides", [])) else []
 
 
 def flatten(left: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

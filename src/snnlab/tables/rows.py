@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snnlab.errors import InputError, nearest
+from snnlab.errors import InputError, nearest, plain
 from snnlab.runs.identity import digest, less_seed, recorded
 from snnlab.runs.latest import run_folder
 from snnlab.runs.record import RunRecord, flags_of, label_of
@@ -49,7 +50,27 @@ def read_runs(folders: Iterable[str | Path]) -> list[Run]:
         found = sorted(run_folder(folder).rglob("run.json"))
         if not found:
             raise InputError(f"{folder} holds no run.json; give folders of runs, e.g. outputs or results")
-        runs += [RunRecord.read(path.parent).content for path in found]
+        runs += read_all(found)
+    return runs
+
+
+def read_all(paths: Sequence[Path]) -> list[Run]:
+    """The runs that can be read, and are worth a row; each of the others is told in one line on stderr.
+
+    Raises:
+        InputError: when none of them can be.
+    """
+    runs, refused = [], list[InputError]()
+    for path in paths:
+        try:
+            content = RunRecord.read(path.parent).content
+            recorded(content)
+            runs.append(content)
+        except InputError as error:
+            refused.append(error)
+            print(f"left out: {error}", file=sys.stderr)
+    if refused and not runs:
+        raise refused[0]
     return runs
 
 
@@ -112,7 +133,7 @@ def markdown(runs: Sequence[Run], metrics: Sequence[str], before: Sequence[Run] 
                 cells.append(cell(values) + (f" ({len(values)} seeds)" if 1 <= len(values) != len(scored) else ""))
         seeds = ", ".join(str(run["seed"]) for run in scored)
         lines.append(f"| {name} | {seeds} | {' | '.join(cells)} | {status_of(row, scored)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(plain, lines)) + "\n"
 
 
 def status_of(row: Row, scored: Sequence[Run]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from snnlab.errors import InputError, nearest
+from snnlab.checkpoint import read_record
+from snnlab.errors import InputError, nearest, plain
 from snnlab.tables.rows import cell
 
 
@@ -17,8 +17,10 @@ def pairs(path: Path, keys: Sequence[str]) -> str:
         InputError: when the file is none, or a key names no number in it.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))["values"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        values = dict(read_record(path)["values"])
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no answer of python -m snnlab.evaluate ({type(error).__name__})") from error
     numbers = {key: value for key, value in values.items() if type(value) in (int, float)}
     lines = ["| value | this run | the other |", "| --- | ---: | ---: |"]
@@ -30,7 +32,7 @@ def pairs(path: Path, keys: Sequence[str]) -> str:
         lines.append(
             f"| {word.replace(':', ', ')} | {spelled(numbers[key])} | {spelled(numbers[other]) if other else ''} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(plain, lines)) + "\n"
 
 
 def spelled(number: float) -> str:

@@ -9,9 +9,10 @@ from torch import nn
 from mine.weight import Windows
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Network
+from snnlab.models.model import Model
 
 
-class LocalNet:
+class LocalNet(Model):
     """Args: window: inputs that each hidden unit reads."""
 
     def __init__(self, window: int = 5) -> None:

@@ -15,12 +15,11 @@ from torch import Tensor
 from snnlab.data import limits
 from snnlab.data.augmentation import ImageAugmentation
 from snnlab.data.contract import Batch, DataSpec, Provenance, Splits
-from snnlab.data.files import TERMINAL, atomic, read_bytes
+from snnlab.data.files import TERMINAL, atomic, read_bytes, remember
 from snnlab.data.folder.listing import Listing, content_hash
 from snnlab.data.formats.picture import Colour, look_at, read_picture
 from snnlab.data.images.module import ArrayDataset, ImageModule, Order
 from snnlab.data.loader import Loader
-from snnlab.data.publish.archives import remember
 from snnlab.errors import InputError
 from snnlab.questions.named_classes import NamedClasses
 

@@ -13,12 +13,11 @@ from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning
 from snnlab.data.contract import DataSpec, Provenance, Splits
 from snnlab.data.events.module import EventModule
-from snnlab.data.files import read_bytes
+from snnlab.data.files import read_bytes, remember
 from snnlab.data.folder.listing import Listing, content_hash
 from snnlab.data.folder.pictures import shown
 from snnlab.data.formats.recording import read_recording
 from snnlab.data.loader import Loader
-from snnlab.data.publish.archives import remember
 from snnlab.data.recordings import Events, StoredRecordings
 from snnlab.data.splits import Subset
 from snnlab.errors import InputError

@@ -18,8 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.data.files import atomic, is_html, read_bytes
-from snnlab.data.limits import check_events
+from snnlab.data.files import atomic, is_html, limits, read_bytes
 from snnlab.data.recordings import Events, Recorded, check_zeros, tidy, unwrapped
 from snnlab.errors import InputError
 
@@ -99,7 +98,7 @@ def _parts(content: bytes, path: Path) -> tuple[str, np.ndarray, list[str]]:
     count, rest = divmod(len(content) - start, RECORD.itemsize)
     if count == 0:
         raise InputError(f"{path} is truncated: {len(content)} bytes, a header and no complete event; copy it again")
-    check_events(path, count)
+    limits.check_events(path, count)
     notes = [f"{path.name}: dropped a partial record of {rest} bytes at the end"] if rest else []
     return content[:start].decode("latin-1"), np.frombuffer(content, RECORD, count, offset=start), notes
 

@@ -18,9 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.data.files import open_file
+from snnlab.data.files import limits, open_file
 from snnlab.data.formats.aedat import SENSORS
-from snnlab.data.limits import check_events
 from snnlab.data.recordings import Events, Recorded, tidy
 from snnlab.errors import InputError
 
@@ -89,7 +88,7 @@ class Aedat3File:
         """Return the events with start_us <= t < stop_us, t counted from the first of them."""
         index, content = self.index, self._map()
         parts, chosen = [], np.flatnonzero((index.last >= start_us) & (index.first < stop_us))
-        check_events(self.path, int(index.number[chosen].sum()))
+        limits.check_events(self.path, int(index.number[chosen].sum()))
         for i in chosen:
             stop = index.start[i] + index.number[i] * RECORD.itemsize
             records = content[index.start[i] : stop].view(RECORD)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tonic.io import read_mnist_file
 
-from snnlab.data.limits import check_events
+from snnlab.data.files import limits
 from snnlab.data.recordings import EVENT, Events, Recorded, check_times, tidy, unwrapped
 from snnlab.errors import InputError
 
@@ -27,7 +27,7 @@ def parse_atis(content: bytes, where: str, side: int | None = None) -> Events:
         raise InputError(
             f"{where} is truncated: {len(content)} bytes are no whole number of 5-byte events; copy it again"
         )
-    check_events(where, len(content) // 5)
+    limits.check_events(where, len(content) // 5)
     records = np.frombuffer(content, np.uint8).reshape(-1, 5)
     started = np.maximum.accumulate(records[:, 2:].any(1))  # an event at time 0 may stand at the beginning
     zeros = np.flatnonzero(started & ~records.any(1))

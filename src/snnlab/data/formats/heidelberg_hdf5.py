@@ -18,10 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data import limits
-from snnlab.data.files import open_file
+from snnlab.data.files import limits, open_file, remember
 from snnlab.data.formats import hdf5_trial
-from snnlab.data.publish.archives import remember
 from snnlab.data.recordings import Events
 from snnlab.errors import InputError, one_line
 

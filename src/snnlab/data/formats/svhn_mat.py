@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snnlab.data.limits import check_bytes
+from snnlab.data.files import limits
 from snnlab.errors import InputError
 
 COMPRESSED = 15
@@ -29,14 +29,16 @@ def check_mat(content: bytes, path: Path, most: int) -> None:
     order, at, held = "<" if content[126:128] == b"IM" else ">", 128, 0
     while at + 8 <= len(content):
         kind, size = struct.unpack_from(f"{order}II", content, at)
+        if size == 0:
+            return  # the reader tells
         stream, left = zlib.decompressobj(), content[at + 8 : at + 8 + size] if kind == COMPRESSED else b""
         while left and not stream.eof:
             try:
                 held += len(stream.decompress(left, CHUNK))
             except zlib.error:
-                return  # the reader tells
+                return
             left = stream.unconsumed_tail
-            check_bytes(path, held, most, "an array")
+            limits.check_bytes(path, held, most, "an array")
         at += 8 + size
 
 

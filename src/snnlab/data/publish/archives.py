@@ -24,7 +24,7 @@ from typing import IO, Any, NamedTuple, cast
 
 from rich.progress import track
 
-from snnlab.data.files import TERMINAL, atomic, cannot_read, cannot_write, keep, open_file, read_text
+from snnlab.data.files import TERMINAL, atomic, cannot_read, cannot_write, open_file, read_text, remember
 from snnlab.data.publish.downloads import CHUNK
 from snnlab.data.publish.downloads import download as fetch
 from snnlab.errors import InputError
@@ -207,27 +207,6 @@ def _parsed(paths: Sequence[Path], parse: Callable[[Path], object]) -> int:
     for path in _shown(paths):
         parse(path)
     return len(paths)
-
-
-def remember(cache: Path, what: str, paths: Sequence[Path], make: Callable[[], Any]) -> Any:
-    """Return ``make()``, or what it returned when the files were last as they are now (path, size, time of change)."""
-    try:
-        stats = [(str(path.resolve()), (s := path.stat()).st_size, s.st_mtime_ns) for path in paths]
-    except OSError as error:
-        raise InputError(
-            f"{error.filename} cannot be read ({error.strerror}); check the file and its permissions"
-        ) from error
-    key = hashlib.sha256(json.dumps([what, stats]).encode()).hexdigest()[:32]
-    target = cache / "checked" / f"{key}.json"
-    try:
-        stored = json.loads(read_text(target))
-        if stored["what"] == what:
-            return stored["value"]
-    except (ValueError, LookupError, TypeError, RecursionError):  # not there, or cut short
-        pass
-    value = make()
-    keep(target, lambda file: file.write(json.dumps({"what": what, "value": value}).encode()))
-    return value
 
 
 def _archive_of(archives: Sequence[Archive], name: str) -> str:
