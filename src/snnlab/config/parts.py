@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -11,33 +12,72 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from snnlab.config import libraries, schema
+from snnlab.config.memory import weights_that_fit
 from snnlab.errors import InputError, one_line
+
+
+def _data() -> Any:
+    from snnlab.data.contract import DataModule
+
+    return DataModule
+
+
+def _encoder() -> Any:
+    from snnlab.data.encoders import Encoder
+
+    return Encoder
+
+
+def _method() -> Any:
+    from snnlab.methods.base.method import Method
+
+    return Method
+
+
+KINDS: dict[str, Callable[[], Any]] = {  # what each part is, by its name; a model and an initialiser are called
+    "data": _data,
+    "encoder": _encoder,
+    "method": _method,
+    "model": lambda: Callable,
+    "init": lambda: Callable,
+}
 
 
 def instantiate_part(name: str, node: DictConfig | Mapping[str, Any], **parts: Any) -> Any:
     """Check ``node`` against its class and instantiate it.
 
     Raises:
-        InputError: when the class refuses an argument; the class's own words, after the part's name.
+        InputError: when the class is of another kind or refuses an argument; its own words, after the part's name.
     """
     libraries.load()
-    container = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
-    assert isinstance(container, dict)
-    schema.check_node(name, container)  # type: ignore[arg-type]
+    container = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    if not isinstance(container, Mapping):
+        raise InputError(f"{name} = {container!r} must be a config with a _target_; {name}=NAME chooses one")
+    container = dict(container)
+    schema.check_node(name, container, KINDS[name](), parts)
     for argument, part in schema.flat_parts(get_object(container["_target_"])).items():
         keys = [key for key in inspect.signature(part).parameters if key in container]
         parts[argument] = part(**{key: container.pop(key) for key in keys})
     try:
         # partial, so that Hydra does not turn the parts (a DataSpec, say) into configs of their own
-        return instantiate({**container, "_partial_": True}, _convert_="all")(**parts)
+        with weights_that_fit("the network" if name == "method" else name):
+            return instantiate({**container, "_partial_": True}, _convert_="all")(**parts)
     except InputError:
         raise
-    except (InstantiationException, ValueError, TypeError) as error:
+    except (InstantiationException, ValueError, TypeError, OverflowError) as error:
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
         if isinstance(cause, InputError):
             raise cause from error
-        if isinstance(cause, ValueError):
-            raise InputError(f"{name}: {one_line(cause)}") from error
+        if isinstance(cause, ValueError | OverflowError):
+            raise InputError(f"{_teller(cause, name, parts)}: {one_line(cause)}") from error
         raise
+
+
+def _teller(error: BaseException, name: str, parts: Mapping[str, Any]) -> str:
+    """The part whose own code refused something: one of ``parts``, or ``name``, which was being made."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    model = parts.get("model")
+    files = {base.__module__ for base in type(model).__mro__ if base is not object} if model is not None else set()
+    return "model" if frame.f_globals.get("__name__") in files else name

@@ -45,9 +45,12 @@ def choose_neuron(
             f"method.neuron = {name}: choose one of {nearest(name, NEURONS, len(NEURONS))}, or package.module.Class"
         )
     try:
-        neuron = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        found = import_module(module)
+    except (ImportError, ValueError) as error:
         raise InputError(f"method.neuron = {name} cannot be imported: {error}") from error
+    if (neuron := getattr(found, attribute, None)) is None:
+        there = [key for key, value in vars(found).items() if inspect.isclass(value) and issubclass(value, Neuron)]
+        raise InputError(f"method.neuron = {name}: {module} has no such class; nearest: {nearest(attribute, there)}")
     if not (inspect.isclass(neuron) and issubclass(neuron, Neuron)):
         raise InputError(f"method.neuron = {name} is no subclass of snnlab.neurons.neuron.Neuron")
     arguments = inspect.signature(neuron).parameters

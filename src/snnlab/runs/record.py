@@ -80,7 +80,11 @@ class RunRecord:
         """
         folder = Path(folder).expanduser()
         path = folder / "run.json"
-        if not path.is_file():
+        try:
+            there = path.is_file()
+        except OSError as error:  # a name that is too long
+            raise InputError(f"{folder} is no run folder: {error.strerror}") from error
+        if not there:
             raise InputError(f"{folder} is no run folder: it holds no run.json; give a folder below paths.output")
         try:
             content = json.loads(path.read_text())

@@ -59,7 +59,6 @@ def metric_lines(metrics: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list[Any], loggers: list[Any]) -> L.Trainer:
     """Make the Trainer of ``trainer.*``; ``folder`` None keeps everything in memory."""
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch.callbacks import ProgressBar
 
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
@@ -79,7 +78,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
         return L.Trainer(
             **arguments, callbacks=callbacks, logger=loggers, default_root_dir=str(folder) if folder else None
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except Exception as error:  # all that it was given are the values of trainer.*
         raise InputError(f"trainer: {one_line(error)}") from error
 
 
