@@ -1,4 +1,4 @@
-"""The page of one choice of a group (``method=stbp --help``): its keys with their values and comments, and what they mean.
+"""The page of one choice of a group (``method=stbp --help``): its keys, their values and comments, what they mean.
 
 Light: nothing is imported but the standard library, the class's docstring is read from its file.
 """

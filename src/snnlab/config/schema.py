@@ -51,7 +51,7 @@ def check_plain(config: Mapping[str, Any]) -> None:
         if not isinstance(node, Mapping):
             raise InputError(f"{group} = {node!r} must be a mapping; {group}=NAME chooses one")
         known = [path.partition(".")[2] for path in PLAIN if path.startswith(f"{group}.")]
-        for key in node if "_target_" not in node else ():
+        for key in () if group == "encoder" and "_target_" in node else node:
             if key not in known:
                 raise InputError(f"{group}.{key}: there is no such key; nearest: {nearest(str(key), known)}")
     for path, hint in PLAIN.items():
@@ -122,7 +122,11 @@ def check_kind(what: str, factory: Any, hint: Any, partial: bool) -> None:
                 return
             continue
         result = _result(part)
-        if partial and (result is Any or not inspect.isclass(result) or issubclass(made, result)):
+        if (
+            partial
+            and (typing.get_args(part) or not inspect.isclass(factory))
+            and (result is Any or not inspect.isclass(result) or issubclass(made, result))
+        ):
             return
         if not partial and inspect.isclass(factory) and "__call__" in dir(factory) and not _takes_all(factory):
             return
