@@ -37,9 +37,10 @@ def build(config: DictConfig) -> Parts:
     from snnlab import kernels
     from snnlab.methods.base.method import UnansweredError
 
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    check_values(plain)  # type: ignore[arg-type]
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    plain = {str(key): value for key, value in container.items()}
+    check_values(plain)
     chosen = plain.get("kernels", "auto")
     path = kernels.Path(chosen)
     L.seed_everything(plain["seed"], verbose=False)
@@ -78,7 +79,7 @@ def build(config: DictConfig) -> Parts:
             initializer(method.network, frames)
     check_start(method)
     method.check_weights()  # an initialiser may limit them, too
-    return Parts(data, method, initializer, plain)  # type: ignore[arg-type]
+    return Parts(data, method, initializer, plain)
 
 
 def batches_of_epoch(spec: Any, config: Mapping[str, Any], split: str = "train") -> int | None:

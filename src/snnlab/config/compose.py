@@ -124,10 +124,10 @@ def _composed(
     """Compose one job; ``first`` holds the first passes so far by the overrides that decide them."""
     read = [_checked(override) for override in overrides]
     deciding = [o for o in read if o.key_or_group in GROUPS or o.key_or_group.startswith("data.")]
-    key = tuple(str(o.input_line) for o in deciding)
-    if key not in first:
-        first[key] = _compose(deciding, config_dir)
-    recipe = _recipe(first[key], _choices(first[key]), read, config_dir)
+    lines = tuple(str(o.input_line) for o in deciding)
+    if lines not in first:
+        first[lines] = _compose(deciding, config_dir)
+    recipe = _recipe(first[lines], _choices(first[lines]), read, config_dir)
     config = _compose([*(_read(override) for override in recipe), *read], config_dir)
     choices = _choices(config)
     OmegaConf.set_struct(config, False)
@@ -208,7 +208,8 @@ def _is_part(value: Any) -> bool:
 def _compose(overrides: Sequence[Override], config_dir: str | Path | None) -> DictConfig:
     """Compose; a mapping with a ``_target_`` replaces its node, on the line and in an experiment."""
     parts: list[str] = []
-    texts, later = [], []
+    texts: list[Override] = []
+    later: list[Override] = []
     for override in overrides:
         key = override.key_or_group
         if _is_part(override.value()):
@@ -294,7 +295,7 @@ def _recipe(
     kind = _kind(config.data)
     in_rows = kind == "sequence" and "sequence" in config.data
     spikes = "event" if kind == "task" else kind  # the made-up tasks are spikes over time, as recorded events are
-    names = ("sequence", "event") if in_rows else (choices["data"], kind, spikes)
+    names = ("sequence", "event") if in_rows else (str(choices["data"]), kind, spikes)
     chosen: Any = next((recipes[name] for name in names if recipes.get(name)), {})
     recipe = []
     for key, value in chosen.items():

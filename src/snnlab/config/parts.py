@@ -53,7 +53,7 @@ def instantiate_part(name: str, node: DictConfig | Mapping[str, Any], **parts: A
     container = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
     if not isinstance(container, Mapping):
         raise InputError(f"{name} = {container!r} must be a config with a _target_; {name}=NAME chooses one")
-    container = dict(container)
+    container = {str(key): value for key, value in container.items()}
     schema.check_node(name, container, KINDS[name](), parts)
     for argument, part in schema.flat_parts(get_object(container["_target_"])).items():
         keys = [key for key in inspect.signature(part).parameters if key in container]
@@ -61,7 +61,7 @@ def instantiate_part(name: str, node: DictConfig | Mapping[str, Any], **parts: A
     try:
         # partial, so that Hydra does not turn the parts (a DataSpec, say) into configs of their own
         with weights_that_fit("the network" if name == "method" else name):
-            return instantiate({**container, "_partial_": True}, _convert_="all")(**parts)
+            made = instantiate({**container, "_partial_": True}, _convert_="all")(**parts)
     except InputError:
         raise
     except (InstantiationException, ValueError, TypeError, OverflowError) as error:
@@ -73,6 +73,13 @@ def instantiate_part(name: str, node: DictConfig | Mapping[str, Any], **parts: A
         if isinstance(cause, ValueError | OverflowError):
             raise InputError(f"{_teller(cause, name, parts)}: {one_line(cause)}") from error
         raise
+    kind = KINDS[name]()
+    if not (callable(made) if kind is Callable else isinstance(made, kind)):
+        what = "something to be called" if kind is Callable else kind.__name__
+        raise InputError(
+            f"{name}._target_ = {container['_target_']} makes a {type(made).__name__}, and {what} is needed"
+        )
+    return made
 
 
 def _teller(error: BaseException, name: str, parts: Mapping[str, Any]) -> str:

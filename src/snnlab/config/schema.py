@@ -176,6 +176,8 @@ def check_arguments(path: str, values: Mapping[str, Any], factory: Any) -> None:
                 check_node(f"{path}.{key}[{place}]", item)
         elif key in hints:
             check_value(f"{path}.{key}", value, hint)
+            if isinstance(value, Mapping) and "_target_" in value:
+                raise InputError(f"{path}.{key}._target_: there is no such key; {key} is no class, it holds values")
 
 
 def _takes_object(hint: Any) -> bool:

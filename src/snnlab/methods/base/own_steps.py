@@ -50,7 +50,7 @@ class OwnSteps(Method):
         self.step_schedulers(after_batch=False)
 
     def step_schedulers(self, after_batch: bool) -> None:
-        """Step the schedulers whose turn it is; one that looks at the monitored figure is told it, once there is one."""
+        """Step the schedulers whose turn it is; one that looks at a figure is told the monitored one."""
         schedulers: Any = self.lr_schedulers() or []
         with warnings.catch_warnings():  # an optimizer of something frozen, or still in its warm-up, took no step
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")

@@ -1,7 +1,7 @@
 """A learning rate that changes: which scheduler there is, when it takes a step, and what it is told.
 
-Most step after each epoch. Those that torch's own pages step after each batch (``PER_BATCH``) do so here; one that looks
-at a figure (ReduceLROnPlateau) gets the one that the checkpoint is chosen by.
+Most step after each epoch. Those that torch's own pages step after each batch (``PER_BATCH``) do so here; one that
+looks at a figure (ReduceLROnPlateau) gets the one that the checkpoint is chosen by.
 """
 
 from __future__ import annotations
