@@ -27,7 +27,9 @@ log = logging.getLogger("snnlab")
 PLAIN_WORD = re.compile(r"[a-z_][\w.]*=(?!.*[A-Za-z_]\w*\.[A-Za-z_])[\w\[\],.+-]+")  # no path to code among its values
 
 
-def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def stored_config(
+    run: str | Path, overrides: Sequence[str] = (), config_dir: str | Path | None = None
+) -> dict[str, Any]:
     """Return the config of a stored run with ``overrides`` applied.
 
     Raises:
@@ -40,7 +42,7 @@ def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
         if not equals:
             raise InputError(f"{override!r} cannot be read as key=value")
         if key in GROUPS:
-            config[key] = compose([override, f"seed={config.seed}"]).config[key]
+            config[key] = compose([override, f"seed={config.seed}"], config_dir).config[key]
             continue
         known = [*flatten(OmegaConf.to_container(config)), *PLAIN, *_arguments(OmegaConf.to_container(config))]
         if key not in known:
@@ -100,7 +102,7 @@ def _arguments(node: Any, path: str = "") -> Iterator[str]:
         yield from _arguments(value, f"{path}{key}.")
 
 
-def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:
+def load_parts(run: str | Path, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Any:
     """Build the parts of a stored run and load its chosen checkpoint.
 
     Raises:
@@ -111,7 +113,7 @@ def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:
         raise InputError(
             f"{run}: status is {record.content['status']}, so no checkpoint was chosen; finish it with resume=auto"
         )
-    parts = build(OmegaConf.create(stored_config(run, overrides)))
+    parts = build(OmegaConf.create(stored_config(run, overrides, config_dir)))
     misfit = f"{run}: the stored weights do not fit the overridden config"
     load_weights(parts.method, record.folder / record.content["checkpoint"], misfit)
     return parts
@@ -125,13 +127,13 @@ def load_method(run: str | Path) -> Method:
     return method.eval()
 
 
-def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
+def open_run(run: str | Path, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Any:
     """Build the parts of a stored run with its weights, set up its data, prepare the method for being asked.
 
     Raises:
         InputError: as ``load_parts``, and where the data cannot be used or is not what the run saw.
     """
-    parts = load_parts(run, overrides)
+    parts = load_parts(run, overrides, config_dir)
     parts.data.setup()
     content = RunRecord.read(run).content
     found = other_data(content["provenance"], parts.data.provenance.as_dict())
@@ -148,11 +150,11 @@ def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
     return parts
 
 
-def rebuild(run: str | Path, overrides: Sequence[str]) -> Method:
+def rebuild(run: str | Path, overrides: Sequence[str], config_dir: str | Path | None = None) -> Method:
     """Return an untrained method of a stored run's config with ``overrides`` applied.
 
     Raises:
         InputError: as ``stored_config``, and when the overridden config cannot be built.
     """
-    method: Method = build(OmegaConf.create(stored_config(run, overrides))).method
+    method: Method = build(OmegaConf.create(stored_config(run, overrides, config_dir))).method
     return method

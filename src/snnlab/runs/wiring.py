@@ -68,6 +68,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
     warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero.*")  # data.val_size=0
     warnings.filterwarnings("ignore", message=".*The number of training batches.*")
     warnings.filterwarnings("ignore", message=".*Found .* module.s. in eval mode.*")
+    warnings.filterwarnings("ignore", message="The lr scheduler dict contains the key")  # of methods with own steps
     arguments = dict(config["trainer"])
     arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")

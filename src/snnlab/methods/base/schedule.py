@@ -50,7 +50,8 @@ class Schedule(NamedTuple):
                 f"best; use +method.scheduler.mode={mode}"
             )
         interval = "step" if self.per_batch else "epoch"
-        return {"scheduler": self.scheduler, "interval": interval, "monitor": metric if self.on_plateau else None}
+        told = {"monitor": metric} if self.on_plateau else {}
+        return {"scheduler": self.scheduler, "interval": interval, **told}
 
 
 def make_schedule(make: Callable[[torch.optim.Optimizer], Any], optimizer: torch.optim.Optimizer) -> Schedule:
