@@ -1,4 +1,4 @@
-"""A mapping with a ``_target_`` replaces its node; optimizers and schedules work, or are refused before data is read."""
+"""A mapping with a ``_target_`` replaces its node; optimizers and schedules work or are refused."""
 
 from __future__ import annotations
 

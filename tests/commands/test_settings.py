@@ -1,4 +1,4 @@
-"""Every setting is honoured or refused: ranges, keys that nobody reads, parts of the wrong kind, sizes of the machine."""
+"""Every setting is honoured or refused: ranges, keys that nobody reads, parts of the wrong kind."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ BASE = ["method=stbp", "data=digits", "model.hidden=[4]"]
         (["model.dropout=2"], "model: HeldDropout: p = 2 must lie in [0, 1)"),
         (["model=vgg9", "model.channels=[64,P,P,P,P]"], "model: "),
         (["init._target_=torch.optim.SGD"], "init._target_ = torch.optim.SGD is of another kind"),
-        (["init._target_=builtins.print"], "makes a NoneType, and something to be called is needed"),
+        (["init._target_=builtins.print"], "makes a NoneType, and something to be called with 2 things is needed"),
         (["model._target_=torch.nn"], "model._target_ = torch.nn is no class or function"),
         (
             ["model={_target_:torch.nn.Dropout,_partial_:true}"],

@@ -297,6 +297,7 @@ def _become(command: list[str], folder: Path) -> None:
     os.chdir(folder)
     target = os.open("said", os.O_CREAT | os.O_WRONLY)
     os.dup2(target, 1), os.dup2(target, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     from snnlab.train import main
 
     try:

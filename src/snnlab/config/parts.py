@@ -41,6 +41,7 @@ KINDS: dict[str, Callable[[], Any]] = {  # what each part is, by its name; a mod
     "model": lambda: Callable,
     "init": lambda: Callable,
 }
+CALLED = {"model": 3, "init": 2}  # with: blocks, input shape and outputs; network and frames
 
 
 def instantiate_part(name: str, node: DictConfig | Mapping[str, Any], **parts: Any) -> Any:
@@ -74,12 +75,23 @@ def instantiate_part(name: str, node: DictConfig | Mapping[str, Any], **parts: A
             raise InputError(f"{_teller(cause, name, parts)}: {one_line(cause)}") from error
         raise
     kind = KINDS[name]()
-    if not (callable(made) if kind is Callable else isinstance(made, kind)):
-        what = "something to be called" if kind is Callable else kind.__name__
+    if not (_can_be_called(made, CALLED[name]) if kind is Callable else isinstance(made, kind)):
+        what = f"something to be called with {CALLED[name]} things" if kind is Callable else kind.__name__
         raise InputError(
             f"{name}._target_ = {container['_target_']} makes a {type(made).__name__}, and {what} is needed"
         )
     return made
+
+
+def _can_be_called(made: Any, count: int) -> bool:
+    """Whether something takes so many arguments; true where nothing says that it does not."""
+    try:
+        inspect.signature(made).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        return callable(made)
+    return True
 
 
 def _teller(error: BaseException, name: str, parts: Mapping[str, Any]) -> str:

@@ -113,6 +113,9 @@ def check_kind(what: str, factory: Any, hint: Any, partial: bool) -> None:
     else:
         made = hints_of(factory, result=True).get("return", Any)
     if made is Any or not inspect.isclass(made):
+        called = all(_is_callable(part) and typing.get_args(part) for part in _parts(hint) if part is not type(None))
+        if inspect.isroutine(factory) and called and not partial:
+            raise InputError(f"{what} is a function; add _partial_: true, so that it is called later")
         return
     for part in _parts(hint):
         if part is Any or getattr(part, "_is_protocol", False) or not (inspect.isclass(part) or _is_callable(part)):
@@ -194,7 +197,8 @@ def arguments_of(factory: Any) -> tuple[dict[str, inspect.Parameter], dict[str, 
     hints, parts = hints_of(factory), flat_parts(factory)
     arguments: dict[str, inspect.Parameter] = {}
     for name, argument in inspect.signature(factory).parameters.items():
-        arguments |= inspect.signature(parts[name]).parameters if name in parts else {name: argument}
+        if argument.kind != argument.POSITIONAL_ONLY:  # of some of Python's own: a config gives names
+            arguments |= inspect.signature(parts[name]).parameters if name in parts else {name: argument}
     for name, part in parts.items():
         hints = {key: hint for key, hint in hints.items() if key != name} | hints_of(part)
     return arguments, hints
