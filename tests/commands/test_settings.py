@@ -71,7 +71,7 @@ BASE = ["method=stbp", "data=digits", "model.hidden=[4]"]
         (["model._target_=torch.nn"], "model._target_ = torch.nn is no class or function"),
         (
             ["model={_target_:torch.nn.Dropout,_partial_:true}"],
-            "is of another kind: something to be called belongs there",
+            "model._partial_ = True: model is made at once",
         ),
         (["data._target_=builtins.dict"], "data._target_ = builtins.dict is no class or function"),
         (["method._target_=torch.nn.Linear"], "is of another kind: Method belongs there"),

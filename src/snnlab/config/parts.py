@@ -55,6 +55,8 @@ def instantiate_part(name: str, node: DictConfig | Mapping[str, Any], **parts: A
     if not isinstance(container, Mapping):
         raise InputError(f"{name} = {container!r} must be a config with a _target_; {name}=NAME chooses one")
     container = {str(key): value for key, value in container.items()}
+    if container.get("_partial_"):
+        raise InputError(f"{name}._partial_ = {container['_partial_']}: {name} is made at once; leave it out")
     schema.check_node(name, container, KINDS[name](), parts)
     for argument, part in schema.flat_parts(get_object(container["_target_"])).items():
         keys = [key for key in inspect.signature(part).parameters if key in container]

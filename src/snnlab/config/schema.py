@@ -89,6 +89,9 @@ def check_node(path: str, node: Mapping[str, Any], hint: Any = Any, given: Colle
         arguments, _ = arguments_of(factory)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}._target_ = {target} is no class or function whose arguments are known") from error
+    unnamed = [a for a in inspect.signature(factory).parameters.values() if a.kind == a.POSITIONAL_ONLY]
+    if any(argument.default is argument.empty for argument in unnamed) and not node.get("_partial_"):
+        raise InputError(f"{path}._target_ = {target} has arguments without names, which no config can give")
     for key in node:
         if not isinstance(key, str) or (key.startswith("_") and key not in SPECIAL and key not in arguments):
             raise InputError(
