@@ -31,14 +31,18 @@ def test_a_mapping_with_a_class_replaces_its_node_and_later_values_go_into_it():
         "gamma": 0.5,
     }
     assert compose(["method=spike_bp", "data=digits", line, "method.scheduler=null"]).config.method.scheduler is None
-    with pytest.raises(InputError, match="method.schedular: there is no such key; nearest: method.scheduler"):
+    with pytest.raises(InputError, match=r"method\.schedular: there is no such key; nearest: method\.scheduler"):
         compose(["method=spike_bp", "data=digits", line.replace("scheduler=", "schedular=")])
 
 
 def test_groups_are_replaced_too_and_named_by_their_class():
     composition = compose(
-        ["method=stbp", "data=digits", "model={_target_:snnlab.models.mlp.MLP,hidden:[7]}"]
-        + ["encoder={_target_:snnlab.data.encoders.Rate,time_steps:3}"]
+        [
+            "method=stbp",
+            "data=digits",
+            "model={_target_:snnlab.models.mlp.MLP,hidden:[7]}",
+            "encoder={_target_:snnlab.data.encoders.Rate,time_steps:3}",
+        ]
     )
     assert composition.choices["model"] == "MLP" and composition.choices["encoder"] == "Rate"
     assert composition.plain()["model"] == {"_target_": "snnlab.models.mlp.MLP", "hidden": [7]}

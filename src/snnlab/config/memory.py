@@ -68,12 +68,10 @@ def check_memory(method: Any, spec: Any, batch_size: int) -> None:
     Raises:
         InputError: naming T, B, the units, and what they take.
     """
-    from snnlab.layers.chain import Chain
-
     steps = int(getattr(method.encoder, "time_steps", None) or spec.time_steps or 1)
     steps = steps if method.automatic_optimization else 1  # who takes own steps may see one frame at a time
     batch = min(batch_size, spec.sizes.get("train") or batch_size) * int(getattr(method, "samples", 1))
-    units = math.prod(spec.input_shape) + sum(weight.outputs for weight in Chain(method.network).weights().values())
+    units = math.prod(spec.input_shape) + method.units()
     weights = sum(parameter.numel() for parameter in method.parameters())
     if (need := 4 * (steps * batch * units + 2 * weights)) > memory():
         raise InputError(

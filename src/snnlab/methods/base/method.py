@@ -167,6 +167,10 @@ class Method(L.LightningModule):
         """Number of units of the readout."""
         return self.data.classes
 
+    def units(self) -> int:
+        """Units that the weights lead to, a channel of a convolution as one: the least that a step of a sample holds."""
+        return sum(weight.outputs for weight in Chain(self.network).weights().values())
+
     def prepare(self, data: DataModule) -> None:
         """Called once when the data is there and before training: for what a method needs to see of it."""
 
