@@ -168,7 +168,7 @@ class Method(L.LightningModule):
         return self.data.classes
 
     def units(self) -> int:
-        """Units that the weights lead to, a channel of a convolution as one: the least that a step of a sample holds."""
+        """Units that the weights lead to, a channel of a convolution as one: the least that a step holds."""
         return sum(weight.outputs for weight in Chain(self.network).weights().values())
 
     def prepare(self, data: DataModule) -> None:
