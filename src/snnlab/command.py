@@ -84,6 +84,9 @@ def run(
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = any(word.replace("'", "").lower().lstrip("+") in ("--debug", "debug=true") for word in given)
     try:
+        for word in given:
+            if not word.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in word):
+                raise InputError(f"{word!a} is no text in UTF-8; give names in UTF-8")
         with stopped_by_signals():
             code = main([word for word in given if word != "--debug"])
         sys.stdout.flush()
@@ -98,7 +101,7 @@ def run(
     except (InputError, RunFailure, OSError, MemoryError) as error:
         if debug or (isinstance(error, OSError) and error.filename is None and error.errno != errno.ENOSPC):
             raise
-        print(f"{name}: {plain(_told(error))}", file=sys.stderr)
+        print(f"{name}: {plain(' '.join(_told(error).splitlines()))}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, InputError) else FAILED
 
 

@@ -16,6 +16,7 @@ HELP = """snnlab: train and test a spiking network, record everything.
 
 usage: python -m snnlab [KEY=VALUE ...]           plain: method=vdib data=mnist_dvs
        python -m snnlab -m KEY=A,B [KEY=VALUE ...] a sweep over every combination
+       python -m snnlab method=stbp --help         the keys of one choice; likewise data=, model=, encoder=, init=
 
 examples
   python -m snnlab method=stbp data=digits
@@ -26,16 +27,21 @@ examples
 choices
 {choices}
 keys
-  seed=0  resume=never|auto|RUN  debug=true (tracebacks)  dry_run=true
+  seed=0  resume=never|auto|RUN  kernels=auto|half|step  debug=true (tracebacks)  dry_run=true
   trainer.max_epochs=5 (every Lightning Trainer argument)  method.KEY=  model.KEY=  data.KEY=  encoder.KEY=
+  method.neuron=ahp|alif|cuba_lif|lif|ltc|plif, or package.module.Class (stbp, ottt, fptt); its own arguments stand in
+                      method.neuron_options={{...}}
+  method.optimizer={{_target_:torch.optim.Adam,_partial_:true,lr:0.01}}  a mapping with a _target_ replaces a part
   --cfg               print the composed config and stop
   --config-dir DIR    one more folder of configs, for methods and data of your own
   --debug             show tracebacks
 
 other commands (each with --help)
   python -m snnlab.data list | prepare NAME | show NAME
-  python -m snnlab.evaluate RUN [KEY=VALUE ...]
+  python -m snnlab.evaluate RUN [QUESTION] [KEY=VALUE ...]
+    questions: accuracy_over_time comparison convergence_map early_exit memory_over_time robustness spikes_over_time
   python -m snnlab.tables FOLDER ...
+  python -m snnlab.bench [WORKLOAD ...]
 
 environment: SNNLAB_DATA (data root, default ./data), SNNLAB_CACHE (default: the user's cache folder)
 exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted, 141 nobody reads the output any more
@@ -61,7 +67,9 @@ def train(arguments: list[str]) -> int:
         )
     overrides = [*line.words, *line.overrides]
     if "help" in line.flags:
-        print(HELP.format(choices=choices_text(config_dir)), end="")
+        from snnlab.config.pages import page
+
+        print(page(line.overrides, config_dir) or HELP.format(choices=choices_text(config_dir)), end="")
         return 0
     if "cfg" in line.flags:
         from snnlab.config.compose import compose
@@ -91,7 +99,7 @@ def train(arguments: list[str]) -> int:
 
 def show_table(folder: Path) -> None:
     """Print what the runs below ``folder`` have come to; one that cannot be read costs the table, not the sweep."""
-    from snnlab.tables.rows import plain, read_runs
+    from snnlab.tables.rows import in_columns, read_runs
 
     try:
         runs = read_runs([folder])

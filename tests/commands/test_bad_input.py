@@ -17,7 +17,7 @@ BASE = ["method=stbp", "data=digits", "logger=none", "trainer.max_epochs=1"]
         (["metod=stbp"], "metod: there is no such key; nearest: method"),
         (["max_epochs=3"], "max_epochs: there is no such key; nearest: trainer.max_epochs, trainer.min_epochs\n"),
         (["method.batch_size=3"], "method.batch_size: there is no such key; nearest: data.batch_size\n"),
-        (["output_dir=here"], "output_dir: there is no such key; nearest: paths.output\n"),
+        (["output_dir=here"], "output_dir: there is no such key; nearest: paths.output=here\n"),
         (["data=mnsit"], "data=mnsit: there is no such data; nearest: mnist"),
         (["model=lennet"], "model=lennet: there is no such model; nearest: lenet"),
         (["method.surogate=atan"], "method.surogate: there is no such key; nearest: method.surrogate"),

@@ -8,7 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from snnlab.config import schema
+from snnlab.config import schema, trial
+from snnlab.config.memory import check_memory
 from snnlab.config.parts import instantiate_part
 from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError, one_line
@@ -36,9 +37,10 @@ def build(config: DictConfig) -> Parts:
     from snnlab import kernels
     from snnlab.methods.base.method import UnansweredError
 
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    check_values(plain)  # type: ignore[arg-type]
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    plain = {str(key): value for key, value in container.items()}
+    check_values(plain)
     chosen = plain.get("kernels", "auto")
     path = kernels.Path(chosen)
     L.seed_everything(plain["seed"], verbose=False)
@@ -54,8 +56,16 @@ def build(config: DictConfig) -> Parts:
     method.network.kernels = path
     check_trainer(plain["trainer"])
     method.check_trainer(plain["trainer"])
+    batches = batches_of_epoch(data.spec, plain)
+    for split in ("val", "test"):
+        batches_of_epoch(data.spec, plain, split)
+    validated = data.spec.sizes.get("val") != 0
+    trial.check(plain["method"], plain["trainer"], batches, validated, method.automatic_optimization)
+    check_memory(method, data.spec, plain["data"]["batch_size"])
     try:
         method.configure_optimizers()
+    except InputError:
+        raise
     except (ValueError, TypeError) as error:
         names = [f"method.{key}" for key in plain["method"] if str(key).endswith("optimizer")]
         raise InputError(f"{', '.join(names)}: {one_line(error)}") from error
@@ -67,8 +77,29 @@ def build(config: DictConfig) -> Parts:
         with torch.no_grad():
             frames = torch.zeros(1, 1, *data.spec.input_shape)
             initializer(method.network, frames)
+    check_start(method)
     method.check_weights()  # an initialiser may limit them, too
-    return Parts(data, method, initializer, plain)  # type: ignore[arg-type]
+    return Parts(data, method, initializer, plain)
+
+
+def batches_of_epoch(spec: Any, config: Mapping[str, Any], split: str = "train") -> int | None:
+    """How many batches of a split an epoch takes, None where the data set's size is not known before it is read.
+
+    Raises:
+        InputError: when trainer.limit_train_batches, or that of the split, leaves none.
+    """
+    limit = config["trainer"][f"limit_{split}_batches"]
+    if not (size := spec.sizes.get(split)):
+        return None
+    batches = -(-size // config["data"]["batch_size"])
+    if isinstance(limit, float):
+        if not int(batches * limit):
+            raise InputError(
+                f"trainer.limit_{split}_batches = {limit} of {batches} batches leaves none; at least {1 / batches:.4f} "
+                "does, or a whole number of batches"
+            )
+        return int(batches * limit)
+    return batches if limit is None else min(batches, limit)
 
 
 def check_values(config: Mapping[str, Any]) -> None:
@@ -83,6 +114,21 @@ def check_values(config: Mapping[str, Any]) -> None:
     schema.check_arguments("trainer", config["trainer"], L.Trainer)
 
 
+def check_start(method: Any) -> None:
+    """Refuse weights that start so far out that nothing can be learned from there.
+
+    Raises:
+        InputError: naming the weight.
+    """
+    for name, values in method.named_parameters():
+        largest = float(values.detach().abs().amax()) if values.numel() else 0.0
+        if not largest <= LARGEST:
+            raise InputError(
+                f"{name} starts at values up to {largest:.3g}, and {LARGEST:g} is the most from which anything is "
+                "learned; lower the gain of the method or of init"
+            )
+
+
 def _way_out(question: Any) -> str:
     """Which methods of this house answer what a data set asks, by the names of their configs."""
     from hydra.utils import get_object
@@ -95,31 +141,74 @@ def _way_out(question: Any) -> str:
     return f"choose method={' or '.join(found)}"
 
 
+LARGEST = 10_000.0  # of a weight at its start
+
+ONLY: dict[
+    str, tuple[Any, str]
+] = {  # arguments of the Trainer that a recorded run has no use for, and what does instead
+    "max_steps": (-1, "use trainer.max_epochs and trainer.limit_train_batches"),
+    "fast_dev_run": (False, "use dry_run=true, or trainer.max_epochs=1 with trainer.limit_train_batches=2"),
+    "overfit_batches": (0.0, "use trainer.limit_train_batches"),
+    "val_check_interval": (None, "each epoch is validated once, at its end"),
+    "limit_predict_batches": (None, "a run trains, validates and tests"),
+    "barebones": (False, "a run is recorded"),
+    "num_nodes": (1, "a run uses one device; sweeps spread over machines"),
+    "strategy": ("auto", "a run uses one device; sweeps spread over machines"),
+    "sync_batchnorm": (False, "a run uses one device; sweeps spread over machines"),
+    "use_distributed_sampler": (True, "a run uses one device; sweeps spread over machines"),
+    "plugins": (None, "trainer.precision chooses the precision"),
+}
+OWN = ("callbacks", "logger", "default_root_dir", "model_registry")  # arguments of the Trainer that runs/ gives
+
+
 def check_trainer(trainer: Mapping[str, Any]) -> None:
     """Refuse what Lightning takes and a recorded run cannot: it has whole, validated epochs on one device.
 
     Raises:
         InputError: naming the argument and what would do instead.
     """
+    for name in OWN:
+        if name in trainer:
+            raise InputError(f"trainer.{name}: there is no such key; runs have callbacks=..., logger=..., paths.output")
     epochs = trainer["max_epochs"]
     if epochs is None or epochs < 1:
         raise InputError(f"trainer.max_epochs = {epochs} must be at least 1; dry_run=true looks without training")
     for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
-        if trainer[name] is not None and trainer[name] <= 0:
-            raise InputError(f"trainer.{name} = {trainer[name]} leaves nothing to work on; null takes all batches")
-    if trainer["accumulate_grad_batches"] < 1:
-        raise InputError(f"trainer.accumulate_grad_batches = {trainer['accumulate_grad_batches']} must be at least 1")
-    refused = {
-        "max_steps": (-1, "use trainer.max_epochs and trainer.limit_train_batches"),
-        "fast_dev_run": (False, "use dry_run=true, or trainer.max_epochs=1 with trainer.limit_train_batches=2"),
-        "overfit_batches": (0.0, "use trainer.limit_train_batches"),
-        "val_check_interval": (None, "each epoch is validated once, at its end"),
-        "enable_checkpointing": (None, "the test is scored with a checkpoint"),
-        "barebones": (False, "a run is recorded"),
-        "num_nodes": (1, "a run uses one device; sweeps spread over machines"),
-    }
-    for name, (only, instead) in refused.items():
-        if trainer[name] not in (only, True if name == "enable_checkpointing" else only):
+        limit = trainer[name]
+        if limit is not None and limit <= 0:
+            raise InputError(f"trainer.{name} = {limit} leaves nothing to work on; null takes all batches")
+        if isinstance(limit, float) and limit > 1:
+            raise InputError(f"trainer.{name} = {limit} must be a share up to 1.0, or a whole number of batches")
+    for name, (only, instead) in ONLY.items():
+        if trainer[name] != only or isinstance(trainer[name], bool) != isinstance(only, bool):
             raise InputError(f"trainer.{name} = {trainer[name]} is not for a recorded run: {instead}")
+    if trainer["enable_checkpointing"] is False:
+        raise InputError("trainer.enable_checkpointing = False is not for a recorded run: its test needs a checkpoint")
     if trainer["devices"] not in (1, "1"):
         raise InputError(f"trainer.devices = {trainer['devices']}: a run uses one device; sweeps spread over machines")
+    every = trainer["check_val_every_n_epoch"]
+    if every is None or not 1 <= every <= epochs:
+        raise InputError(
+            f"trainer.check_val_every_n_epoch = {every} must lie in 1 to trainer.max_epochs = {epochs}: the checkpoint "
+            "is chosen on validation"
+        )
+    for name, least in (
+        ("accumulate_grad_batches", 1),
+        ("log_every_n_steps", 1),
+        ("num_sanity_val_steps", -1),
+        ("reload_dataloaders_every_n_epochs", 0),
+    ):
+        if trainer[name] is not None and trainer[name] < least:
+            raise InputError(f"trainer.{name} = {trainer[name]} must be at least {least}")
+    clip = trainer["gradient_clip_val"]
+    if clip is not None and not clip > 0:
+        raise InputError(f"trainer.gradient_clip_val = {clip} must be positive; null does not clip")
+    if clip is None and trainer["gradient_clip_algorithm"] is not None:
+        raise InputError("trainer.gradient_clip_algorithm clips nothing without trainer.gradient_clip_val=1")
+    for name in ("min_epochs", "min_steps"):
+        if trainer[name] is None:
+            continue
+        if trainer["max_time"] is None:
+            raise InputError(f"trainer.{name} = {trainer[name]} has no effect: only trainer.max_time ends a run early")
+        if trainer[name] < 1 or (name == "min_epochs" and trainer[name] > epochs):
+            raise InputError(f"trainer.{name} = {trainer[name]} must lie in 1 to trainer.max_epochs = {epochs}")

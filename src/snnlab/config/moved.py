@@ -69,7 +69,7 @@ def today(node: Any, group: str = "") -> Any:
             key: _target(value) if key == "_target_" else _value(owner, key, today(value, str(key)))
             for key, value in node.items()
         }
-        for part, (target, keys) in PARTS.get(owner, {}).items():
+        for part, (target, keys) in (PARTS.get(owner, {}) if isinstance(owner, str) else {}).items():
             if old := {new: moved.pop(key) for key, new in keys.items() if key in moved}:
                 moved[part] = {"_target_": target, **old}
         return moved
@@ -77,7 +77,7 @@ def today(node: Any, group: str = "") -> Any:
 
 
 def _value(owner: Any, key: Any, value: Any) -> Any:
-    known = VALUES.get((owner, key), {})
+    known = VALUES.get((owner, key), {}) if isinstance(owner, str) else {}
     return known.get(value, value) if isinstance(value, str) else value
 
 

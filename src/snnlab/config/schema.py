@@ -6,41 +6,55 @@ import dataclasses
 import inspect
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from snnlab.errors import InputError, nearest
 
 _MISSING: dict[str, Any] = {}
+Text = typing.Annotated[str, StringConstraints(min_length=1)]
 PLAIN: dict[str, Any] = {
     "seed": int,
     "kernels": typing.Literal["auto", "half", "step"],
     "debug": bool,
     "dry_run": bool,
-    "resume": str,
+    "resume": Text,
     "logger.name": typing.Literal["wandb", "none"],
     "logger.mode": typing.Literal["auto", "online", "offline"],
-    "logger.project": str | None,
-    "logger.group": str | None,
+    "logger.project": Text | None,
+    "logger.group": Text | None,
     "callbacks.health": bool,
     "callbacks.figures": bool,
     "callbacks.progress": bool,
     "callbacks.checkpoints": typing.Literal["few", "all"],
-    "paths.data": str,
-    "paths.cache": str,
-    "paths.output": str,
+    "paths.data": Text,
+    "paths.cache": Text,
+    "paths.output": Text,
+    "hardware.name": typing.Literal["none"],
+    "encoder.name": typing.Literal["none"],  # where it has no class
 }
+LEAST, MOST = 1e-45, 1e8  # less is 0 in 32 bits; nothing here is more
+SPECIAL = ("_target_", "_partial_")  # keys of a node that are no argument of its class
 
 
 def check_plain(config: Mapping[str, Any]) -> None:
     """Check the keys that no class reads.
 
     Raises:
-        InputError: when a value has the wrong type.
+        InputError: when a value has the wrong type, or nobody reads a key.
     """
+    for group in ("logger", "callbacks", "paths", "hardware", "encoder"):
+        node = config.get(group, {})
+        if not isinstance(node, Mapping):
+            raise InputError(f"{group} = {node!r} must be a mapping; {group}=NAME chooses one")
+        known = [path.partition(".")[2] for path in PLAIN if path.startswith(f"{group}.")]
+        for key in () if group == "encoder" and "_target_" in node else node:
+            if key not in known:
+                raise InputError(f"{group}.{key}: there is no such key; nearest: {nearest(str(key), known)}")
     for path, hint in PLAIN.items():
         value: Any = config
         for key in path.split("."):
@@ -51,21 +65,103 @@ def check_plain(config: Mapping[str, Any]) -> None:
         raise InputError(f"seed = {config['seed']} must lie in 0 to 4294967295; 0 is the default")
 
 
-def check_node(path: str, node: Mapping[str, Any]) -> None:
+def check_node(path: str, node: Mapping[str, Any], hint: Any = Any, given: Collection[str] = ()) -> None:
     """Check a config node with a ``_target_`` against the signature of its class, and every such node inside it.
 
+    Args:
+        path: the key of the node.
+        node: the node.
+        hint: annotation of what it becomes.
+        given: arguments that it gets from elsewhere.
+
     Raises:
-        InputError: when the class cannot be found, a key is not an argument, or a value has the wrong type.
+        InputError: when the class cannot be found or is of another kind, a key is not an argument or is missing, or a
+            value has the wrong type.
     """
     target = node.get("_target_")
-    if target is None:
+    if not isinstance(target, str) or not target:
         raise InputError(f"{path}: _target_ is missing; it names the class, e.g. torch.optim.Adam")
     try:
         factory = get_object(target)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"{path}._target_ = {target} cannot be imported: {reason}") from error
-    check_arguments(path, {key: value for key, value in node.items() if key[0] != "_"}, factory)
+    try:
+        arguments, _ = arguments_of(factory)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}._target_ = {target} is no class or function whose arguments are known") from error
+    unnamed = [a for a in inspect.signature(factory).parameters.values() if a.kind == a.POSITIONAL_ONLY]
+    if any(argument.default is argument.empty for argument in unnamed) and not node.get("_partial_"):
+        raise InputError(f"{path}._target_ = {target} has arguments without names, which no config can give")
+    for key in node:
+        if not isinstance(key, str) or (key.startswith("_") and key not in SPECIAL and key not in arguments):
+            raise InputError(
+                f"{path}.{key}: there is no such key; nearest: {nearest(str(key), [*arguments, *SPECIAL])}"
+            )
+    partial = node.get("_partial_", False)
+    check_value(f"{path}._partial_", partial, bool)
+    check_kind(f"{path}._target_ = {target}", factory, hint, partial)
+    values = {key: value for key, value in node.items() if key not in SPECIAL}
+    check_arguments(path, values, factory)
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [name for name, a in arguments.items() if a.default is a.empty and a.kind in plain]
+    missing = [name for name in needed if name not in values and name not in given]
+    if missing and not partial:
+        raise InputError(f"{path}.{missing[0]} is missing: {target} needs it")
+
+
+def check_kind(what: str, factory: Any, hint: Any, partial: bool) -> None:
+    """Raise InputError unless ``factory`` makes what the annotation ``hint`` asks for, as far as that can be told."""
+    if inspect.isclass(factory):
+        made: Any = factory
+    else:
+        made = hints_of(factory, result=True).get("return", Any)
+    if made is Any or not inspect.isclass(made):
+        called = all(_is_callable(part) and typing.get_args(part) for part in _parts(hint) if part is not type(None))
+        if inspect.isroutine(factory) and called and not partial:
+            raise InputError(f"{what} is a function; add _partial_: true, so that it is called later")
+        return
+    for part in _parts(hint):
+        if part is Any or getattr(part, "_is_protocol", False) or not (inspect.isclass(part) or _is_callable(part)):
+            return
+        if not _is_callable(part):
+            if issubclass(made, part) and not partial:
+                return
+            continue
+        result = _result(part)
+        if (
+            partial
+            and (typing.get_args(part) or not inspect.isclass(factory))
+            and (result is Any or not inspect.isclass(result) or issubclass(made, result))
+        ):
+            return
+        if not partial and inspect.isclass(factory) and "__call__" in dir(factory) and not _takes_all(factory):
+            return
+    wanted = " or ".join(_asked(part) for part in _parts(hint) if part is not type(None))
+    raise InputError(f"{what} is of another kind: {wanted} belongs there")
+
+
+def _takes_all(factory: Any) -> bool:
+    """Whether a class's instances take any arguments, as torch's modules do: then nothing says that they fit."""
+    kinds = [parameter.kind for parameter in inspect.signature(factory.__call__).parameters.values()]
+    return inspect.Parameter.VAR_POSITIONAL in kinds
+
+
+def _asked(hint: Any) -> str:
+    if not _is_callable(hint):
+        return str(hint.__name__)
+    result = _result(hint)
+    known = inspect.isclass(result) and result is not Any
+    return f"{result.__name__} with _partial_: true" if known else "something to be called"
+
+
+def _result(hint: Any) -> Any:
+    """What a Callable of an annotation returns."""
+    return typing.get_args(hint)[1] if typing.get_args(hint) else Any
+
+
+def _is_callable(hint: Any) -> bool:
+    return hint is Callable or typing.get_origin(hint) is Callable
 
 
 def check_arguments(path: str, values: Mapping[str, Any], factory: Any) -> None:
@@ -74,11 +170,27 @@ def check_arguments(path: str, values: Mapping[str, Any], factory: Any) -> None:
     open_ended = any(argument.kind == argument.VAR_KEYWORD for argument in arguments.values())
     for key, value in values.items():
         if key not in arguments and not open_ended:
-            raise InputError(f"{path}.{key}: there is no such key; nearest: {nearest(key, arguments)}")
-        if isinstance(value, Mapping) and "_target_" in value:
-            check_node(f"{path}.{key}", value)
+            raise InputError(f"{path}.{key}: there is no such key; nearest: {nearest(str(key), arguments)}")
+        hint = hints.get(key, Any)
+        if isinstance(value, Mapping) and "_target_" in value and _takes_object(hint):
+            check_node(f"{path}.{key}", value, hint)
+        elif (
+            isinstance(value, list)
+            and value
+            and all(isinstance(item, Mapping) and "_target_" in item for item in value)
+        ):
+            for place, item in enumerate(value):
+                check_node(f"{path}.{key}[{place}]", item)
         elif key in hints:
-            check_value(f"{path}.{key}", value, hints[key])
+            check_value(f"{path}.{key}", value, hint)
+            if isinstance(value, Mapping) and "_target_" in value:
+                raise InputError(f"{path}.{key}._target_: there is no such key; {key} is no class, it holds values")
+
+
+def _takes_object(hint: Any) -> bool:
+    """Whether an argument may be more than numbers, texts, and lists and mappings of them."""
+    plain = (int, float, str, bool, type(None), dict, list, tuple, Path)
+    return any(part not in plain and typing.get_origin(part) not in (*plain, typing.Literal) for part in _parts(hint))
 
 
 def arguments_of(factory: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
@@ -89,7 +201,8 @@ def arguments_of(factory: Any) -> tuple[dict[str, inspect.Parameter], dict[str, 
     hints, parts = hints_of(factory), flat_parts(factory)
     arguments: dict[str, inspect.Parameter] = {}
     for name, argument in inspect.signature(factory).parameters.items():
-        arguments |= inspect.signature(parts[name]).parameters if name in parts else {name: argument}
+        if argument.kind != argument.POSITIONAL_ONLY:  # of some of Python's own: a config gives names
+            arguments |= inspect.signature(parts[name]).parameters if name in parts else {name: argument}
     for name, part in parts.items():
         hints = {key: hint for key, hint in hints.items() if key != name} | hints_of(part)
     return arguments, hints
@@ -103,13 +216,16 @@ def flat_parts(factory: Any) -> dict[str, Any]:
     return {name: hint for name, hint in hints_of(factory).items() if getattr(hint, "flat", False) is True}
 
 
-def hints_of(factory: Any) -> dict[str, Any]:
-    """Return the annotations of the arguments of ``factory``, resolved; none where one of them cannot be."""
+def hints_of(factory: Any, result: bool = False) -> dict[str, Any]:
+    """Return the annotations of the arguments of ``factory``, resolved; none where one of them cannot be.
+
+    With ``result`` that of what it returns is among them, as ``return``.
+    """
     try:
         hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
     except (NameError, TypeError, AttributeError):
         return {}
-    return {name: hint for name, hint in hints.items() if name != "return"}
+    return {name: hint for name, hint in hints.items() if result or name != "return"}
 
 
 def check_value(path: str, value: Any, hint: Any) -> None:
@@ -121,8 +237,8 @@ def check_value(path: str, value: Any, hint: Any) -> None:
             where = f"{hint.__module__}.{hint.__name__}"
             raise InputError(f"{path} = {value!r} must be a config with a _target_, e.g. {where}") from error
         return
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{path} = {value} must be a finite number")
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    check_numbers(path, float(value) if whole and float in _parts(hint) and int not in _parts(hint) else value)
     try:
         adapter.validate_python(
             tuple(value) if isinstance(value, list) and _accepts_tuple(hint) else value, strict=True
@@ -136,6 +252,19 @@ def check_value(path: str, value: Any, hint: Any) -> None:
         if _accepts_path(hint) and isinstance(value, str):
             return
         raise InputError(f"{path} = {value!r} must be {_spell(hint)}") from error
+
+
+def check_numbers(path: str, value: Any) -> None:
+    """Raise InputError for a number, here or further in, that no tensor holds as what it is."""
+    if isinstance(value, list | Mapping):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            check_numbers(path, item)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{path} = {value} must be a finite number")
+    if isinstance(value, float) and value and not LEAST <= abs(value) <= MOST:
+        raise InputError(f"{path} = {value} must be 0 or lie within {LEAST:g} to {MOST:g} in size")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise InputError(f"{path} = {value} must lie within 64 bits, as every whole number here")
 
 
 def _parts(hint: Any) -> list[Any]:
@@ -157,12 +286,17 @@ def _accepts_tuple(hint: Any) -> bool:
 
 
 def _accepts_path(hint: Any) -> bool:
-    from pathlib import Path
-
     return any(part is Path for part in _parts(hint))
 
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+WORDS: dict[Any, str] = {
+    Text: "text that is not empty",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    type(None): "null",
+}
 
 
 def _spell(hint: Any) -> str:

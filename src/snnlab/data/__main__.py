@@ -85,7 +85,8 @@ def list_datasets(config_dir: Path | None) -> None:
         steps = "" if spec.time_steps is None else f"T={spec.time_steps} "
         sizes = [f"{spec.sizes[split]:,}" if split in spec.sizes else "?" for split in ("train", "val", "test")]
         table.add_row(name, spec.kind, steps + "x".join(map(str, spec.input_shape)), str(spec.classes), *sizes, where)
-    Console().print(table)
+    wide = Console(width=10_000)
+    Console(width=None if sys.stdout.isatty() else wide.measure(table).maximum).print(table)  # a pipe cuts nothing
     print(cache_line(Path(folders.cache)))
 
 

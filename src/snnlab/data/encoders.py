@@ -15,13 +15,15 @@ from torch import Tensor, nn
 
 from snnlab.errors import InputError
 
+MOST_STEPS = 1_000_000  # a step takes about 0.1 ms at least, so such a sample minutes
+
 
 class Encoder(nn.Module):
     """Shared form of the encoders.
 
     Args:    time_steps: T, at least ``fewest``.
     Shapes:  images [B, ...] -> [T, B, ...], same dtype and device.
-    Raises:  InputError when time_steps is too small.
+    Raises:  InputError when time_steps is too small, or so large that no sample would ever end.
     """
 
     spiking: ClassVar[bool] = True  # whether the frames are spikes
@@ -33,6 +35,11 @@ class Encoder(nn.Module):
             raise InputError(
                 f"encoder.{type(self).__name__}: time_steps = {time_steps} must be at least {self.fewest}; "
                 "10 to 100 are usual"
+            )
+        if time_steps > MOST_STEPS:
+            raise InputError(
+                f"encoder.{type(self).__name__}: time_steps = {time_steps} must be at most {MOST_STEPS:,}; 10 to 100 "
+                "are usual"
             )
         self.time_steps = time_steps
 

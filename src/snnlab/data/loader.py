@@ -22,6 +22,7 @@ from snnlab.errors import InputError
 Sample = TypeVar("Sample", covariant=True)
 Module = TypeVar("Module")
 
+MOST_AT_ONCE = 1_000_000  # samples of a batch: more than any data set here has
 MOST_PER_CORE = 4  # loader processes: more only wait for each other, and each holds its own libraries in memory
 
 
@@ -59,6 +60,10 @@ class Loader:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InputError(f"data.batch_size = {self.batch_size} must be at least 1; 100 is usual")
+        if self.batch_size > MOST_AT_ONCE:
+            raise InputError(f"data.batch_size = {self.batch_size} must be at most {MOST_AT_ONCE:,}; 100 is usual")
+        if self.seed < 0:
+            raise InputError(f"data.seed = {self.seed} must be 0 or more; it shuffles the training samples")
         if self.num_workers < 0:
             raise InputError(f"data.num_workers = {self.num_workers} must be 0 (load in the main process) or more")
         cores = os.cpu_count() or 1

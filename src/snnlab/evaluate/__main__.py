@@ -10,17 +10,20 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from snnlab.command import parse, run, set_up_logging
 from snnlab.errors import InputError, plain
 
 HELP = """usage: python -m snnlab.evaluate RUN [QUESTION] [KEY=VALUE ...]
+       python -m snnlab.evaluate RUN QUESTION --help        what it answers, and its options
 
 Scores the stored run in the folder RUN on its test split and writes RUN/evaluations/<date>/evaluation.json.
   RUN         a run's folder; outputs/latest is the run below outputs that was started last
   QUESTION    asks something else of it: {questions}
   KEY=VALUE   changes the stored config, e.g. encoder.time_steps=20 data=nmnist seed=3, or an option of the question
+  --config-dir DIR    one more folder of configs, for methods and data of your own
   --debug     show tracebacks
 """
 
@@ -51,10 +54,17 @@ def score(arguments: list[str]) -> int:
     folder, rest = arguments[:1], arguments[1:]
     if folder and folder[0].startswith("-"):
         folder, rest = [], arguments
-    line = parse(rest, ("-h --help",))
+    line = parse(rest, ("-h --help",), ("-cd --config-dir",))
+    config_dir = Path(line.values["config-dir"]).expanduser() if "config-dir" in line.values else None
+    if config_dir and not config_dir.is_dir():
+        raise InputError(f"--config-dir {config_dir}: there is no such folder; give the one that holds method/, ...")
     if "help" in line.flags or not folder:
-        from snnlab.evaluate.analysis import questions
+        from snnlab.evaluate.analysis import page, questions
 
+        asked = [word for word in (*line.words, *folder) if line.words or word in questions()]
+        if asked and "help" in line.flags:
+            print(page(asked[0]), end="")
+            return 0
         print(HELP.format(questions=", ".join(questions())), end="")
         return 0 if "help" in line.flags else 2
     if len(line.words) > 1:
@@ -73,10 +83,10 @@ def score(arguments: list[str]) -> int:
     check_links(stored)
     figures: dict[str, Any] = {}
     if line.words:
-        result, figures = ask(stored, line.words[0], line.overrides)
+        result, figures = ask(stored, line.words[0], line.overrides, config_dir)
         print_values(result["values"])
     else:
-        result = evaluate(stored, line.overrides)
+        result = evaluate(stored, line.overrides, config_dir)
         print("\n".join(metric_lines(result["metrics"]["test"])))
     if flags := flags_of(result["provenance"]):
         print(f"data     {', '.join(flags)}")

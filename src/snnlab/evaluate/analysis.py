@@ -63,3 +63,17 @@ def find(name: str) -> Callable[..., Analysis]:
 def options(analyse: Callable[..., Analysis]) -> dict[str, inspect.Parameter]:
     """The keyword arguments of an analysis, by name; the first parameter is the stored run."""
     return dict(list(inspect.signature(analyse).parameters.items())[1:])
+
+
+def page(name: str) -> str:
+    """What a question answers and its options, for people.
+
+    Raises:
+        InputError: when there is no such question.
+    """
+    analyse = find(name)
+    lines = [f"{name}: {inspect.cleandoc(analyse.__doc__ or '')}", ""]
+    for key, option in options(analyse).items():
+        needed = option.default is option.empty
+        lines.append(f"  {key}={'...  (needed)' if needed else 'null' if option.default is None else option.default}")
+    return "\n".join(lines) + "\n"

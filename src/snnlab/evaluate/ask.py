@@ -13,7 +13,9 @@ from snnlab.methods.base.finite import name_of
 from snnlab.runs.stored import open_run, rebuild
 
 
-def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+def evaluate(
+    run: str | Path, overrides: Sequence[str] = (), config_dir: Path | None = None
+) -> dict[str, dict[str, Any]]:
     """Test a stored run and return its ``metrics``, nested as in run.json, and the ``provenance`` of the data.
 
     Raises:
@@ -24,7 +26,7 @@ def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[s
     from snnlab.runs.record import nested
     from snnlab.runs.wiring import make_trainer
 
-    parts = open_run(run, overrides)
+    parts = open_run(run, overrides, config_dir)
     trainer = make_trainer(parts.config, None, [ReseedEachEpoch(parts.config["seed"]), Finite()], [])
     with kernels.using(parts.method.network.path):
         trainer.test(parts.method, datamodule=parts.data, verbose=False)
@@ -32,7 +34,9 @@ def evaluate(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[s
     return {"metrics": metrics, "provenance": parts.data.provenance.as_dict()}
 
 
-def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+def ask(
+    run: str | Path, question: str, overrides: Sequence[str] = (), config_dir: Path | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Ask ``question`` of a stored run; return what goes into evaluation.json, and the figures by name.
 
     Overrides that name an option of the question are its arguments, read as YAML, the folder of a run where it takes a
@@ -64,13 +68,13 @@ def ask(run: str | Path, question: str, overrides: Sequence[str] = ()) -> tuple[
     check_arguments(question, {name: value for name, value in arguments.items() if name not in others}, analyse)
 
     def open_stored(folder: str, changes: Sequence[str] = ()) -> Stored:
-        parts = open_run(folder, changes)
+        parts = open_run(folder, changes, config_dir)
         return Stored(
             parts.method.eval(),
             parts.data,
             parts.config,
             folder,
-            rebuild=lambda more: rebuild(folder, [*changes, *more]),
+            rebuild=lambda more: rebuild(folder, [*changes, *more], config_dir),
             trainer=lambda arguments, callbacks: make_trainer(
                 {"trainer": {**parts.config["trainer"], **arguments}}, None, callbacks, []
             ),

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from snnlab.errors import InputError
 from snnlab.layers.dropout import HeldDropout
 from snnlab.layers.recurrent import Recurrent
 from snnlab.neurons.neuron import Neuron
@@ -56,7 +57,10 @@ class Blocks:
         return [("upsample", nn.Upsample(size, mode="nearest")), ("weight", weight)]
 
     def dropout(self, p: float) -> nn.Module:
-        return HeldDropout(p)
+        try:
+            return HeldDropout(p)
+        except ValueError as error:  # the one number here that is the model's
+            raise InputError(f"model: {error}") from error
 
     def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
         """The last layers: weights and what integrates or fires behind them."""

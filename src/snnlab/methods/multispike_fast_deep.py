@@ -39,6 +39,8 @@ from snnlab.methods.base.spike_times import SpikeCount, SpikeTimes, count_loss
 MOST_TAUS = 80  # duration / tau_synapse; e^88 is the end of float32
 DOUBLINGS = 10  # a bump is at most 2^10 times the first
 
+MOST_SPIKES = 10_000  # of a neuron in a sample
+
 
 class SpikeTimeBlocks(Blocks):
     """Weights without bias, drawn uniformly, in front of exact neurons; one threshold and buffer for each layer.
@@ -159,6 +161,11 @@ class MultispikeFastDeep(SpikeTimes):
             if not numbers or min(numbers) <= 0:
                 least = "must be positive" if numbers else "needs a number for at least one layer"
                 raise ValueError(f"MultispikeFastDeep: {name} = {number} {least}; {usual} is usual")
+        for name, buffers in (("max_spikes", max_spikes), ("readout_max_spikes", readout_max_spikes)):
+            if (most := max(buffers) if isinstance(buffers, list) else buffers) > MOST_SPIKES:
+                raise ValueError(
+                    f"MultispikeFastDeep: {name} = {most} must be at most {MOST_SPIKES:,}: each has a place"
+                )
         if not 0 <= input_window[0] < input_window[1] <= duration:
             raise ValueError(
                 f"MultispikeFastDeep: input_window = {list(input_window)} must rise, from 0 or more to at most "

@@ -106,6 +106,9 @@ class SpikeBP(Autograd):
     ) -> None:
         if not init_variance > 0:
             raise ValueError(f"SpikeBP: init_variance = {init_variance} must be positive; 2.0, or 1.0 for ResNets")
+        for name, value in (("pool_threshold", pool_threshold), ("pool_slope", pool_slope)):
+            if value is not None and not value > 0:
+                raise ValueError(f"SpikeBP: {name} = {value} must be positive; 0.75 and 1 are usual, or null")
         self.decay, self.threshold, self.init_variance = decay, threshold, init_variance
         self.pool_threshold, self.pool_slope = pool_threshold, pool_slope
         self.correct_leak, self.late_inputs = correct_leak, late_inputs

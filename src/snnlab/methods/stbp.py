@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.data.contract import DataModule, DataSpec
+from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.methods.base.autograd import Autograd, Regularizer
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
@@ -90,6 +91,8 @@ class STBP(Autograd):
         regularizer: Regularizer | None = None,
         rewiring: DeepRewiring | None = None,
     ) -> None:
+        if not 0 <= readout_decay <= 1:
+            raise InputError(f"method.readout_decay = {readout_decay} must lie in [0, 1]; 1 does not forget")
         self.threshold, self.decay = threshold, decay
         self.reset, self.leak, self.surrogate, self.width = reset, leak, surrogate, width
         self.strict, self.detach_reset, self.gradient, self.bias = strict, detach_reset, gradient, bias

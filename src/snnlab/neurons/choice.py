@@ -9,7 +9,9 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from snnlab.errors import InputError, nearest
 from snnlab.neurons.neuron import Neuron
@@ -45,16 +47,28 @@ def choose_neuron(
             f"method.neuron = {name}: choose one of {nearest(name, NEURONS, len(NEURONS))}, or package.module.Class"
         )
     try:
-        neuron = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        found = import_module(module)
+    except (ImportError, ValueError) as error:
         raise InputError(f"method.neuron = {name} cannot be imported: {error}") from error
+    if (neuron := getattr(found, attribute, None)) is None:
+        there = [key for key, value in vars(found).items() if inspect.isclass(value) and issubclass(value, Neuron)]
+        raise InputError(f"method.neuron = {name}: {module} has no such class; nearest: {nearest(attribute, there)}")
     if not (inspect.isclass(neuron) and issubclass(neuron, Neuron)):
         raise InputError(f"method.neuron = {name} is no subclass of snnlab.neurons.neuron.Neuron")
-    arguments = inspect.signature(neuron).parameters
+    arguments, hints = inspect.signature(neuron).parameters, get_type_hints(neuron.__init__)
     for key in options or {}:
         if key not in arguments:
             raise InputError(
                 f"method.neuron_options.{key}: {neuron.__name__} has no such key; nearest: {nearest(key, arguments)}"
             )
+        _check(f"method.neuron_options.{key}", (options or {})[key], hints.get(key, Any))
     given = {key: value for key, value in (shared or {}).items() if key in arguments}
     return functools.partial(neuron, **{**given, **(options or {})})
+
+
+def _check(path: str, value: Any, hint: Any) -> None:
+    """Raise InputError unless ``value`` is of the annotated type."""
+    try:
+        TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise InputError(f"{path} = {value!r} must be {getattr(hint, '__name__', hint)}") from error

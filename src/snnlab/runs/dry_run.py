@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from snnlab.callbacks.memory import LiveBytes
-from snnlab.config.build import Parts, build
+from snnlab.config.build import Parts, batches_of_epoch, build
 from snnlab.config.compose import Composition
 from snnlab.data.contract import Batch
 from snnlab.neurons.neuron import Temporal
+from snnlab.runs.wiring import make_trainer
 
 
 def dry_run(composition: Composition) -> str:
@@ -21,6 +22,7 @@ def dry_run(composition: Composition) -> str:
         InputError: when the parts cannot be built.
     """
     parts = build(composition.config)
+    make_trainer(parts.config, None, [], [])
     method, spec, config = parts.method, parts.data.spec, parts.config
     frames = make_frames(parts)
     rows = layer_rows(method.network, frames)
@@ -33,15 +35,8 @@ def dry_run(composition: Composition) -> str:
     total = sum(p.numel() for p in method.parameters() if p.requires_grad)
     lines.append(f"parameters   {total:,} ({total * 4 / 2**20:.1f} MiB in float32)")
     lines.append(f"memory       {peak / 2**20:,.0f} MiB of live tensors in one step, {what}")
-    train = spec.sizes.get("train")
     epochs = config["trainer"]["max_epochs"]
-    if train and epochs and epochs > 0:
-        batches = -(-train // config["data"]["batch_size"])
-        limit = config["trainer"]["limit_train_batches"]
-        if isinstance(limit, int):
-            batches = min(batches, limit)
-        elif isinstance(limit, float):
-            batches = int(batches * limit)
+    if batches := batches_of_epoch(spec, config):
         lines.append(
             f"time         {seconds * 1000:.0f} ms a step, {batches} steps an epoch, {epochs} epochs: "
             f"about {seconds * batches * epochs / 60:.1f} minutes for the network's {what}"

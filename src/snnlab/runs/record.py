@@ -95,7 +95,11 @@ class RunRecord:
         """
         folder = run_folder(folder)
         path = folder / "run.json"
-        if not path.exists() and not path.is_symlink():
+        try:
+            there = path.exists() or path.is_symlink()
+        except OSError as error:  # a name that is too long
+            raise InputError(f"{folder} is no run folder: {error.strerror}") from error
+        if not there:
             raise InputError(f"{folder} is no run folder: it holds no run.json; give a folder below paths.output")
         content = read_record(inside(folder, "run.json"))
         if not isinstance(content, dict):

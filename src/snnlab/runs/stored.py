@@ -31,7 +31,9 @@ PLAIN_WORD = re.compile(r"[a-z_][\w.]*=(?!.*[A-Za-z_]\w*\.[A-Za-z_])[\w\[\],.+-]
 MOST_BYTES = 2**30  # of the tensors that a stored config may ask for before its weights are known to fit
 
 
-def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def stored_config(
+    run: str | Path, overrides: Sequence[str] = (), config_dir: str | Path | None = None
+) -> dict[str, Any]:
     """Return the config of a stored run with ``overrides`` applied.
 
     Raises:
@@ -45,7 +47,7 @@ def stored_config(run: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
         if not equals:
             raise InputError(f"{override!r} cannot be read as key=value")
         if key in GROUPS:
-            config[key] = compose([override, f"seed={config.seed}"]).config[key]
+            config[key] = compose([override, f"seed={config.seed}"], config_dir).config[key]
             continue
         known = [*flatten(OmegaConf.to_container(config)), *PLAIN, *_arguments(OmegaConf.to_container(config))]
         if key not in known:
@@ -105,7 +107,7 @@ def _arguments(node: Any, path: str = "") -> Iterator[str]:
         yield from _arguments(value, f"{path}{key}.")
 
 
-def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:
+def load_parts(run: str | Path, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Any:
     """Build the parts of a stored run and load its chosen checkpoint.
 
     Raises:
@@ -117,14 +119,14 @@ def load_parts(run: str | Path, overrides: Sequence[str] = ()) -> Any:
             f"{run}: status is {record.content['status']}, so no checkpoint was chosen; finish it with resume=auto"
         )
     checkpoint = inside(record.folder, record.content["checkpoint"])
-    parts = _built(run, overrides)
+    parts = _built(run, overrides, config_dir)
     load_weights(parts.method, checkpoint, f"{run}: the stored weights do not fit the overridden config")
     return parts
 
 
-def _built(run: str | Path, overrides: Sequence[str]) -> Any:
+def _built(run: str | Path, overrides: Sequence[str], config_dir: str | Path | None) -> Any:
     """``build`` of a stored config; whatever its values make a class of ours raise is one line."""
-    config = stored_config(run, overrides)
+    config = stored_config(run, overrides, config_dir)
     try:
         with LiveBytes(MOST_BYTES):
             return build(OmegaConf.create(config))
@@ -157,13 +159,13 @@ def load_method(run: str | Path) -> Method:
     return method.eval()
 
 
-def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
+def open_run(run: str | Path, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Any:
     """Build the parts of a stored run with its weights, set up its data, prepare the method for being asked.
 
     Raises:
         InputError: as ``load_parts``, and where the data cannot be used or is not what the run saw.
     """
-    parts = load_parts(run, overrides)
+    parts = load_parts(run, overrides, config_dir)
     _check_batch(run, parts, overrides)
     parts.data.setup()
     content = RunRecord.read(run).content
@@ -181,11 +183,11 @@ def open_run(run: str | Path, overrides: Sequence[str] = ()) -> Any:
     return parts
 
 
-def rebuild(run: str | Path, overrides: Sequence[str]) -> Method:
+def rebuild(run: str | Path, overrides: Sequence[str], config_dir: str | Path | None = None) -> Method:
     """Return an untrained method of a stored run's config with ``overrides`` applied.
 
     Raises:
         InputError: as ``stored_config``, and when the overridden config cannot be built.
     """
-    method: Method = _built(run, overrides).method
+    method: Method = _built(run, overrides, config_dir).method
     return method

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,9 +19,9 @@ from hydra.errors import HydraException
 
 from snnlab.command import set_up_logging
 from snnlab.config.build import build, check_values
-from snnlab.config.compose import compose, compose_all, expand_sweeps
+from snnlab.config.compose import compose, compose_all, expand_sweeps, of_job, quoted
 from snnlab.config.paths import conf_dir
-from snnlab.errors import InputError
+from snnlab.errors import InputError, one_line
 from snnlab.runs import wiring
 from snnlab.runs.dry_run import dry_run
 from snnlab.runs.identity import deciding, digest, less_seed, recorded
@@ -46,13 +47,16 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
     jobs: dict[str, list[str]] = {}
     rows: set[str] = set()
     outputs, resumes, dry = [], [], []
-    for composition in compose_all(expand_sweeps(overrides), config_dir):
+    every = expand_sweeps(overrides)
+    for composition in compose_all(every, config_dir):
         config = composition.plain()
         left = deciding(config)
         jobs.setdefault(digest(left), composition.overrides)
-        check_values(config)
+        with of_job(composition.overrides, every):
+            check_values(config)
         if (row := digest(less_seed(left))) not in rows:
-            build(composition.config)
+            with of_job(composition.overrides, every):
+                wiring.make_trainer(build(composition.config).config, None, [], [])
             rows.add(row)
         outputs.append(config["paths"]["output"])
         resumes.append(config["resume"])
@@ -73,8 +77,8 @@ def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Pat
     Raises:
         InputError: as ``checked``, and for a launcher that does not exist.
     """
-    own = [override for override in overrides if not override.lstrip("+").startswith("hydra")]
-    launcher = [override for override in overrides if override not in own]
+    launcher = [override for override in overrides if re.match(r"\+*hydra[/.]launcher\b", override)]
+    own = [override for override in overrides if override not in launcher]
     planned = checked(own, config_dir)
     if planned.dry:
         jobs = planned.jobs.values()
@@ -104,25 +108,22 @@ def completed(folder: Path) -> set[str]:
     return found
 
 
-def quoted(folder: Path) -> str:
-    """A folder as Hydra reads it whole, whatever signs its name holds."""
-    return "'" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 def launch(jobs: list[list[str]], config_dir: str | None, name: str, folder: Path, launcher: list[str]) -> None:
     """Run ``jobs`` through the launcher, in this process or in others; texts are all that goes there."""
 
     def job(config: Any) -> None:  # Hydra launches it by number
         set_up_logging()
-        print("\n".join(wiring.run(compose(jobs[config.job], config_dir), sweep=name).lines()), flush=True)
+        with of_job(jobs[config.job], jobs):
+            print("\n".join(wiring.run(compose(jobs[config.job], config_dir), sweep=name).lines()), flush=True)
 
     outer = sys.argv
+    whole = quoted(str(folder).replace("${", "\\${"))
     numbers = ",".join(map(str, range(len(jobs))))
-    sys.argv = [outer[0], "-m", f"hydra.sweep.dir={quoted(folder)}", *launcher, f"+job={numbers}"]
+    sys.argv = [outer[0], "-m", f"hydra.sweep.dir={whole}", *launcher, f"+job={numbers}"]
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)()
     except HydraException as error:
-        raise InputError(f"sweep: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"sweep: {one_line(error).partition(' See ')[0]}") from error
     finally:
         sys.argv = outer

@@ -61,7 +61,6 @@ def metric_lines(metrics: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list[Any], loggers: list[Any]) -> L.Trainer:
     """Make the Trainer of ``trainer.*``; ``folder`` None keeps everything in memory."""
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch.callbacks import ProgressBar
 
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
@@ -71,6 +70,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
     warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero.*")  # data.val_size=0
     warnings.filterwarnings("ignore", message=".*The number of training batches.*")
     warnings.filterwarnings("ignore", message=".*Found .* module.s. in eval mode.*")
+    warnings.filterwarnings("ignore", message="The lr scheduler dict contains the key")  # of methods with own steps
     arguments = dict(config["trainer"])
     arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
@@ -81,7 +81,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
         return L.Trainer(
             **arguments, callbacks=callbacks, logger=loggers, default_root_dir=str(folder) if folder else None
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except Exception as error:  # all that it was given are the values of trainer.*
         raise InputError(f"trainer: {one_line(error)}") from error
 
 

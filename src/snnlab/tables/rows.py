@@ -178,7 +178,7 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def plain(runs: Sequence[Run]) -> str:
+def in_columns(runs: Sequence[Run]) -> str:
     """The same table for a terminal, in columns, with the figures of the test that matter where a run has them."""
     some = [metric for metric in MATTER if any(look_up(run, metric) is not None for run in runs)]
     lines = [line.strip("| ").split(" | ") for line in markdown(runs, some).replace("`", "").splitlines()]

@@ -99,6 +99,7 @@ class LocalPlasticity(OwnSteps):
         )
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_end(outputs, batch, batch_idx)
         if self.trainer.is_last_batch and not any(self.trainer.num_val_batches):  # nothing validates: data.val_size=0
             self.name_neurons()
 

@@ -30,6 +30,7 @@ from snnlab.layers.blocks import Blocks
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
 from snnlab.methods.base.finite import culprit, read_freely
+from snnlab.methods.base.schedule import make_schedule
 from snnlab.metrics.firing_rate import FiringRate
 from snnlab.metrics.synaptic_operations import SynapticOperations
 from snnlab.questions.class_of_sequence import ClassOfSequence
@@ -53,7 +54,7 @@ class Method(L.LightningModule):
         data: what is known of the data set before it is read.
         encoder: turns images [B, C, H, W] into frames [T, B, C, H, W]; None for data that has a time axis.
         optimizer: makes the optimizer from the parameters.
-        scheduler: makes a learning-rate scheduler, stepped after each epoch.
+        scheduler: makes a learning-rate scheduler, stepped after each epoch or batch; see schedule.py.
 
     Raises:
         InputError: when data and encoder do not fit, before any data is read.
@@ -174,6 +175,10 @@ class Method(L.LightningModule):
         """Number of units of the readout."""
         return self.data.classes
 
+    def units(self) -> int:
+        """Units that the weights lead to, a channel of a convolution as one: the least that a step holds."""
+        return sum(weight.outputs for weight in Chain(self.network).weights().values())
+
     def prepare(self, data: DataModule) -> None:
         """Called once when the data is there and before training: for what a method needs to see of it."""
 
@@ -195,7 +200,8 @@ class Method(L.LightningModule):
         optimizer = self.make_optimizer(self.parameter_groups())
         if self.make_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+        schedule = make_schedule(self.make_scheduler, optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": schedule.config(self.monitor)}
 
     # the input --------------------------------------------------------------------------------------------------------
     @property

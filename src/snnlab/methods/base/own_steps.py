@@ -1,7 +1,7 @@
 """The family that takes its own steps: its rule fills ``.grad`` or moves the weights, and steps the optimizers.
 
 Lightning's manual optimisation neither clips nor accumulates gradients and leaves the schedulers alone, so both
-arguments are refused, and the schedulers are stepped here, after each epoch.
+arguments are refused, and the schedulers are stepped here, after each epoch or batch.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import nn
 from snnlab.data.contract import DataSpec
 from snnlab.errors import InputError
 from snnlab.methods.base.method import Method, Model, Optimizer, Scheduler
+from snnlab.methods.base.schedule import schedule_of
 
 
 class OwnSteps(Method):
@@ -50,9 +51,19 @@ class OwnSteps(Method):
             )
         super().check_precision(precision)
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.step_schedulers(after_batch=True)
+
     def on_train_epoch_end(self) -> None:
+        self.step_schedulers(after_batch=False)
+
+    def step_schedulers(self, after_batch: bool) -> None:
+        """Step the schedulers whose turn it is; one that looks at a figure is told the monitored one."""
         schedulers: Any = self.lr_schedulers() or []
         with warnings.catch_warnings():  # an optimizer of something frozen, or still in its warm-up, took no step
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
             for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-                scheduler.step()
+                schedule = schedule_of(scheduler)
+                figure = self.trainer.callback_metrics.get(self.monitor[0]) if schedule.on_plateau else 0.0
+                if schedule.per_batch == after_batch and figure is not None:
+                    schedule.step(float(figure))

@@ -323,6 +323,7 @@ class BurstCCN(Rates, OwnSteps):
         return groups
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_end(outputs, batch, batch_idx)
         """Keep the epoch's angles before its checkpoint is written."""
         if self.angle_every and self.trainer.is_last_batch:
             angles: Any = self.angles

@@ -157,7 +157,8 @@ class FPTT(Online):
             raise InputError(f"method.alpha = {alpha} must not be negative; 0.1 and 0.5 are the paper's")
         if not 0 < beta <= 1:
             raise InputError(f"method.beta = {beta} must lie in (0, 1]; 0.5 is the paper's")
-        for name, share in (("rho", rho), ("oracle", oracle), ("readout_decay", readout_decay)):
+        shares = {"rho": rho, "oracle": oracle, "readout_decay": readout_decay, "decay": decay}
+        for name, share in {**shares, "decay_adaptation": decay_adaptation}.items():
             if share is not None and not 0 <= share <= 1:
                 raise InputError(f"method.{name} = {share} must lie in [0, 1]")
         if gradient_clip is not None and not gradient_clip > 0:

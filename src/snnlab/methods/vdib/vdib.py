@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
+from snnlab.methods.base.schedule import make_schedule
 from snnlab.methods.vdib import criterion, figures
 from snnlab.methods.vdib.autoencoder import Autoencoder, Encoding, Outcome
 from snnlab.methods.vdib.criterion import Baseline, Credit
@@ -69,7 +70,7 @@ class VDIB(Autoencoder):
         gradient: score, or straight_through (a reference that is not the paper's rule).
         warmup: batches at the start in which only the decoder learns.
         readout_optimizer, hidden_optimizer, decoder_optimizer: one each.
-        scheduler: learning-rate scheduler, one for each optimizer, stepped after each epoch.
+        scheduler: learning-rate scheduler, one for each optimizer, as in ``Method``.
 
     Raises:
         InputError: when an argument leaves its range, the data has no such targets, or the decoder does not fit memory;
@@ -157,7 +158,9 @@ class VDIB(Autoencoder):
         optimizers = [first, self.make_readout_optimizer(self.readout.parameters())]
         if self.hidden_parameters():
             optimizers.append(self.make_hidden_optimizer(self.hidden_parameters()))
-        return optimizers, [] if self.make_scheduler is None else [self.make_scheduler(o) for o in optimizers]
+        if self.make_scheduler is None:
+            return optimizers, []
+        return optimizers, [make_schedule(self.make_scheduler, o).config(self.monitor) for o in optimizers]
 
     # the training step, in the order of the paper's algorithm ---------------------------------------------------------
     def training_step(self, batch: Batch, batch_idx: int) -> None:

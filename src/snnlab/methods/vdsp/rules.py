@@ -53,14 +53,18 @@ class Memristor(NamedTuple):
     x_p: float = 0.3
     x_n: float = 0.5
 
-    def check(self, lr: float, largest: float) -> None:
-        """As ``Plain.check``."""
+    def check_ranges(self) -> None:
+        """Raise InputError where an argument leaves its range."""
         for name in ("vthp", "vthn", "alpha_p", "alpha_n"):
             if getattr(self, name) < 0:
                 raise InputError(f"method.{name} = {getattr(self, name)} must not be negative")
         for name in ("x_p", "x_n"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"method.{name} = {getattr(self, name)} must lie in [0, 1)")
+
+    def check(self, lr: float, largest: float) -> None:
+        """As ``Plain.check``."""
+        self.check_ranges()
         check_lr(lr, largest + abs(self.v_prog), min(1 - self.x_p, 1 - self.x_n))
 
     def change(self, w: Tensor, v: Tensor, lr: float) -> Tensor:

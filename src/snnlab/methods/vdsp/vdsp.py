@@ -98,6 +98,7 @@ class VDSP(LocalPlasticity):
             if not number > 0:
                 raise InputError(f"method.{name} = {number} must be positive, or nobody would fire; 6 and 147 are ours")
         device = Memristor(v_prog, vthp, vthn, alpha_p, alpha_n, x_p, x_n)
+        device.check_ranges()
         self.rule: Plain | Memristor = Plain(alpha) if rule == "plain" else device
         self.time_step, self.tau_refractory = time_step, tau_refractory
         self.gain, self.bias, self.tau_input = gain, bias, tau_input
