@@ -16,7 +16,7 @@ class FolderAugmentation:
     Args:
         flip: probability that a sample is mirrored left to right.
         shift, jitter_us, drop: of recordings.
-        crop_padding, cutout: of pictures.
+        crop_padding, cutout, patch: of pictures.
 
     Raises: InputError: an argument of the other kind, or as theirs.
     """
@@ -27,6 +27,7 @@ class FolderAugmentation:
     drop: float = 0.0
     crop_padding: int = 0
     cutout: int = 0
+    patch: float = 0.0
 
     def of_recordings(self) -> EventAugmentation:
         """Return what changes recordings."""
