@@ -106,7 +106,7 @@ def show_table(folder: Path) -> None:
     except InputError as error:
         print(f"table: {error}")
         return
-    print(f"\n{plain(runs)}table    python -m snnlab.tables {folder}", flush=True)
+    print(f"\n{in_columns(runs)}table    python -m snnlab.tables {folder}", flush=True)
 
 
 def choices_text(config_dir: Path | None) -> str:
