@@ -16,6 +16,7 @@ from snnlab.data.contract import DataModule
 from snnlab.errors import InputError
 from snnlab.evaluate.analysis import Analysis, Stored
 from snnlab.methods.base.method import Method
+from snnlab.questions.question import running_sum
 
 
 class Curve:
@@ -60,7 +61,7 @@ def curve(method: Method, data: DataModule, split: Literal["val", "test"] = "tes
             spikes[name] = spikes[name] + counts if name in spikes else counts
             neurons[name] = fired[0, 0].numel()
         samples += len(batch.labels)
-    return Curve(right / samples, {n: s.cumsum(0) / samples for n, s in spikes.items()}, neurons)
+    return Curve(right / samples, {n: running_sum(s) / samples for n, s in spikes.items()}, neurons)
 
 
 def analyse(run: Stored) -> Analysis:

@@ -22,6 +22,7 @@ class DynamicRegularizer(nn.Module):
             self.register_buffer(f"mean{i}", parameter.detach().clone())
             self.register_buffer(f"dual{i}", torch.zeros_like(parameter))
         self.register_buffer("begun", torch.tensor(False))
+        self.going = False  # as ``begun``, which lies on the device, once it was read
 
     def kept(self, name: str) -> list[Tensor]:
         """The buffers ``mean`` or ``dual``, one for each parameter."""
@@ -30,10 +31,13 @@ class DynamicRegularizer(nn.Module):
     @torch.no_grad()
     def begin(self) -> None:
         """Set Wbar = W, once: initialisers act after the method was made, and a resumed run goes on."""
+        if self.going:  # known without a read of the device
+            return
         if not self.begun:
             for mean, weight in zip(self.kept("mean"), self.weights, strict=True):
                 mean.copy_(weight)
             self.begun.fill_(True)  # type: ignore[operator]
+        self.going = True
 
     @torch.no_grad()
     def add_gradient(self) -> None:
