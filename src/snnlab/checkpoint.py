@@ -21,7 +21,7 @@ from snnlab.errors import InputError, RunFailure
 
 RECORD = 2**22  # bytes of a record; the longest of a thousand runs has 20,000
 DEPTH = 40  # of mappings and lists in it
-LONGEST = 10_000  # of a list in it, and of a text
+LONGEST = 100_000  # of a list in it, and of a text
 DIGITS = 20  # of a whole number in it
 SPARE = 2**26  # bytes of a checkpoint beyond those of the weights: optimizers, loops, curves
 COPIES = 16  # of each weight: Adam keeps three, rules with traces a few more

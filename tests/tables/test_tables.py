@@ -257,3 +257,17 @@ def test_a_broken_record_is_one_line(tmp_path, capsys, text):
     assert main([str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert len(error.strip().splitlines()) == 1 and "run.json" in error
+
+
+def test_a_broken_record_stops_no_other_run_and_its_escape_codes_are_not_printed(tmp_path, capsys):
+    write(tmp_path / "a", 0, 0.8, label="\x1b[31mred")
+    write(tmp_path / "b", 1, "text")
+    write(tmp_path / "c\x1b[2J", 2, [1])
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/run.json").write_text("[" * 100_000)
+    assert main([str(tmp_path)]) == 0
+    table, told = capsys.readouterr()
+    assert "0.8000" in table and r"\x1b[31mred" in table and "\x1b" not in table + told
+    left = told.strip().splitlines()
+    assert len(left) == 3 and all(line.startswith("left out: ") for line in left)
+    assert "metrics.test.accuracy = 'text' must be a number" in left[0] and "nested too deeply" in told

@@ -29,6 +29,7 @@ from snnlab.kernels.compiled import open_to_others
 
 VARIABLE = "SNNLAB_PACKAGES"
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+LONGEST = 1000  # of a list; the deepest network has some hundred layers
 KEYS = ("_target_", "_partial_")  # of Hydra's own, those that a run stores
 GROUPS = {  # the base of each group of a config that is built
     "data": "snnlab.data.contract.DataModule",
@@ -42,6 +43,7 @@ BASES = (  # where an argument declares no class
     "snnlab.neurons.neuron.Neuron",
     "snnlab.neurons.surrogate.Surrogate",
     "snnlab.questions.question.Question",
+    "snnlab.regularizers.regularizer.Regularizer",
     "torch.optim.Optimizer",
     "torch.optim.lr_scheduler.LRScheduler",
 )
@@ -92,6 +94,8 @@ def _check_words(value: Any, place: str) -> None:
             else:
                 _check_words(item, f"{place}.{key}")
     elif isinstance(value, list):
+        if len(value) > LONGEST:
+            raise InputError(f"{place} has {len(value):,} entries, at most {LONGEST:,} are built")
         for number, item in enumerate(value):
             _check_words(item, f"{place}[{number}]")
     elif isinstance(value, str):

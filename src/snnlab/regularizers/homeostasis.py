@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import InputError
+from snnlab.regularizers.regularizer import Regularizer
 
 
-class Homeostasis:
+class Homeostasis(Regularizer):
     """Penalty of the spikes of hidden layers; the equations are in the docstring of this file.
 
     Args:

@@ -68,9 +68,10 @@ def read_all(paths: Sequence[Path]) -> list[Run]:
             runs.append(content)
         except InputError as error:
             refused.append(error)
-            print(f"left out: {error}", file=sys.stderr)
     if refused and not runs:
         raise refused[0]
+    for broken in refused:
+        print(f"left out: {broken}", file=sys.stderr)
     return runs
 
 

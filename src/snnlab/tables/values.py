@@ -18,8 +18,6 @@ def pairs(path: Path, keys: Sequence[str]) -> str:
     """
     try:
         values = dict(read_record(path)["values"])
-    except InputError:
-        raise
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no answer of python -m snnlab.evaluate ({type(error).__name__})") from error
     numbers = {key: value for key, value in values.items() if type(value) in (int, float)}
