@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 PART = ".part"  # ends the name of what is still being written
@@ -17,13 +17,12 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
     It is written beside ``path``, whatever TMPDIR says, and is on the disk before it takes the name.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=PART)
+    handle, temporary = open_beside(path)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's files are private
         os.replace(temporary, path)
         sync_folder(path.parent)
     except BaseException as error:
@@ -32,6 +31,12 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def open_beside(path: Path) -> tuple[int, Path]:
+    """Open a new file beside ``path``, of a name of its own; who may read it is what the umask says."""
+    temporary = path.parent / f".{path.name}-{secrets.token_hex(8)}{PART}"
+    return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), temporary
 
 
 def write_text(path: Path, text: str) -> None:

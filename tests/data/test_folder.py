@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -311,6 +312,31 @@ def test_recordings(tmp_path: Path, data) -> None:
     shifted = data(tmp_path / "mine", time_steps=5, augmentation=FolderAugmentation(shift=4, drop=0.5))
     assert next(iter(shifted.train_dataloader())).inputs.sum() < 17 * 120
     assert next(iter(shifted.test_dataloader())).inputs.sum() == 5 * 200
+
+
+def test_a_file_in_which_hdf5_runs_in_circles_is_told_within_seconds(tmp_path: Path, data) -> None:
+    for label in "ab":
+        for number in range(8):
+            path = tmp_path / "mine" / label / f"{number}.h5"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with h5py.File(path, "w") as file:
+                file.attrs["camera"] = "a text of any length lies in a heap"
+                for name in "xytp":
+                    file[f"events/{name}"] = np.arange(9) % (2 if name == "p" else 9)
+    assert data(tmp_path / "mine").spec.input_shape == (2, 9, 9)
+    content = bytearray(path.read_bytes())
+    heap = content.find(b"GCOL")
+    content[heap + 16 : heap + 4096] = bytes(4080)  # an entry of length 0: the next one is where it is itself
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"b/7\.h5 cannot be read \(HDF5 finds no end in it\)"):
+        data(tmp_path / "mine").own
+
+
+def test_augmentation_of_another_kind_is_told_before_recordings_are_read(tmp_path: Path, data) -> None:
+    folder = recordings(tmp_path / "mine")
+    (folder / "a/0.npy").write_bytes(b"no array")
+    with pytest.raises(InputError, match="data.augmentation.cutout = 4 is not for recordings"):
+        data(folder, augmentation=FolderAugmentation(cutout=4)).spec
 
 
 def test_frames_of_a_large_sensor_are_made_smaller(tmp_path: Path, data) -> None:

@@ -17,9 +17,6 @@ from snnlab.errors import InputError, nearest
 if TYPE_CHECKING:  # --help needs no torch
     from snnlab.data.contract import DataModule
 
-if TYPE_CHECKING:
-    from snnlab.data.contract import DataModule
-
 HELP = """Data sets: what there is, and what of it lies here.
 
 usage: python -m snnlab.data list                        a table: where each would come from, and the cache

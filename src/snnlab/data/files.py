@@ -7,6 +7,7 @@ link or a login page leaves.
 from __future__ import annotations
 
 import errno
+import functools
 import gzip
 import hashlib
 import io
@@ -14,7 +15,6 @@ import json
 import logging
 import os
 import stat
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from rich.console import Console
 
+from snnlab.atomic import open_beside
 from snnlab.data import limits as limits
 from snnlab.errors import InputError, RunFailure
 
@@ -53,19 +54,18 @@ def atomic(target: Path) -> Iterator[IO[bytes]]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        handle, temporary = open_beside(target)
     except OSError as error:
         raise cannot_write(target, error) from error
     try:
         try:
             with os.fdopen(handle, "wb") as file:
                 yield file
-            os.chmod(name, 0o644)  # mkstemp's files are private
-            os.replace(name, target)
+            os.replace(temporary, target)
         except OSError as error:
             raise cannot_write(target, error) from error
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def keep(target: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -156,7 +156,8 @@ def read_content(path: Path, most: int = limits.FILE) -> bytes:
 def remember(cache: Path, what: str, paths: Sequence[Path], make: Callable[[], Any]) -> Any:
     """Return ``make()``, or what it returned when the files were last as they are now (path, size, time of change)."""
     try:
-        stats = [(str(path.resolve()), (s := path.stat()).st_size, s.st_mtime_ns) for path in paths]
+        real = functools.cache(os.path.realpath)  # of a folder: 100,000 files lie in few of them
+        stats = [(f"{real(path.parent)}/{path.name}", (s := path.stat()).st_size, s.st_mtime_ns) for path in paths]
     except OSError as error:
         raise InputError(
             f"{error.filename} cannot be read ({error.strerror}); check the file and its permissions"

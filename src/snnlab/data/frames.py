@@ -143,7 +143,7 @@ class StoredFrames:
     def _open(self, name: str) -> Any:
         """Open a file for writing in place, made as long as it will be."""
         path = self.folder / name
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         if os.fstat(file.fileno()).st_size < self._bytes(name):
             file.truncate(self._bytes(name))
         return file

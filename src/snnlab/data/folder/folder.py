@@ -187,13 +187,13 @@ class Folder(DataModule):
             raise InputError(f"data.sequence = {self.sequence} is for pictures; the folder holds recordings")
         if len(set(self.sides)) > 1:
             raise InputError(f"data.size = {self.sides}: frames of recordings are square; give one side")
+        augmentation = self.augmentation.of_recordings()
         given = (self.sensor[0], self.sensor[1]) if self.sensor else None
         width, height = sensor_of(listing, self.form, self.cache, given)
         downsample = 1 if self.sides else -(-max(width, height) // SIDE)
         downsample = min(downsample, min(width, height))
         size = self.sides[0] if self.sides else None
         binning = Binning(height, width, **self.binned, downsample=downsample, size=size)
-        augmentation = self.augmentation.of_recordings()
         return FolderRecordings(self.loader, listing, parts, shown, self.form, binning, augmentation)
 
     # what a run asks, answered by what the folder holds ---------------------------------------------------------------

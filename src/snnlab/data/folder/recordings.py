@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,9 @@ from snnlab.data.events.module import EventModule
 from snnlab.data.files import read_bytes, remember
 from snnlab.data.folder.listing import Listing, content_hash
 from snnlab.data.folder.pictures import shown
-from snnlab.data.formats.recording import read_recording
+from snnlab.data.formats.apart import read_apart
+from snnlab.data.formats.event_hdf5 import read_hdf5
+from snnlab.data.formats.recording import FILES, read_recording
 from snnlab.data.loader import Loader
 from snnlab.data.recordings import Events, StoredRecordings
 from snnlab.data.splits import Subset
@@ -48,16 +51,26 @@ class Look(NamedTuple):
 
 
 def look(path: Path, form: Format) -> Look:
-    """Read a recording through; raise InputError where it cannot be read."""
+    """Read a recording through that ``tried`` has passed; raise InputError where it cannot be read."""
     events, sensor = read_recording(path, *form)
     digest = hashlib.sha256(read_bytes(path)).hexdigest()
     return Look(digest, len(events.t), int(events.x.max()) + 1, int(events.y.max()) + 1, int(events.t[-1]), sensor)
 
 
+def tried(paths: Sequence[Path], form: Format) -> Sequence[Path]:
+    """Return ``paths``; HDF5 files, which can hang whoever reads them, have been read in another process before.
+
+    Raises: InputError: one that cannot be read.
+    """
+    if files := [path for path in paths if FILES.get(path.suffix.lower()) is read_hdf5]:
+        read_apart(shown(files, "trying HDF5 files"), *form)
+    return paths
+
+
 def looks(listing: Listing, form: Format, cache: Path) -> list[Look]:
     """Return what was seen of every recording; they are read through once, then as often as a file changes."""
     paths, what = listing.paths, f"recordings {VERSION} {form}"
-    seen = remember(cache, what, paths, lambda: [look(path, form) for path in shown(paths, "reading recordings")])
+    seen = remember(cache, what, paths, lambda: [look(path, form) for path in shown(tried(paths, form), "reading")])
     return [Look(*row)._replace(sensor=tuple(row[5]) if row[5] else None) for row in seen]
 
 
@@ -69,7 +82,9 @@ def sensor_of(listing: Listing, form: Format, cache: Path, given: tuple[int, int
     if given is not None:
         return given
     first = listing.paths[0]
-    named = remember(cache, f"sensor {VERSION} {form}", [first], lambda: read_recording(first, *form).sensor)
+    named = remember(
+        cache, f"sensor {VERSION} {form}", [first], lambda: read_recording(*tried([first], form), *form).sensor
+    )
     if named is not None:
         return tuple(named)
     seen = looks(listing, form, cache)

@@ -26,6 +26,8 @@ FILTERS = {36559: "Prophesee's ECF", 32001: "Blosc", 32026: "Blosc 2", 32015: "Z
 def read_hdf5(path: Path, order: str | None = None, unit: str | None = None) -> Recorded:
     """Return the recording in the HDF5 file at ``path``; arguments as ``parse_table``.
 
+    A file that nobody has read yet may hang HDF5: ``apart.read_apart`` comes first.
+
     Raises: InputError: missing or damaged, no events where they are sought, a compression that is not there, values in
         other files, too many events, and as ``from_columns``.
     """

@@ -54,10 +54,11 @@ def fit(file: Any, name: str) -> Any:
     return node
 
 
-def limit_computing() -> None:
-    """Let this process compute ``SECONDS`` more; the system then ends it."""
+def limit_computing(seconds: int = SECONDS) -> None:
+    """Let this process compute so many seconds more; the system then ends it, and leaves no core behind."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + SECONDS, hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + seconds, hard))
 
 
 def limit_memory() -> None:
@@ -71,7 +72,6 @@ def read_through(path: str, most: int) -> None:
     """Read every value of the file; raises what h5py raises, and Unfit."""
     import h5py
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         limit_memory()
     limit_computing()

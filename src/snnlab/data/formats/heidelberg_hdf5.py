@@ -8,7 +8,6 @@ Source: Cramer, Stradmann, Schemmel, Zenke 2022, doi 10.1109/TNNLS.2020.3044364;
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import numpy as np
 
 from snnlab.data.files import limits, open_file, remember
 from snnlab.data.formats import hdf5_trial
+from snnlab.data.formats.apart import unreadable
 from snnlab.data.recordings import Events
 from snnlab.errors import InputError, one_line
 
@@ -103,7 +103,7 @@ class SpikeFile:
         if why := ended.stdout.strip():
             raise self._unreadable(why)
         if ended.returncode:
-            raise self._unreadable("HDF5 finds no end in it" if ended.returncode == -signal.SIGXCPU else "HDF5 fails")
+            raise unreadable(self.path, ended.returncode)
         return True
 
     def _unreadable(self, why: str) -> InputError:
