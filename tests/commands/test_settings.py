@@ -148,3 +148,22 @@ def test_a_sweep_takes_choices_by_pattern_and_refuses_what_has_no_end():
     ):
         with pytest.raises(InputError, match=words):
             expand_sweeps([line])
+
+
+def test_a_precision_that_lightning_would_replace_is_refused(run_command):
+    """On a CPU it takes bf16-mixed in place of 16-mixed, and the record would name what never was."""
+    for words in (["trainer.precision=16-mixed"], ["trainer.precision=16-mixed", "dry_run=true"]):
+        code, _, error = run_command(*BASE, *words, "trainer.accelerator=cpu")
+        assert (
+            code == 2
+            and error
+            == "snnlab: trainer.precision = 16-mixed needs a GPU, and this run is on the CPU; use bf16-mixed\n"
+        )
+
+
+def test_a_profiler_leaves_its_report_in_the_folder(run_command, tmp_path):
+    few = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
+    quiet = ["logger=none", "callbacks.figures=false", "trainer.max_epochs=1"]
+    code, _, error = run_command(*BASE, *few, *quiet, "trainer.profiler=simple")
+    assert code == 0, error
+    assert "run_training_batch" in next(tmp_path.glob("outputs/*/fit-profile.txt")).read_text()

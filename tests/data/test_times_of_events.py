@@ -32,6 +32,8 @@ def changed(place: int, value: int) -> np.ndarray:
         (changed(400, 17), r"the time jumps back from 1\d,\d+,\d+ us to 17 us at event 401 of 1,000"),
         (changed(0, 17), r"the time stamp 17 us is \d+\.\d+ s away from 1\d,\d+,\d+ us"),
         (changed(999, 10**9), r"the time stamp 1,000,000,000 us is 98\d\.\d+ s away"),
+        (np.concatenate([[17, 18, 19], times(997)]), r"the time stamp 19 us is \d+\.\d+ s away from 1\d,\d+,\d+ us"),
+        (np.concatenate([times(995), 10**9 + np.arange(5)]), r"the time stamp 1,000,000,000 us is 98\d\.\d+ s away"),
         (changed(500, 10**9), "the time jumps back from 1,000,000,000 us"),
         (np.concatenate([times(500), times(500, 0)]), "the time jumps back"),
         (np.full(1000, 5), "all 1,000 events carry the same time stamp 5"),
@@ -43,6 +45,23 @@ def test_refused(t: np.ndarray, words: str) -> None:
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match=words):
         tidy(np.zeros(1000), np.zeros(1000), t, np.zeros(1000, int), "a file")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("x", np.zeros(10), "columns of shapes"),  # binning would read beyond it
+        ("p", np.zeros(999, int), "columns of shapes"),
+        ("x", np.full(1000, 3.7), "a column is 3.7, not the number of a pixel"),
+        ("y", np.full(1000, np.nan), "a row is nan, not the number of a pixel"),
+        ("x", np.full(1000, np.inf), "a column is inf, not the number of a pixel"),
+        ("t", np.where(np.arange(1000) == 3, np.nan, times()), "a time stamp is not finite"),
+    ],
+)
+def test_columns_that_hold_no_events_are_refused(column: str, values: np.ndarray, words: str) -> None:
+    columns = {"x": np.zeros(1000), "y": np.zeros(1000), "t": times(), "p": np.zeros(1000, int), column: values}
+    with pytest.raises(InputError, match=f"a file: {words}"):
+        tidy(**columns, where="a file")
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,13 @@ def tidy(x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray, where: obje
     Polarities may be 0 and 1, or -1 and 1. ``where`` names the recording in errors.
 
     Raises:
-        InputError: a place beyond 65,535, times of no one recording (see ``check_times``), another polarity.
+        InputError: columns of different lengths, a place that is no whole number or beyond 65,535, times of no one
+            recording (see ``check_times``), another polarity.
     """
+    if len(shapes := {np.shape(column) for column in (x, y, t, p)}) > 1 or len(next(iter(shapes))) != 1:
+        raise InputError(f"{where}: columns of shapes {sorted(shapes)}; x, y, t and p have one number for each event")
+    if t.dtype.kind == "f" and not np.isfinite(t).all():
+        raise InputError(f"{where}: a time stamp is not finite; the file is damaged, or a unit was converted wrongly")
     t = t.astype(np.int64)
     check_times(t, where)
     t -= t.min() if len(t) else 0
@@ -129,7 +134,7 @@ def check_times(t: np.ndarray, where: object) -> None:
     time axis so that all else falls into one step, or push all else out of the steps that are looked at. Refused are
         a step back of more than 0.1 s; smaller ones, which sensors make, are left to sorting, and where every tenth
             step goes back as far the file is not in the order of time at all, and is sorted;
-        one stamp, or one of 1,000, that is farther from the others than those last, before or after them;
+        one stamp, or one of 100, that is farther from the others than those last, before or after them;
         the same stamp for all.
     Fewer than 20 events are taken as they are.
     """
@@ -142,7 +147,7 @@ def check_times(t: np.ndarray, where: object) -> None:
             f"{where}: the time jumps back from {t[i]:,} us to {t[i + 1]:,} us at event {i + 2:,} of {len(t):,}; a "
             "clock was set back or the file is damaged: cut it there, or copy it again"
         )
-    ordered, few = t if np.all(t[1:] >= t[:-1]) else np.sort(t), max(1, len(t) // 1000)
+    ordered, few = t if np.all(t[1:] >= t[:-1]) else np.sort(t), max(1, len(t) // 100)
     if ordered[0] == ordered[-1]:
         raise InputError(
             f"{where}: all {len(t):,} events carry the same time stamp {t[0]:,}; its times are lost or in another unit"
@@ -185,6 +190,8 @@ def check_zeros(content: bytes, start: int, where: object) -> None:
 
 
 def _place(name: str, values: np.ndarray, where: object) -> np.ndarray:
+    if values.dtype.kind == "f" and not np.all(whole := np.isfinite(values) & (values == np.floor(values))):
+        raise InputError(f"{where}: a {name} is {values[~whole][0]}, not the number of a pixel")
     low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
     if low < 0 or high > np.iinfo(np.uint16).max:
         raise InputError(f"{where}: a {name} of {low if low < 0 else high} must lie in 0 to 65535")

@@ -12,7 +12,7 @@ from snnlab.config.build import Parts, batches_of_epoch, build
 from snnlab.config.compose import Composition
 from snnlab.data.contract import Batch
 from snnlab.neurons.neuron import Temporal
-from snnlab.runs.wiring import make_trainer
+from snnlab.runs.wiring import try_trainer
 
 
 def dry_run(composition: Composition) -> str:
@@ -22,7 +22,7 @@ def dry_run(composition: Composition) -> str:
         InputError: when the parts cannot be built.
     """
     parts = build(composition.config)
-    make_trainer(parts.config, None, [], [])
+    try_trainer(parts.config)
     method, spec, config = parts.method, parts.data.spec, parts.config
     frames = make_frames(parts)
     rows = layer_rows(method.network, frames)

@@ -56,7 +56,7 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
             check_values(config)
         if (row := digest(less_seed(left))) not in rows:
             with of_job(composition.overrides, every):
-                wiring.make_trainer(build(composition.config).config, None, [], [])
+                wiring.try_trainer(build(composition.config).config)
             rows.add(row)
         outputs.append(config["paths"]["output"])
         resumes.append(config["resume"])

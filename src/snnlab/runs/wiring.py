@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 
 from snnlab import kernels
 from snnlab.atomic import FULL
@@ -31,6 +32,7 @@ from snnlab.errors import InputError, RunFailure, one_line, plain
 from snnlab.runs.record import spelled
 
 log = logging.getLogger("snnlab")
+PROFILERS: dict[Any, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}  # they write fit-profile.txt, ...
 
 
 @dataclass
@@ -75,6 +77,9 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
     arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
     arguments["enable_checkpointing"] = False  # Lightning's own: ours are a callback
+    warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # said below
+    if folder and arguments["profiler"] in PROFILERS:  # a name alone would print its report where nobody listens
+        arguments["profiler"] = PROFILERS[arguments["profiler"]](dirpath=folder, filename="profile")
     plugins = arguments.pop("plugins", None) or []
     arguments["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
     try:
@@ -83,6 +88,17 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
         )
     except Exception as error:  # all that it was given are the values of trainer.*
         raise InputError(f"trainer: {one_line(error)}") from error
+
+
+def try_trainer(config: Mapping[str, Any]) -> None:
+    """Refuse, before any data is read, arguments that Lightning refuses or would replace by others.
+
+    Raises:
+        InputError: naming the argument.
+    """
+    asked, taken = str(config["trainer"]["precision"]), make_trainer(config, None, [], []).precision
+    if asked in ("16", "16-mixed") and taken != "16-mixed":  # Lightning takes bf16-mixed, and the record would not say
+        raise InputError(f"trainer.precision = {asked} needs a GPU, and this run is on the CPU; use bf16-mixed")
 
 
 @dataclass
@@ -170,7 +186,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
 
     parts = build(composition.config)
     config = parts.config
-    make_trainer(config, None, [], [])  # a wrong trainer argument is refused here, before any data is read
+    try_trainer(config)
     parts.data.setup()
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
