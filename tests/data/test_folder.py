@@ -339,6 +339,11 @@ def test_augmentation_of_another_kind_is_told_before_recordings_are_read(tmp_pat
         data(folder, augmentation=FolderAugmentation(cutout=4)).setup()
 
 
+def test_frames_are_made_no_larger_than_the_sensor(tmp_path: Path, data) -> None:
+    with pytest.raises(InputError, match=r"data\.size = 32 is more than the shorter side of the sensor of 20 x 16"):
+        data(recordings(tmp_path / "mine"), size=32).setup()
+
+
 def test_frames_of_a_large_sensor_are_made_smaller(tmp_path: Path, data) -> None:
     folder = recordings(tmp_path / "mine", width=640, height=480)
     assert data(folder).spec.input_shape == (2, 96, 128)
