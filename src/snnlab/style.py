@@ -55,6 +55,22 @@ def events() -> Any:
     return LinearSegmentedColormap.from_list("events", [OFF, "#ffffff", ON])
 
 
+def frame(axis: Any, picture: Any, lowest: float | None = None, highest: float | None = None) -> None:
+    """Draw a tensor [C, H, W]: grey, the darker the more, between two values or its own; RGB; ON against OFF events."""
+    import numpy as np
+
+    pixels = picture.float().cpu().numpy()
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    if pixels.shape[0] == 2:
+        limit = max(float(np.abs(pixels[1] - pixels[0]).max()), 1e-6)
+        axis.imshow(pixels[1] - pixels[0], cmap=events(), vmin=-limit, vmax=limit, interpolation="nearest")
+    elif pixels.shape[0] == 3:
+        axis.imshow(np.clip(pixels.transpose(1, 2, 0), 0, 1), interpolation="nearest")
+    else:
+        axis.imshow(pixels[0], cmap="Greys", vmin=lowest, vmax=highest, interpolation="nearest")
+
+
 def polarity_legend(figure: Any) -> None:
     """What the two colours of events mean, below a figure."""
     from matplotlib.patches import Patch

@@ -16,6 +16,7 @@ from snnlab.callbacks import figures
 from snnlab.callbacks.history import History
 from snnlab.config.build import build
 from snnlab.config.compose import compose
+from snnlab.data.contract import Batch
 from snnlab.layers.network import Network
 from snnlab.neurons.lif import LIF
 from snnlab.questions.class_of_sequence import ClassOfSequence
@@ -172,3 +173,18 @@ def test_one_picture_that_fails_costs_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "spikes_figure", breaks)
     names, _ = drawn(tmp_path, monkeypatch, "method=stbp", "data=digits", "encoder.time_steps=2", "model.hidden=[4]")
     assert {"input", "membranes", "confusion_matrix", "examples"} <= names and "spikes" not in names
+
+
+def test_examples_show_the_busiest_part_of_a_film_and_what_other_pictures_tell_of_it() -> None:
+    frames = torch.zeros(16, 2, 2, 4, 4)
+    frames[6:8, :, 1] = 1
+    batch = Batch(frames, torch.tensor([0, 1]), None)
+    spec = SimpleNamespace(question=ClassOfSequence())
+    found = figures.Found(
+        SimpleNamespace(predictions=lambda batch: torch.tensor([1, 1])),
+        SimpleNamespace(spec=spec, test_dataloader=lambda: [batch]),
+    )
+    found.first = torch.tensor([0])
+    right, wrong = found.examples()
+    assert [kept[0] for kept in right] == [0, 1] and not wrong
+    assert right[0][1][1].eq(1).all() and right[0][1][0].eq(0).all()

@@ -329,14 +329,19 @@ def test_a_file_in_which_hdf5_runs_in_circles_is_told_within_seconds(tmp_path: P
     content[heap + 16 : heap + 4096] = bytes(4080)  # an entry of length 0: the next one is where it is itself
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"b/7\.h5 cannot be read \(HDF5 finds no end in it\)"):
-        data(tmp_path / "mine").own
+        data(tmp_path / "mine").setup()
 
 
 def test_augmentation_of_another_kind_is_told_before_recordings_are_read(tmp_path: Path, data) -> None:
     folder = recordings(tmp_path / "mine")
     (folder / "a/0.npy").write_bytes(b"no array")
-    with pytest.raises(InputError, match="data.augmentation.cutout = 4 is not for recordings"):
-        data(folder, augmentation=FolderAugmentation(cutout=4)).spec
+    with pytest.raises(InputError, match=r"data\.augmentation\.cutout = 4 is not for recordings"):
+        data(folder, augmentation=FolderAugmentation(cutout=4)).setup()
+
+
+def test_frames_are_made_no_larger_than_the_sensor(tmp_path: Path, data) -> None:
+    with pytest.raises(InputError, match=r"data\.size = 32 is more than the shorter side of the sensor of 20 x 16"):
+        data(recordings(tmp_path / "mine"), size=32).setup()
 
 
 def test_frames_of_a_large_sensor_are_made_smaller(tmp_path: Path, data) -> None:

@@ -78,24 +78,29 @@ class Figures:
             method.eval()
             question, classes = data.spec.question, data.spec.classes
             found = Found(method, data)
-            keep_all("run", lambda: self.of_samples(method, data))
+            keep_all("run", lambda: self.of_samples(method, data, found))
             keep("learning_curves", lambda: curves_figure(self.history, method.monitor[0]))
             keep("layer_rates", lambda: rates_figure(self.rates), "in training, at four batches of every epoch")
             keep_all("question", lambda: question.pictures(found.answered, classes))
             if question.has_classes and not question.per_step and min(data.spec.input_shape[1:], default=1) > 1:
-                keep("examples", lambda: examples_figure(*found.examples(), question))
+                note = "" if data.spec.time_steps is None else "the eighth of the time that has the most events"
+                keep("examples", lambda: examples_figure(*found.examples(), question), note)
             keep_all("data set", lambda: data.pictures(method.predictions))
             keep_all("method", lambda: method.figures(data))
         return paths
 
-    def of_samples(self, method: Method, data: DataModule) -> dict[str, Any]:
-        """Pictures of the first samples of the test split, and of what goes on in the network at the very first."""
+    def of_samples(self, method: Method, data: DataModule, found: Found) -> dict[str, Any]:
+        """Pictures of the first samples of the test split, and of what goes on in the network at the very first.
+
+        What was answered to them is told to ``found``: a network that draws may answer otherwise when asked again.
+        """
         question = data.spec.question
         batch = first_samples(next(iter(data.test_dataloader())), 8, question)
         with torch.random.fork_rng():  # the spikes that an encoder draws here, it draws again for the frames
             encoded = method.encoded(batch)
         with torch.random.fork_rng():
             told = Told(question, method.predictions(batch))
+        found.first = told.answers
         with membranes(method.network) as distances:
             _, states = method.network.unroll(method.frames(batch))
         note = f"test sample {told.caption(batch.labels, 0)}"
@@ -147,12 +152,15 @@ class Found:
         self.method, self.data = method, data
         self.kept: dict[bool, list[tuple[int, Tensor, Tensor, Tensor]]] = {True: [], False: []}
         self.asked = 0
+        self.first: Tensor | None = None  # the answers to the first samples that other pictures tell
 
     def answered(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Answers and targets, batch by batch."""
         first = 0
         for batch in self.data.test_dataloader():
             answers = self.method.predictions(batch)
+            if first == 0 and self.first is not None and answers.dim() == self.first.dim() == 1:
+                answers = torch.cat([self.first, answers[len(self.first) :]])
             if first >= self.asked and self.data.spec.question.has_classes:
                 self.keep(first, batch, answers)
             first += self.data.spec.question.size(batch.labels)
@@ -164,11 +172,11 @@ class Found:
         right = (answers == batch.labels).cpu()
         for is_right, kept in self.kept.items():
             for i in (right == is_right).nonzero()[: EXAMPLES - len(kept), 0].tolist() if right.dim() == 1 else []:
-                image = batch.inputs[i] if batch.inputs.dim() == 4 else batch.inputs[:, i].float().mean(0)
+                image = batch.inputs[i] if batch.inputs.dim() == 4 else busiest(batch.inputs[:, i].float())
                 kept.append((first + i, image.cpu(), batch.labels[i : i + 1], answers[i : i + 1]))
 
     def examples(self) -> tuple[list[Any], list[Any]]:
-        """Right and wrong samples: number in the split, mean over time, target and answer."""
+        """Right and wrong samples: number in the split, picture, target and answer."""
         for _ in self.answered() if not self.asked else ():
             if self.asked >= LEAST_ANSWERED or min(map(len, self.kept.values())) == EXAMPLES:
                 break
@@ -201,6 +209,12 @@ def first_samples(batch: Batch, count: int, question: Question) -> Batch:
     return Batch(inputs, question.first(batch.labels, count), signals)
 
 
+def busiest(frames: Tensor) -> Tensor:
+    """The mean over that eighth of the steps of a sample [T, ...] that has most in it: what moves is not blurred."""
+    parts = torch.stack([part.mean(0) for part in frames.tensor_split(min(len(frames), 8))])
+    return parts[parts.flatten(1).sum(1).argmax()]
+
+
 def input_figure(frames: Tensor, labels: Tensor, question: Any) -> Any:
     """The input of up to 6 samples [T, B, ...]: time steps side by side for pictures, a raster for vectors.
 
@@ -231,12 +245,12 @@ def input_figure(frames: Tensor, labels: Tensor, question: Any) -> Any:
     for sample in range(samples):
         for column in range(count):
             first, last = edges[column], max(edges[column + 1], edges[column] + 1)
-            show_frame(axes[sample][column], frames[first:last, sample].mean(0))
+            style.frame(axes[sample][column], frames[first:last, sample].mean(0))
             if sample == 0:
                 words = f"step {first}" if last - first == 1 else f"{first} to {last - 1}"
                 axes[sample][column].set_title(words, fontsize=style.SMALL, loc="center")
         if steps > 1:
-            show_frame(axes[sample][-1], frames[:, sample].mean(0))
+            style.frame(axes[sample][-1], frames[:, sample].mean(0))
         caption = style.broken(question.caption(labels, sample), 22, 4)
         axes[sample][0].set_ylabel(caption, fontsize=style.SMALL, rotation=0, ha="right", va="center")
     if steps > 1:
@@ -255,20 +269,6 @@ def heat(axis: Any, values: Tensor) -> str:
     style.whole_numbers(axis.yaxis)
     style.whole_numbers(axis.xaxis)
     return f"{values.shape[1]:,} units"
-
-
-def show_frame(axis: Any, frame: Tensor) -> None:
-    """One picture: grey or RGB images, or ON against OFF events."""
-    picture = frame.float().cpu().numpy()
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set_visible(False)
-    if picture.shape[0] == 2:
-        limit = max(float(np.abs(picture[1] - picture[0]).max()), 1e-6)
-        axis.imshow(picture[1] - picture[0], cmap=style.events(), vmin=-limit, vmax=limit, interpolation="nearest")
-    elif picture.shape[0] == 3:
-        axis.imshow(np.clip(picture.transpose(1, 2, 0), 0, 1), interpolation="nearest")
-    else:
-        axis.imshow(picture[0], cmap="Greys", interpolation="nearest")
 
 
 def spread(names: list[str], most: int = 12) -> list[str]:
@@ -384,13 +384,14 @@ def rates_figure(rates: Mapping[str, Sequence[tuple[float, float]]]) -> Any:
     for i, name in enumerate(layers):
         dashes = ("-", "--", ":")[i // len(style.CYCLE) % 3]
         axis.plot(*zip(*rates[name], strict=True), linestyle=dashes, marker="o", markersize=2.5, label=name)
-    axis.set(xlabel="epochs", ylabel="spikes per neuron and step", ylim=(0, None))
+    most = max(rate for name in layers for _, rate in rates[name])
+    axis.set(xlabel="epochs", ylabel="spikes per neuron and step", ylim=(0, 1.08 * most or 1))
     axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
 def examples_figure(right: list[Any], wrong: list[Any], question: Question) -> Any:
-    """Samples that were named right, above, and wrong, below: the mean over time, the class and what was answered."""
+    """Samples that were named right, above, and wrong, below: the number, the class and what was answered."""
     import matplotlib.pyplot as plt
 
     rows = [(name, kept) for name, kept in (("right", right), ("wrong", wrong)) if kept]
@@ -403,7 +404,7 @@ def examples_figure(right: list[Any], wrong: list[Any], question: Question) -> A
             axis.set_visible(False)
         for axis, (number, image, label, answer) in zip(row, kept, strict=False):
             if image.dim() == 3 and image.shape[1] > 1:
-                show_frame(axis, image)
+                style.frame(axis, image)
             else:
                 axis.plot(image.flatten(), color=style.INK, linewidth=0.8)
                 axis.set(xticks=[], yticks=[])

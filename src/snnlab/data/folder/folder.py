@@ -193,6 +193,11 @@ class Folder(DataModule):
         downsample = 1 if self.sides else -(-max(width, height) // SIDE)
         downsample = min(downsample, min(width, height))
         size = self.sides[0] if self.sides else None
+        if size is not None and size > min(width, height):
+            raise InputError(
+                f"data.size = {size} is more than the shorter side of the sensor of {width} x {height} pixels, and "
+                "frames are made no larger; leave it out to keep all pixels"
+            )
         binning = Binning(height, width, **self.binned, downsample=downsample, size=size)
         return FolderRecordings(self.loader, listing, parts, shown, self.form, binning, augmentation)
 

@@ -83,7 +83,7 @@ def sensor_of(listing: Listing, form: Format, cache: Path, given: tuple[int, int
         return given
     first = listing.paths[0]
     named = remember(
-        cache, f"sensor {VERSION} {form}", [first], lambda: read_recording(*tried([first], form), *form).sensor
+        cache, f"sensor {VERSION} {form}", [first], lambda: read_recording(tried([first], form)[0], *form).sensor
     )
     if named is not None:
         return tuple(named)

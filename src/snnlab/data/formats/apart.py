@@ -1,6 +1,6 @@
 """Read HDF5 files of events first in a process of its own: HDF5 runs in circles on some damaged files.
 
-That process, ``python -m`` this module, takes a line [path, order, unit] and answers with a line: null, or what is wrong.
+That process, ``python -m`` this module, takes lines [path, order, unit] and answers each: null, or what is wrong.
 """
 
 from __future__ import annotations

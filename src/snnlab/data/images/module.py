@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snnlab import style
 from snnlab.data.augmentation import ImageAugmentation
 from snnlab.data.contract import (
     Batch,
@@ -168,7 +169,9 @@ class ImageModule(DataModule):
             for row, index in enumerate((labels == label).nonzero()[:ROWS, 0].tolist())
         }
         images = pictures.augmented(pictures.splits.train.batch(list(places.values()))).inputs
-        return Sheet({place: image.permute(1, 2, 0).numpy() for place, image in zip(places, images, strict=True)})
+        classes = torch.arange(self.still.classes)
+        names = [self.still.question.caption(classes, label) for label in range(min(len(classes), COLUMNS))]
+        return Sheet(dict(zip(places, images, strict=True)), tuple(style.broken(name, 16) for name in names))
 
     def prototypes(self) -> Tensor:
         """Return [classes, C, H, W]: the first image of each class in the training file."""

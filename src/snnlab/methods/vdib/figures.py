@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -12,6 +14,7 @@ from snnlab.data.contract import Batch, DataModule
 from snnlab.methods.vdib.autoencoder import Autoencoder
 
 MOST_POINTS, FEWEST_POINTS = 400, 10  # of the t-SNE
+MARKERS = "ox^s"  # where there are more classes than colours
 
 
 def all_figures(method: Autoencoder, data: DataModule) -> dict[str, Figure]:
@@ -38,79 +41,79 @@ def _figures(method: Autoencoder, data: DataModule) -> dict[str, Figure]:
         seen += y.shape[1]
         if seen >= MOST_POINTS:
             break
-    flags = data.provenance.flags()
-    suffix = f" [{', '.join(flags)}]" if flags else ""
     y = torch.cat(spikes, 1)[:, :MOST_POINTS]
-    found = {"encoder_raster": raster(inputs[0][:, 0], y[:, 0], f"Encoder spikes of the first test sample{suffix}")}
+    found = {"encoder_raster": raster(inputs[0][:, 0], y[:, 0])}
     if method.task:
-        found["decoded"] = decoded(torch.cat(logits, 1)[:, 0], torch.cat(labels, 1)[:, 0], f"Decoded pair{suffix}")
+        found["decoded"] = decoded(torch.cat(logits, 1)[:, 0], torch.cat(labels, 1)[:, 0])
         return found
     classes = torch.cat(labels)
     images = method.reconstructions(torch.cat(logits))
-    title = f"Target and reconstruction{suffix}"
-    found["reconstructions"] = reconstructions(torch.cat(targets), images, classes, title)
+    found["reconstructions"] = reconstructions(torch.cat(targets), images, classes)
     if y.shape[1] >= FEWEST_POINTS:
         trains = y.movedim(0, 1).flatten(1)  # [samples, T * N_out]
-        found["tsne"] = tsne(trains, classes[:MOST_POINTS], f"t-SNE of the encoder's spikes{suffix}")
+        found["tsne"] = tsne(trains, classes[:MOST_POINTS])
     return found
 
 
-def reconstructions(targets: Tensor, images: Tensor, labels: Tensor, title: str) -> Figure:
+def reconstructions(targets: Tensor, images: Tensor, labels: Tensor) -> Figure:
     """First test sample of each class: the target above, what the decoder made of it below."""
     classes = labels.unique()[:10]
-    figure = Figure(figsize=(1.1 * len(classes) + 0.6, 3.0), layout="constrained")
+    figure: Any = Figure(figsize=(1.1 * len(classes) + 0.6, 3.0), layout="constrained")
     axes = np.atleast_2d(figure.subplots(2, len(classes)))
     axes = axes.reshape(2, len(classes))
     for column, label in enumerate(classes):
         first = int((labels == label).nonzero()[0])
         for row, signal in enumerate((targets[first], images[first])):
-            picture = signal.movedim(0, -1).squeeze(-1)  # [H, W] or [H, W, C]
-            axes[row, column].imshow(picture, cmap="gray", vmin=0, vmax=1)
-            axes[row, column].set_xticks([])
-            axes[row, column].set_yticks([])
-        axes[0, column].set_title(f"{int(label)}")
+            style.frame(axes[row, column], signal, 0, 1)
+        axes[0, column].set_title(f"{first}: class {int(label)}", fontsize=style.SMALL, loc="center")
     axes[0, 0].set_ylabel("target")
     axes[1, 0].set_ylabel("decoded")
-    figure.suptitle(title)
+    figure.note = "the first test sample of each class: its number, the target, what is decoded of it"
     return figure
 
 
-def raster(inputs: Tensor, y: Tensor, title: str) -> Figure:
+def raster(inputs: Tensor, y: Tensor) -> Figure:
     """Input spikes [T, N_in] above, encoder spikes [T, N_out] below."""
-    figure = Figure(figsize=(7, 6), layout="constrained")
+    figure: Any = Figure(figsize=(7, 6), layout="constrained")
     parts = ((inputs, "input unit"), (y, "readout neuron"))
     for axis, (spikes, name) in zip(figure.subplots(2, 1, sharex=True), parts, strict=True):
         axis.set_ylabel(f"{name} ({style.raster(axis, spikes)})")
     axis.set_xlabel("time step")
-    figure.suptitle(title)
+    figure.note = "test sample 0: its input above, what the encoder sends to the decoder below"
     return figure
 
 
-def tsne(spikes: Tensor, labels: Tensor, title: str) -> Figure:
+def tsne(spikes: Tensor, labels: Tensor) -> Figure:
     """Spike trains [samples, T * N_out] in two dimensions, coloured by class."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(spikes) - 1) / 3)
     points = TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(spikes.numpy())
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure: Any = Figure(figsize=(6, 5), layout="constrained")
     axis = figure.subplots()
-    drawn = axis.scatter(points[:, 0], points[:, 1], c=labels, cmap="tab10", s=12)
-    figure.colorbar(drawn, ax=axis, label="class")
+    for number, label in enumerate(labels.unique().tolist()):
+        mine, turn = (labels == label).numpy(), len(style.CYCLE)
+        colour, marker = style.CYCLE[number % turn], MARKERS[number // turn % len(MARKERS)]
+        axis.scatter(points[mine, 0], points[mine, 1], s=14, color=colour, marker=marker, linewidths=0.9, label=label)
+    axis.legend(title="class", loc="upper left", bbox_to_anchor=(1.0, 1.0), title_fontsize=style.SMALL)
     axis.set_xticks([])
     axis.set_yticks([])
-    axis.set_title(title)
+    figure.note = (
+        f"{len(spikes)} test samples: near each other where the encoder's spikes are alike (t-SNE, an embedding in the "
+        "plane, whose axes mean nothing)"
+    )
     return figure
 
 
-def decoded(logits: Tensor, labels: Tensor, title: str) -> Figure:
+def decoded(logits: Tensor, labels: Tensor) -> Figure:
     """Probability of each class over time [T, classes], the true class as dots."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure: Any = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
-    drawn = axis.imshow(torch.softmax(logits, -1).T, aspect="auto", origin="lower", cmap="gray_r", vmin=0, vmax=1)
+    drawn = axis.imshow(torch.softmax(logits, -1).T, aspect="auto", origin="lower", cmap="Greys", vmin=0, vmax=1)
     axis.scatter(range(len(labels)), labels, s=6, color=style.RED, label="true")
     figure.colorbar(drawn, ax=axis, label="probability")
     axis.set_xlabel("time step")
     axis.set_ylabel("class")
     axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0))
-    axis.set_title(title)
+    figure.note = "test sample 0: what is decoded from the encoder's spikes, step by step"
     return figure
