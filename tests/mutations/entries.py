@@ -73,7 +73,8 @@ def data(chance: random.Random) -> list[str]:
     options = ["--out=x.png", "--out=nowhere/x.png", "--out=.", "--out=x.txt", "--out=", "--out", "--out=/proc/x.png"]
     options += ["--aedat=films", "--aedat=/proc/x", "--aedat"]
     line = words(chance, ["show", "prepare"], [name, name, name, *NAMES])
-    entries = list(leaves(compose([f"data={name}"]).plain()["data"]))
+    place = ["data.folder=."] if name == "folder" else []
+    entries = list(leaves(compose([f"data={name}", *place]).plain()["data"]))
     small = {"samples": 20, "train_sequences": 16, "val_sequences": 8, "test_sequences": 8}
     line += [f"{key}={value}" for key, value in small.items() if key in dict(entries)]
     line += [mutated(chance, *chance.choice(entries)) for _ in range(chance.choice((0, 1, 1, 1, 2)))]
@@ -86,7 +87,7 @@ def evaluate(chance: random.Random) -> list[str]:
     from snnlab.evaluate.analysis import find, options, questions
 
     asked = chance.choice([*questions(), "", "", "", "x", "accuracy"])
-    line = words(chance, ["{run}"] * 12 + NAMES, *([[asked]] if asked else []))
+    line = words(chance, ["{run}"] * 60 + NAMES, *([[asked]] if asked else []))
     entries = list(leaves(compose(LINE).plain()))
     for _ in range(chance.choice((0, 1, 1, 1, 2))):
         own = options(find(asked)) if asked in questions() else {}
