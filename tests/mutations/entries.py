@@ -66,15 +66,14 @@ def data(chance: random.Random) -> list[str]:
     """A command of snnlab.data; the large sets are never made ready."""
     from snnlab.config.compose import compose
 
-    name = chance.choice(["digits", "randman", "adding", "store_recall", "yin_yang", "drifting_blobs", "folder"])
+    name = chance.choice(["digits", "randman", "adding", "store_recall", "yin_yang", "drifting_blobs"])
     if chance.random() < 0.2:
         extra = chance.choice([*NAMES, *FLAGS, "digits", "val_size=3", "--out=x.png", "--aedat=x"])
         return [chance.choice(["list", "bench", "shwo", "prepare", "show", ""]), extra]
     options = ["--out=x.png", "--out=nowhere/x.png", "--out=.", "--out=x.txt", "--out=", "--out", "--out=/proc/x.png"]
     options += ["--aedat=films", "--aedat=/proc/x", "--aedat"]
     line = words(chance, ["show", "prepare"], [name, name, name, *NAMES])
-    place = ["data.folder=."] if name == "folder" else []
-    entries = list(leaves(compose([f"data={name}", *place]).plain()["data"]))
+    entries = list(leaves(compose([f"data={name}"]).plain()["data"]))
     small = {"samples": 20, "train_sequences": 16, "val_sequences": 8, "test_sequences": 8}
     line += [f"{key}={value}" for key, value in small.items() if key in dict(entries)]
     line += [mutated(chance, *chance.choice(entries)) for _ in range(chance.choice((0, 1, 1, 1, 2)))]
