@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from snnlab.command import parse, run
+from snnlab.command import parse, run, value_of
 from snnlab.errors import InputError, RunFailure
 
 
@@ -96,3 +96,10 @@ def test_the_questions_are_files_that_analyse():
 
     assert {"accuracy_over_time", "early_exit"} <= set(questions())
     assert not {"ask", "analysis", "__main__", "__init__"} & set(questions())
+
+
+@pytest.mark.parametrize("text", ["*", "[1", "2024-13-45", "a: b: c", "'", "[" * 2000])
+def test_a_value_that_stands_for_nothing_is_refused(text):
+    with pytest.raises(InputError, match=r"x=.* cannot be read as a value"):
+        value_of("x", text)
+    assert value_of("x", "[1, 2.5]") == [1, 2.5] and value_of("x", "") is None

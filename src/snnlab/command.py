@@ -64,6 +64,20 @@ def parse(arguments: Sequence[str], flags: Sequence[str] = (), valued: Sequence[
     return line
 
 
+def value_of(key: str, text: str) -> Any:
+    """Return what ``key=text`` stands for: a number, a list, a text, ...
+
+    Raises:
+        InputError: when it stands for nothing (an open bracket, a date that is none).
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{key}={text} cannot be read as a value") from error
+
+
 def run(
     name: str,
     main: Callable[[list[str]], int | None],

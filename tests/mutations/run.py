@@ -11,6 +11,7 @@ snnlab. What ended well is written to FILE too: somebody has to judge whether it
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import os
@@ -255,14 +256,14 @@ def commands(seed: int, count: int, real: float) -> Iterator[list[str]]:
         yield [*sweep, *quick, *base, *words, *(["dry_run=true"] if dry and "dry_run" not in keys else [])]
 
 
-def run(command: list[str], limit: float, folder: Path) -> dict[str, Any]:
-    """Run a command in a forked process; how it ended, what it said, how long it took."""
+def run(command: list[str], limit: float, folder: Path, entry: str = "snnlab.train") -> dict[str, Any]:
+    """Run a command of the module ``entry`` in a forked process; how it ended, what it said, how long it took."""
     folder = Path(tempfile.mkdtemp(dir=folder))
     started = time.perf_counter()
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        _become(command, folder)
+        _become(command, folder, entry)
     ended = None
     while ended is None and time.perf_counter() - started < limit:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -275,7 +276,7 @@ def run(command: list[str], limit: float, folder: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     shutil.rmtree(folder, ignore_errors=True)
     code = None if ended is None else os.waitstatus_to_exitcode(ended)
-    lines = [line for line in said.splitlines() if line.startswith("snnlab: ")]
+    lines = [line for line in said.splitlines() if re.match(r"snnlab(\.\w+)?: ", line)]
     end = {None: "hang", 0: "done", 1: "failed", 2: "refused"}.get(code, f"code {code}")
     if "Traceback (most recent call last)" in said:
         end = "traceback"
@@ -290,7 +291,7 @@ def run(command: list[str], limit: float, folder: Path) -> dict[str, Any]:
     }
 
 
-def _become(command: list[str], folder: Path) -> None:
+def _become(command: list[str], folder: Path, entry: str) -> None:
     os.setpgid(0, 0)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**28, 2**28))
@@ -298,10 +299,8 @@ def _become(command: list[str], folder: Path) -> None:
     target = os.open("said", os.O_CREAT | os.O_WRONLY)
     os.dup2(target, 1), os.dup2(target, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-    from snnlab.train import main
-
     try:
-        code = main(command)
+        code = importlib.import_module(entry).main(command)
     except BaseException:
         traceback.print_exc()
         code = 70

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 room = runpy.run_path(str(Path(__file__).with_name("run.py")))
+entries = runpy.run_path(str(Path(__file__).with_name("entries.py")))
 
 
 @pytest.mark.parametrize("seed", [11, 12])
@@ -25,3 +26,10 @@ def test_a_fault_is_told_apart(tmp_path, monkeypatch):
 
     monkeypatch.setattr(snnlab.train, "main", broken)
     assert room["run"](["x"], 60, tmp_path)["end"] == "traceback"
+
+
+@pytest.mark.parametrize("entry", ["data", "tables"])
+def test_mutated_commands_of_other_entry_points(entry, tmp_path):
+    for command in entries["commands"](entry, 3, 5, tmp_path):
+        result = room["run"](command, 60, tmp_path, f"snnlab.{entry}.__main__")
+        assert result["end"] in ("done", "refused", "failed"), (command, result["said"])

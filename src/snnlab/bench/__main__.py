@@ -89,8 +89,6 @@ def choose(words: Sequence[str], overrides: Sequence[str]) -> tuple[list[str], S
     Raises:
         InputError: when a workload or key is unknown, or a value is of the wrong type.
     """
-    import yaml
-
     from snnlab.bench.workloads.peers.peer import chosen
     from snnlab.bench.workloads.workload import find, options, outlines
     from snnlab.config.schema import check_arguments
@@ -101,10 +99,7 @@ def choose(words: Sequence[str], overrides: Sequence[str]) -> tuple[list[str], S
     given: dict[str, Any] = {}
     chosen_options: dict[str, dict[str, Any]] = {name: {} for name in names}
     for key, _, text in (override.partition("=") for override in overrides):
-        try:
-            value = text if key in ("peers", "output") else yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"{key}={text} cannot be read as a value") from error
+        value = text if key in ("peers", "output") else command.value_of(key, text)
         owners = [name for name, measure in measures.items() if key in options(measure)]
         if key in shared:
             given[key] = value

@@ -23,6 +23,7 @@ from hydra.core.override_parser.types import Glob, Override, QuotedString
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
+from snnlab.config.own import check_chosen
 from snnlab.config.paths import cache_dir, conf_dir
 from snnlab.config.words import nearest_keys
 from snnlab.errors import InputError, RunFailure, nearest, one_line
@@ -43,7 +44,9 @@ GROUPS = (
 # Taken letter by letter, as a shell hands them on: names of folders hold whatever sign their owner likes.
 FOLDERS = ("paths.data", "paths.cache", "paths.output", "resume", "method.run", "data.root", "data.cache")
 PARSER = OverridesParser.create()
+MOST_FIRST = 100  # first passes that are kept
 MOST_JOBS = 10_000  # of a sweep: each is composed and checked before the first one starts
+FIRST: dict[tuple[str, ...], DictConfig] = {}  # first passes of this process; snnlab's own configs do not change
 
 OmegaConf.register_new_resolver("snnlab_cache", lambda: str(cache_dir()), replace=True)
 
@@ -97,7 +100,7 @@ def compose_all(jobs: Sequence[Sequence[str]], config_dir: str | Path | None = N
     Raises:
         InputError: as ``compose``, for the first job that it refuses.
     """
-    first: dict[tuple[str, ...], DictConfig] = {}
+    first: dict[tuple[str, ...], DictConfig] = FIRST if config_dir is None else {}
     compositions = []
     with _hydra():
         for job in jobs:
@@ -126,6 +129,8 @@ def _composed(
     deciding = [o for o in read if o.key_or_group in GROUPS or o.key_or_group.startswith("data.")]
     lines = tuple(str(o.input_line) for o in deciding)
     if lines not in first:
+        if len(first) >= MOST_FIRST:
+            first.clear()
         first[lines] = _compose(deciding, config_dir)
     recipe = _recipe(first[lines], _choices(first[lines]), read, config_dir)
     config = _compose([*(_read(override) for override in recipe), *read], config_dir)
@@ -216,6 +221,9 @@ def _compose(overrides: Sequence[Override], config_dir: str | Path | None) -> Di
             parts.append(key)
         below = any(key == part or key.startswith(f"{part}.") for part in parts)
         (later if below else texts).append(override)
+    if config_dir is not None:
+        values = ((override.key_or_group, override.value()) for override in overrides)
+        check_chosen([(key, str(value)) for key, value in values if key in GROUPS], Path(config_dir))
     search = [] if config_dir is None else [f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).resolve()}')}]"]
     try:
         lines = [*search, *(_opened(str(override.input_line)) for override in texts)]

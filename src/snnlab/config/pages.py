@@ -31,6 +31,10 @@ def page(overrides: Sequence[str], config_dir: Path | None) -> str:
             continue
         if choice not in names:
             raise InputError(f"{group}={choice}: there is no such {group}; nearest: {nearest(choice, names)}")
+        if config_dir:
+            from snnlab.config.own import check_chosen
+
+            check_chosen([(group, choice)], config_dir)
         pages.append(_page(group, choice, names[choice].read_text(encoding="utf-8")))
     return "\n".join(pages)
 

@@ -74,6 +74,7 @@ def page(name: str) -> str:
     analyse = find(name)
     lines = [f"{name}: {inspect.cleandoc(analyse.__doc__ or '')}", ""]
     for key, option in options(analyse).items():
-        needed = option.default is option.empty
-        lines.append(f"  {key}={'...  (needed)' if needed else 'null' if option.default is None else option.default}")
+        needed, default = option.default is option.empty, option.default
+        text = str(list(default)).replace(" ", "") if isinstance(default, tuple) else str(default)
+        lines.append(f"  {key}={'...  (needed)' if needed else 'null' if default is None else text}")
     return "\n".join(lines) + "\n"

@@ -49,9 +49,9 @@ def ask(
 
     import matplotlib
     import matplotlib.pyplot as plt
-    import yaml
     from lightning import seed_everything
 
+    from snnlab.command import value_of
     from snnlab.config.schema import check_arguments
     from snnlab.evaluate.analysis import Stored, find, options
     from snnlab.runs.record import RunRecord
@@ -60,7 +60,7 @@ def ask(
     analyse = find(question)
     known = options(analyse)
     given = [override for override in overrides if override.partition("=")[0] in known]
-    arguments = {name: yaml.safe_load(value) for name, _, value in (override.partition("=") for override in given)}
+    arguments = {name: value_of(name, value) for name, _, value in (override.partition("=") for override in given)}
     missing = [name for name, option in known.items() if option.default is option.empty and name not in arguments]
     if missing:
         raise InputError(f"{question} needs {missing[0]}=..., see snnlab/evaluate/{question}.py")

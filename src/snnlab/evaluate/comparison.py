@@ -42,6 +42,7 @@ def analyse(run: Stored, against: Stored, margin: float = 0.01, e_ac: float = 0.
     """Compare ``run`` with ``against`` on the test split of their data.
 
     Args:
+        against: folder of a second run on the same data, e.g. an artificial network.
         margin: accuracy below its own maximum at which ``against`` may stop; 0.01 is one point.
         e_ac, e_mac: pJ to accumulate, and to multiply and accumulate.
 

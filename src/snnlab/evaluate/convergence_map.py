@@ -65,7 +65,8 @@ def analyse(
     """The two maps and the share of converged networks of each.
 
     Args:
-        points: of the grid, along mean and along standard deviation, 0 to ``largest``.
+        points: of the grid, along mean and along standard deviation.
+        largest: mean and standard deviation of the grid, which begins at 0.
         repeats: networks in each cell.
         rate, epochs: of the gradient descent.
 

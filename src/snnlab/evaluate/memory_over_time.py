@@ -26,6 +26,10 @@ STEPS = [2, 8, 32, 64]
 def analyse(run: Stored, steps: list[int] = STEPS, twin: str | None = None) -> Analysis:
     """Measure the run's method, and its twin, at every T of ``steps``.
 
+    Args:
+        steps: numbers of time steps T, each at least 1.
+        twin: an override of the run's config whose method is measured too, e.g. method.gradient=bptt.
+
     Raises:
         InputError: when a T is below 1.
     """

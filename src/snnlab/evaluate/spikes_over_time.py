@@ -16,6 +16,9 @@ from snnlab.metrics.spikes_over_time import SpikesOverTime
 def analyse(run: Stored, samples: int = 1000) -> Analysis:
     """The rates of (at least) the first ``samples`` test samples.
 
+    Args:
+        samples: at least 1; whole batches are taken.
+
     Raises:
         InputError: when samples is below 1, or the network has no spiking layer.
     """

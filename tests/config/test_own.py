@@ -1,0 +1,65 @@
+"""A broken file of somebody's own folder of configs: one line that names it and the line in it, exit code 2."""
+
+from __future__ import annotations
+
+import pytest
+
+from snnlab.config.own import check_chosen, check_file
+from snnlab.errors import InputError
+
+BROKEN = {
+    "a tab": (b"a: 1\n\tb: 2\n", "line 2: is no YAML: found character '\\t'"),
+    "an open list": (b"a: [1\n", "line 2: is no YAML: expected ',' or ']'"),
+    "a zero byte": (b"a: 1\nb: \0\n", "line 2: is no YAML: special characters are not allowed"),
+    "an anchor that is none": (b"a: *x\n", "line 1: is no YAML: found undefined alias 'x'"),
+    "a tag of Python's": (b"a: !!python/object:os.system {}\n", "line 1: is no YAML: could not determine"),
+    "two documents": (b"a: 1\n---\nb: 2\n", "line 2: is no YAML: but found another document"),
+    "a key twice": (b"a: 1\nb: 2\na: 3\n", "line 3: the key a is there twice"),
+    "a key twice below": (b"a:\n  b: 2\n  b: 3\n", "line 3: the key b is there twice"),
+    "a key of nothing": (b"a: 1\nnull: 2\n", "line 2: a key must be a text"),
+    "a list for a key": (b"a: 1\n? [1, 2]\n: 3\n", "line 2: a key must be a text"),
+    "latin-1": ("# one\na: für\n".encode("latin-1"), "line 2: is no text in UTF-8"),
+    "UTF-16": ("a: 1\n".encode("utf-16"), "line 1: is no text in UTF-8"),
+    "a list": (b"# one\n- 1\n", "line 2: is no mapping"),
+    "a text": (b"hello\n", "line 1: is no mapping"),
+    "a number": (b"3\n", "line 1: is no mapping"),
+    "an open reference": (b"a: 1\nb: ${nothing\n", "line 2: ${nothing cannot be read"),
+    "defaults of another kind": (b"defaults: 3\n", "defaults = 3 must be a list"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_the_file_and_the_line_are_named(kind, tmp_path):
+    content, words = BROKEN[kind]
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as refusal:
+        check_file(path)
+    told = str(refusal.value)
+    assert told.startswith(str(path)) and words in told and "\n" not in told
+
+
+def test_what_is_right_is_taken(tmp_path):
+    path = tmp_path / "mine.yaml"
+    for content in (b"", b"\xef\xbb\xbfa: 1\n", b"a: &x {b: 1}\nc: *x\n", b"a: ${b.c}\n", "a: für\r\n".encode()):
+        path.write_bytes(content)
+        assert check_file(path) == []
+
+
+def test_only_what_is_chosen_is_looked_at_defaults_among_it(tmp_path):
+    for group in ("method", "experiment"):
+        (tmp_path / group).mkdir()
+    (tmp_path / "method" / "torn.yaml").write_text("a: [")
+    (tmp_path / "experiment" / "mine.yaml").write_text("defaults: [mine, base, {override /data: digits}, _self_]\n")
+    check_chosen([("experiment", "mine"), ("method", "stbp")], tmp_path)
+    (tmp_path / "experiment" / "base.yaml").write_text("defaults:\n  - override /method: torn\n")
+    with pytest.raises(InputError, match=r"torn\.yaml, line 1"):
+        check_chosen([("experiment", "mine")], tmp_path)
+
+
+@pytest.mark.parametrize("flag", ["--cfg", "--help", "-m"])
+def test_the_command_says_it_in_one_line(flag, run_command, tmp_path):
+    (tmp_path / "conf" / "method").mkdir(parents=True)
+    (tmp_path / "conf" / "method" / "mine.yaml").write_bytes(b"a: 1\n\xff: 2\n")
+    code, _, error = run_command(flag, "--config-dir", "conf", "method=mine", "data=digits")
+    assert code == 2 and error == "snnlab: conf/method/mine.yaml, line 2: is no text in UTF-8; save the file in UTF-8\n"
