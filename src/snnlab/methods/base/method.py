@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, Literal
 
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from snnlab import kernels
 from snnlab.data.contract import Batch, DataModule, DataSpec
@@ -32,6 +30,7 @@ from snnlab.layers.network import Network
 from snnlab.methods.base.finite import culprit, read_freely
 from snnlab.methods.base.schedule import make_schedule
 from snnlab.metrics.firing_rate import FiringRate
+from snnlab.metrics.mean import Mean
 from snnlab.metrics.synaptic_operations import SynapticOperations
 from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.questions.question import Monitor, Question
@@ -86,7 +85,7 @@ class Method(L.LightningModule):
         self.data, self.encoder = data, encoder
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.network = model(self.blocks(), data.input_shape, self.outputs())
-        self.mean_loss = per_split(partial(MeanMetric, nan_strategy="disable"))  # its check would read the device
+        self.mean_loss = per_split(Mean)
         self.metrics = per_split(self.make_metrics)
         self.firing_rate = FiringRate()
         self.synaptic_operations = SynapticOperations()
