@@ -300,10 +300,10 @@ def test_a_stop_during_the_pictures_is_taken_up_without_a_second_test(here_, mon
     whole = run(compose(options))
     save = Figures.save
 
-    def stop(self, name, figure):
+    def stop(self, name, figure, note=""):
         if name == "membranes":
             raise KeyboardInterrupt
-        return save(self, name, figure)
+        return save(self, name, figure, note)
 
     with monkeypatch.context() as patch:
         patch.setattr(Figures, "save", stop)
