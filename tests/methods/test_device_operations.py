@@ -80,8 +80,8 @@ READS = ("_local_scalar_dense", "nonzero", "equal", "_unique2", "masked_select",
 # reads of one training step that the rule needs, and why
 NEEDED = {
     "vdsp": 10 * 4 + 10,  # who won a step decides which row of the weight is moved, sample by sample
-    # inputs that are silent in the whole batch are left out, and rows without an error spike; three filters with
-    # start=mean read how many steps they have seen
+    # inputs that are silent in the whole batch are left out; of the CPU alone, where all of this runs, are the reads of
+    # rows without an error spike and of how many steps three filters have seen (test_second_device.py)
     "ssnn_bp": 1 + 2 + 3,
 }
 

@@ -3,8 +3,9 @@
     counts[o, i] = sum over t, b of d[t, b, o] x[t, b, i]       (1) d in {-1, 0, 1}, x in {0, 1}
     of the bias:   sum over t, b of d[t, b, o]                  (2) its input spikes at every step
 
-A synapse needs what happens at its two ends in the same step, nothing else. Rows (t, b) without an error spike are
-skipped, which is most of them once a network has learned.
+A synapse needs what happens at its two ends in the same step, nothing else. On the CPU rows (t, b) without an error
+spike are skipped, which is most of them once a network has learned; a GPU would have to wait to know them. The counts
+are whole numbers, so they are the same.
 """
 
 from __future__ import annotations
@@ -41,12 +42,13 @@ class Coincidences:
         """Count d [T, B, O] against x [T, B, A]."""
         d, x = d.flatten(0, -2), x.flatten(0, -2)  # [T*B, ...]
         errors = d.abs().sum(1)
-        rows = errors.nonzero()[:, 0]
-        d_rows, x_rows = d[rows], x[rows]
-        self.weight.addmm_(d_rows.T, x_rows)  # (1)
-        self.bias += d_rows.sum(0)  # (2)
-        self.events = self.events + (errors[rows] @ x_rows.sum(1)).double()
         self.pulses = self.pulses + (errors.sum() + x.sum()).double()
+        if d.device.type == "cpu":
+            rows = errors.nonzero()[:, 0]
+            d, x, errors = d[rows], x[rows], errors[rows]
+        self.weight.addmm_(d.T, x)  # (1)
+        self.bias += d.sum(0)  # (2)
+        self.events = self.events + (errors @ x.sum(1)).double()
 
     def take(self) -> list[tuple[Values, Tensor]]:
         """The values of weight and bias with their counts, in full shape; the counters start anew."""

@@ -94,12 +94,15 @@ class SpikeTimeNetwork(Network):
         }
 
     def trains(self, frames: Tensor) -> dict[str, Tensor]:
-        """Spike times [B, N, K] of the input (``input``) and of every layer of neurons, by name, in order."""
-        times = frames.flatten(2).permute(1, 2, 0)
-        found = {"input": times}
+        """Spike times [B, N, K] of the input (``input``) and of every layer of neurons, by name, in order.
+
+        They are simulated on the CPU, so layers hand them on there: a GPU waits once for all, not with every layer.
+        """
+        found = {"input": frames.flatten(2).permute(1, 2, 0)}
+        times = found["input"].cpu()
         for neuron, weight in self.weights.items():
             times = self.layers[neuron](times, weight.used)
-            found[neuron] = times
+            found[neuron] = times.to(frames.device)
         for seen in self.seeing:
             seen.update({name: self.raster(found[name]) for name in self.weights})
         return found

@@ -20,7 +20,7 @@ Start = Literal["zero", "mean"]
 
 
 class LowPassState(NamedTuple):
-    """v [B, ...]: filtered current; seen []: steps taken so far."""
+    """v [B, ...]: filtered current; seen []: steps taken so far, on the CPU wherever v lies, where it is read."""
 
     v: Tensor
     seen: Tensor
@@ -52,10 +52,10 @@ class LowPass(Temporal):
         self.k, self.start = k, start
 
     def initial_state(self, current: Tensor) -> LowPassState:
-        return LowPassState(torch.zeros_like(current), current.new_zeros(()))
+        return LowPassState(torch.zeros_like(current), current.new_zeros((), device="cpu"))
 
     def steps(self, state: LowPassState) -> float:
-        """Steps taken so far; only start=mean needs to know, and reads them off the device."""
+        """Steps taken so far; only start=mean needs to know."""
         return 0.0 if self.start == "zero" else float(state.seen)
 
     def weight(self, seen: float) -> float:

@@ -85,14 +85,15 @@ def membrane(grid: Tensor, times: Tensor, weight: Tensor, own: Tensor, threshold
 
 def raster(times: Tensor, duration: float, steps: int) -> Tensor:
     """Return how many of the spikes [B, N, K] fall in each of ``steps`` equal parts of the duration: [T, B, N]."""
-    counts = times.new_zeros(steps, *times.shape[:2])
-    sample, unit, _ = (index := (times < duration).nonzero(as_tuple=True))
-    step = (times.detach()[index] * (steps / duration)).long().clamp(0, steps - 1)
-    return counts.index_put_((step, sample, unit), counts.new_ones(()), accumulate=True)
+    fired = times < duration
+    step = (times.detach().where(fired, 0) * (steps / duration)).long().clamp(0, steps - 1)
+    sample, unit = (torch.arange(size, device=times.device) for size in times.shape[:2])
+    index = (step, sample.view(-1, 1, 1), unit.view(-1, 1))
+    return times.new_zeros(steps, *times.shape[:2]).index_put_(index, fired.to(times.dtype), accumulate=True)
 
 
 class _SpikeTimes(torch.autograd.Function):
-    """(1) and (2) forward, (3) to (6) backward; on the CPU, wherever the tensors lie."""
+    """(1) and (2) forward, (3) to (6) backward; on the CPU, wherever the tensors lie; spikes stay where they were."""
 
     @staticmethod
     def forward(
@@ -119,7 +120,7 @@ class _SpikeTimes(torch.autograd.Function):
         behind, fired = (np.empty((batch, neurons * most), np.int32) for _ in range(2))
         kept = (event_times, places, offsets, slots, weights, outputs, slopes, behind, fired, np.zeros(batch, np.int64))
         threads.share(kernels.simulate, batch, numbers, *kept, least=LEAST)
-        ctx.numbers, ctx.kept, ctx.shape = numbers, kept, (batch, units, slots)
+        ctx.numbers, ctx.kept, ctx.shape, ctx.weight_device = numbers, kept, (batch, units, slots), weight.device
         return torch.from_numpy(outputs.copy()).to(times.device)
 
     @staticmethod
@@ -140,7 +141,7 @@ class _SpikeTimes(torch.autograd.Function):
         total = of_weights[mine[0]] if len(mine) else np.zeros_like(weights)
         for part in mine[1:]:
             total += of_weights[part]
-        of_weight = torch.from_numpy(np.ascontiguousarray(total.T)).to(grads[0].device)
+        of_weight = torch.from_numpy(np.ascontiguousarray(total.T)).to(ctx.weight_device)
         if not timed:
             return None, of_weight, None, None, None, None
         of_times = np.zeros((batch, units * slots), weights.dtype)
