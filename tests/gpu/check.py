@@ -33,7 +33,8 @@ from kill import FEW, METHODS  # noqa: E402
 from record import call, interrupted, run_result  # noqa: E402
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}  # of a gradient, over its largest value or 1
-QUESTION = {"ann": "robustness samples=50", "burstccn": "robustness samples=50"}  # the others: accuracy over time
+# the others are asked for their accuracy over time
+QUESTION = {"ann": "robustness samples=50", "burstccn": "robustness samples=50", "vdib": "spikes_over_time samples=50"}
 UNITS = 300  # more than one block of the kernels
 
 Result = tuple[bool | None, dict[str, Any]]

@@ -63,7 +63,7 @@ def measured(workloads: Sequence[str], peer: str, device: str) -> Iterator[Row]:
                 ratio, note = time.ratio(name), time.notes.get(name, "")
                 values = {
                     "workload": time.name,
-                    "step": spell(time.median(name), "seconds"),
+                    "time": spell(time.median(name), "seconds"),
                     "/ floor": f"{ratio.median:.2f} ({ratio.lower:.2f} to {ratio.upper:.2f})",
                     "live": spell(memory.median(name), "bytes"),
                     "/ floor's": f"{memory.ratio(name).median:.2f}",
