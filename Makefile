@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 BENCH_VENV ?= .venv-bench
+WHEELS ?= .whl
+GPU_SITE ?= .site-gpu
+DEVICE ?= cuda
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test golden kills bench lint format clean
+.PHONY: help setup run test golden kills bench test-gpu bench-gpu lint format clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## make the environment (VENV=.venv) with the pinned versions of constraints.txt
 
@@ -41,6 +44,16 @@ $(BENCH_VENV)/.ready: pyproject.toml constraints.txt benchmarks/peers.txt
 	$(BENCH_VENV)/bin/python -m pip install --quiet --no-deps -r benchmarks/peers.txt
 	@touch $@
 
+test-gpu: $(GPU_SITE) ## on a GPU, in under 5 minutes: kernels, every method, resume, evaluation (DEVICE=cpu: a small trial)
+	PYTHONPATH=$(CURDIR)/$(GPU_SITE):$(CURDIR)/src $(PYTHON) tests/gpu/check.py device=$(DEVICE) $(ARGS)
+
+bench-gpu: $(GPU_SITE) ## on a GPU, in under 3 minutes: speed and memory beside the floor and SpikingJelly (DEVICE=cpu: a small trial)
+	PYTHONPATH=$(CURDIR)/$(GPU_SITE):$(CURDIR)/src $(PYTHON) -m snnlab.bench.gpu device=$(DEVICE) $(ARGS)
+
+# a GPU machine has torch for its card already: only what it lacks comes, from wheels that were gathered beforehand
+$(GPU_SITE): $(wildcard $(WHEELS)/*.whl)
+	PYTHON=$(PYTHON) benchmarks/wheels.sh install $(WHEELS) $@
+
 lint: setup ## ruff, format check, mypy
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
@@ -51,4 +64,4 @@ format: setup ## let ruff mend what it can
 	$(BIN)/ruff format src tests
 
 clean: ## remove the environment and caches; results and outputs stay
-	rm -rf $(VENV) $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+	rm -rf $(VENV) $(BENCH_VENV) $(GPU_SITE) .pytest_cache .mypy_cache .ruff_cache build dist

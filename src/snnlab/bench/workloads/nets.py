@@ -13,7 +13,7 @@ our net, and its spikes are compared with our ``step``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab import kernels
+from snnlab.bench.workloads.limits import largest_batch, live
 from snnlab.bench.workloads.rounds import Job
 from snnlab.bench.workloads.workload import Bench, Case
 from snnlab.errors import InputError
@@ -65,24 +66,31 @@ class Competitor(NamedTuple):
     network: Network
     batch_first: bool
     note: str
-    plain: bool = True  # torch's layers as they are
+    path: kernels.Choice = "step"  # torch's layers as they are
 
     def run(self, frames: Tensor) -> Tensor:
-        with kernels.using(kernels.Path("step" if self.plain else "auto")):
+        with kernels.using(kernels.Path(self.path)):
             outputs: Tensor = self.network(frames)
         return outputs
 
     def step(self, frames: Tensor) -> Job:
-        """One forward and backward pass on frames [T, B, ...]."""
+        """One forward and backward pass on frames [T, B, ...], ended when their device is done with it."""
         frames = frames.transpose(0, 1).contiguous() if self.batch_first else frames
         with torch.no_grad():
-            gradient = torch.randn(self.run(frames).shape, generator=torch.Generator().manual_seed(0))
+            gradient = noise(self.run(frames), seed=0)
 
         def step() -> None:
             self.network.zero_grad(set_to_none=True)
             self.run(frames).backward(gradient)
+            if frames.is_cuda:
+                torch.cuda.synchronize()
 
         return step
+
+
+def noise(like: Tensor, seed: int) -> Tensor:
+    """Normal numbers in the shape of a tensor, on its device."""
+    return torch.randn(like.shape, generator=torch.Generator(like.device).manual_seed(seed), device=like.device)
 
 
 def our_neuron() -> Neuron:
@@ -101,6 +109,8 @@ def compare_nets(
 ) -> Case:
     """Time a training step of ``model`` with every competitor's neuron, checked before, and add the case.
 
+    With ``bench.largest`` two more: its live memory, and the largest batch.
+
     Args:
         frames: [T, B, ...].
         outputs: units of the readout.
@@ -108,18 +118,36 @@ def compare_nets(
         gain: factor on torch's initial weights, so that the neurons fire.
         share: of the workload's seconds.
     """
+    frames = frames.to(bench.device)
     nets = competitors(bench, model, frames, outputs, norm, gain)
     jobs = {key: net.step(frames) for key, net in nets.items()}
     case = bench.compare(name, jobs, "floor", {key: net.note for key, net in nets.items()}, share)
     tell_fastest(bench, case)
+    if bench.largest:
+        bench.add(Case(f"live memory, {name}", "floor", {key: [live(jobs[key], frames)] for key in jobs}, unit="bytes"))
+        add_largest(bench, name, nets, frames)
     return case
+
+
+def add_largest(bench: Bench, name: str, nets: Mapping[str, Competitor], frames: Tensor) -> None:
+    """Add the case of the largest batch of each net; one that finds none is left out by name."""
+    found = {key: largest_batch(net.step, frames, bench.largest) for key, net in nets.items()}
+    rounds = {key: [float(batch)] for key, (batch, _) in found.items() if batch}
+    for key in found.keys() - rounds.keys():
+        bench.skip(f"largest batch, {name}: {key} is left out: {found[key][1]}")
+    if "floor" in rounds:
+        notes = {key: words for key, (_, words) in found.items() if words}
+        bench.add(Case(f"largest batch, {name}", "floor", rounds, notes, "samples"))
 
 
 def competitors(
     bench: Bench, model: Model, frames: Tensor, outputs: int, norm: bool = False, gain: float = 1.0
 ) -> dict[str, Competitor]:
     """The floor, ours and the peers' nets with the same weights, each with a note on how far its spikes are ours."""
-    build = partial(make_network, model, tuple(frames.shape[2:]), outputs, norm=norm)
+
+    def build(neuron: Callable[[], nn.Module]) -> Network:
+        return make_network(model, tuple(frames.shape[2:]), outputs, neuron, norm).to(frames.device)
+
     torch.manual_seed(bench.seed)
     ours = build(our_neuron)
     with torch.no_grad():
@@ -129,17 +157,21 @@ def competitors(
     rate = firing_rate(currents)
     floor = build(nn.ReLU)
     floor.load_state_dict(ours.state_dict())
-    nets = {
-        "floor": Competitor(floor, False, "ReLU in place of the neuron"),
-        "snnlab": Competitor(
-            ours, False, f"{agreement(our_neuron(), False, currents)}; {rate:.3f} spikes/neuron/step", plain=False
-        ),
-    }
+    nets = {"floor": Competitor(floor, False, "ReLU in place of the neuron")}
+    for path in bench.paths:
+        with kernels.using(kernels.Path(path)):
+            words = agreement(our_neuron(), False, currents)
+        note = f"{words}; {rate:.3f} spikes/neuron/step"
+        nets["snnlab" if path == "auto" else f"snnlab {path}"] = Competitor(ours, False, note, path)
     for name, peer in bench.find_peers().items():
         make = partial(peer.neuron, DECAY, THRESHOLD)
         network = build(make)
         network.load_state_dict(ours.state_dict(), strict=False)
-        words = agreement(make(), peer.BATCH_FIRST, currents)
+        try:
+            words = agreement(make(), peer.BATCH_FIRST, currents)
+        except RuntimeError as error:  # it has no form for this device
+            bench.skip(f"{name}: skipped, it does not run here ({str(error).splitlines()[0]})")
+            continue
         note = f"{words}: {peer.DIFFERS}" if peer.DIFFERS and "differ" in words else words
         nets[name] = Competitor(network, peer.BATCH_FIRST, note)
     return nets
@@ -201,7 +233,7 @@ def agreement(neuron: nn.Module, batch_first: bool, currents: list[Tensor]) -> s
 
 def gradient_agreement(neuron: nn.Module, batch_first: bool, currents: Tensor) -> str:
     """How far the gradient of the currents is that of our ``step``, relative to its length."""
-    given = torch.randn(currents.shape, generator=torch.Generator().manual_seed(1))
+    given = noise(currents, seed=1)
     expected = gradient(lambda x: torch.stack(loop(our_neuron(), x)), currents, given)
     found = gradient((lambda x: neuron(x.transpose(0, 1)).transpose(0, 1)) if batch_first else neuron, currents, given)
     length = float(expected.norm())
@@ -227,7 +259,7 @@ def loop(neuron: Neuron, currents: Tensor) -> list[Tensor]:
 
 def tell_fastest(bench: Bench, case: Case) -> None:
     """Say how we stand to the fastest peer, round by round."""
-    peers = [name for name in case.rounds if name not in ("floor", "snnlab")]
+    peers = [name for name in case.rounds if name != "floor" and not name.startswith("snnlab")]
     if peers and "snnlab" in case.rounds:
         fastest = min(peers, key=case.median)
         ratio = case.ratio("snnlab", to=fastest)

@@ -14,10 +14,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snnlab.bench.workloads.rounds import Job, Quartiles, interleave, median, pairwise
 from snnlab.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from snnlab import kernels
 
 ROOM = Path(__file__).parent
 
@@ -29,9 +32,9 @@ class Case:
     Args:
         name: of the table.
         reference: the competitor that ratios divide by.
-        rounds: by competitor, one number per round: seconds, or bytes with ``unit="bytes"``.
+        rounds: by competitor, one number per round: seconds, or what ``unit`` says.
         notes: by competitor, a few words for the last column.
-        unit: seconds or bytes.
+        unit: seconds, bytes or samples.
     """
 
     name: str
@@ -69,6 +72,9 @@ class Bench:
         seconds: time limit of the workload; a competitor too slow for it is left out by name.
         seed: of weights and inputs.
         peers: names of the libraries to measure against.
+        device: of nets and frames, cpu or cuda; compare_nets heeds it.
+        paths: of ``kernels`` that our nets take, each a competitor.
+        largest: seconds for the largest batch of each net, beside its live memory; 0 measures neither.
         say: takes each line of the report while it goes.
     """
 
@@ -77,6 +83,9 @@ class Bench:
     seconds: float = 120.0
     seed: int = 0
     peers: Sequence[str] = ()
+    device: str = "cpu"
+    paths: Sequence[kernels.Choice] = ("auto",)
+    largest: float = 0.0
     say: Callable[[str], None] = print
     cases: list[Case] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -180,7 +189,9 @@ def table(case: Case) -> list[str]:
 
 
 def spell(value: float, unit: str) -> str:
-    """A number of seconds or bytes for people."""
+    """A number of seconds, bytes or samples for people."""
+    if unit == "samples":
+        return f"{value:,.0f}"
     if unit == "bytes":
         return f"{value / 2**20:,.1f} MiB"
     return f"{value:.2f} s" if value >= 10 else f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
