@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 
+from snnlab.callbacks.checkpoints import last_whole
+from snnlab.callbacks.checkpoints import read as read_checkpoint
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
 
@@ -114,6 +117,13 @@ class Health(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rates = {layer: [(done, rate) for done, rate in points] for layer, points in state_dict["rates"].items()}
+
+    def read(self, folder: Path) -> None:
+        """Take the rates of a run that is over from its last checkpoint."""
+        last = last_whole(folder)
+        content = None if last is None else read_checkpoint(last)
+        if content is not None and type(self).__name__ in content["callbacks"]:
+            self.load_state_dict(content["callbacks"][type(self).__name__])
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         if self._open is not None:

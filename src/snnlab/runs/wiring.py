@@ -204,6 +204,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         with threads(record.content["machine"]["threads"]), prepared(parts):
             if begun.tested and begun.checkpoint is not None:
                 wired.history.read()
+                wired.health.read(record.folder)
                 load_weights(parts.method, begun.checkpoint, f"{begun.checkpoint} does not fit the run that wrote it")
                 parts.method.opened(parts.data)
             else:
