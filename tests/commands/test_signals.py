@@ -26,6 +26,8 @@ def ended(work):
     child = os.fork()
     if not child:
         code = 99
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests may ignore them, as nohup does
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             code = work()
         finally:
