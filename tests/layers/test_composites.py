@@ -284,7 +284,7 @@ def test_pictures_show_the_layers_inside(model):
         _, record = network.unroll(frames)
         titles = [axis.get_title(loc="center").split(":")[0] for axis in spikes_figure(record, Method).axes]
         assert titles == spread(list(network.neurons()))
-        assert membranes_figure(record) is not None
+        assert membranes_figure(record, {}, Method) is not None
 
 
 def test_a_deep_net_shows_twelve_layers():
