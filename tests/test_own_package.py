@@ -84,7 +84,7 @@ def test_it_meets_data_and_methods_of_the_house(monkeypatch):
     ("override", "words"),
     [
         ("method.smoothing=1", "Mine: smoothing = 1 must lie in [0, 1)"),
-        ("method.neuron=mine.neuron.Cubic", "method.neuron = mine.neuron.Cubic cannot be imported"),
+        ("method.neuron=mine.neuron.Cubic", "mine.neuron has no such class; nearest: Neuron, Quadratic"),
         ("method.neuron=mine.data.TwoRates", "is no subclass of snnlab.neurons.neuron.Neuron"),
         ("method.neuron=quadratic", "choose one of"),
         ("method.neuron_options.rat=1.0", "method.neuron_options.rat: Quadratic has no such key; nearest: rate"),

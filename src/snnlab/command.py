@@ -179,7 +179,14 @@ class Plain(logging.Formatter):
 
 
 class Lines(logging.StreamHandler):
-    """Messages on stdout, one a line; a reader that went away ends the command as it ends a print."""
+    """Messages on what stdout is now, one a line; a reader that went away ends the command as it ends a print."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stdout
 
     def handleError(self, record: logging.LogRecord) -> None:
         if isinstance(sys.exc_info()[1], BrokenPipeError):
@@ -191,7 +198,7 @@ def set_up_logging() -> None:
     """Send what snnlab logs to stdout, one line a message."""
     logger = logging.getLogger("snnlab")
     if not logger.handlers:
-        handler = Lines(sys.stdout)
+        handler = Lines()
         handler.setFormatter(Plain("%(message)s"))
         logger.addHandler(handler)
         logger.propagate = False

@@ -62,6 +62,7 @@ def test_a_stored_run_is_scored_asked_and_tabled_under_any_name(run_command, tmp
         folder = Path("./" + name)
         shutil.copytree(made, folder)
         typed = f"./{name}"
+        capsys.readouterr()
         assert tables([typed, "--json"]) == 0, capsys.readouterr().err
         assert len(json.loads(capsys.readouterr().out)) == 1
         if number % 3 == 0:

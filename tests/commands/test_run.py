@@ -254,7 +254,7 @@ def test_a_picture_that_fails_does_not_lose_the_run(monkeypatch, tmp_path):
     monkeypatch.setattr(figures, "curves_figure", broken)
     result = run(compose(QUICK))
     assert record(result.folder)["status"] == "completed"
-    assert "learning_curves" not in {path.stem for path in result.figures} and len(result.figures) == 4
+    assert "learning_curves" not in {path.stem for path in result.figures} and len(result.figures) == 6
 
 
 def test_resume_leaves_a_run_alone_that_is_still_running(quick_run):

@@ -6,7 +6,7 @@ import torch
 from matplotlib.colors import to_hex
 
 from snnlab.data.loader import with_loader
-from snnlab.data.tasks.decision_regions import COLOURS, SIDE
+from snnlab.data.tasks.decision_regions import PALE, SIDE
 from snnlab.data.tasks.yin_yang import YinYang, classes_of
 
 
@@ -43,7 +43,7 @@ def test_regions_have_the_colours_of_the_named_classes(picture):
                 assert shown.mask[row, column]  # outside of the figure
                 continue
             label = int(named(np.float32(x), np.float32(y)))
-            assert to_hex(image.to_rgba(shown)[row, column]) == COLOURS[label]
+            assert to_hex(image.to_rgba(shown)[row, column]) == to_hex(PALE[label])
             seen.add(label)
     assert seen == {0, 1, 2}
 

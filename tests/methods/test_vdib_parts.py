@@ -100,7 +100,7 @@ def test_judge_is_trained_once_and_the_same_each_time(tmp_path, monkeypatch, cap
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
     first = judge.load_judge(data)
-    told = [record.getMessage() for record in caplog.records]
+    told = list(dict.fromkeys(record.getMessage() for record in caplog.records))
     assert len(told) == 2 and "the judge is trained first, a classifier of digits" in told[0]  # it takes a while
     assert torch.equal(before, torch.random.get_rng_state())  # cached or not, a run sees the same random numbers
     path = judge.judge_path(data)

@@ -306,14 +306,14 @@ def test_a_constraint_without_a_gradient_is_refused_before_a_folder_is_made(meth
     from snnlab.train import main
 
     kind = get_object(compose([f"method={method}", "data=digits"]).config.method._target_)
-    make = kind.__init__
+    make, signature = kind.__init__, inspect.signature(kind)
 
     def limited(self, *args, **options):
         make(self, *args, **options)
         register_parametrization(self.network.layers["readout_weight"], "weight", Plain())
 
     monkeypatch.setattr(kind, "__init__", limited)
-    monkeypatch.setattr(kind, "__signature__", inspect.signature(make), raising=False)
+    monkeypatch.setattr(kind, "__signature__", signature, raising=False)
     monkeypatch.chdir(tmp_path)
     assert main([f"method={method}", "data=digits", "logger=none", "callbacks.progress=false"]) == 2
     error = capsys.readouterr().err

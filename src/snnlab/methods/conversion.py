@@ -129,7 +129,7 @@ class Conversion(TwoPhase, Autograd):
         try:
             content: dict[str, Any] = read_record(inside(folder, "run.json"))
             given = {key: content.get(key) for key in ("status", "method", "data")}
-            stored = content["config"]["model"].items(), content["config"]["method"]["bias"]
+            stored = content["config"]["model"].items(), content["config"]["method"].get("bias")
         except (InputError, AttributeError, LookupError, TypeError) as error:
             raise InputError(
                 f"method.run = {folder} holds no readable run.json; give the folder of a method=ann run, or null"
