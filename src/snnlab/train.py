@@ -111,7 +111,7 @@ def show_table(folder: Path) -> None:
 
 def choices_text(config_dir: Path | None) -> str:
     """The groups of the config and what may be chosen in each, one line a group."""
-    from snnlab.config.compose import GROUPS
+    from snnlab.config.line import GROUPS
     from snnlab.config.paths import conf_dir
 
     lines = []

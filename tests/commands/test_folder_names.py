@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.config.compose import compose, expand_sweeps
+from snnlab.config.compose import compose
+from snnlab.config.line import expand_sweeps
 from snnlab.config.paths import conf_dir
 from snnlab.runs import sweep as room
 

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 import snnlab
-from snnlab.config.compose import GROUPS
+from snnlab.config.line import GROUPS
 from snnlab.config.paths import conf_dir
 from snnlab.evaluate.__main__ import main as evaluate
 from snnlab.evaluate.analysis import find, options, questions

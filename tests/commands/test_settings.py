@@ -10,7 +10,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from snnlab.config.build import build
-from snnlab.config.compose import PARSER, compose, expand_sweeps
+from snnlab.config.compose import compose
+from snnlab.config.line import PARSER, expand_sweeps
 from snnlab.errors import InputError
 
 BASE = ["method=stbp", "data=digits", "model.hidden=[4]"]

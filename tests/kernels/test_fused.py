@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from snnlab import kernels
 from snnlab.callbacks.memory import LiveBytes
 from snnlab.kernels import backends
-from snnlab.kernels.program import ONE, ZERO, Program, Unsupported, inputs, trace
+from snnlab.kernels.program import ONE, ZERO, Program, trace
+from snnlab.kernels.record import Unsupported, inputs
 from snnlab.kernels.sequence import halved
 from snnlab.neurons.filtered_lif import FilteredLIF
 from snnlab.neurons.integrator import Integrator

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from snnlab import kernels
 from snnlab.kernels import fuse
-from snnlab.kernels.program import Unsupported, trace
+from snnlab.kernels.program import trace
+from snnlab.kernels.record import Unsupported
 from snnlab.layers.network import Composite, Network
 from snnlab.layers.over_time import over_time
 from snnlab.neurons.lif import LIF

@@ -217,7 +217,8 @@ def mutated(chance: random.Random, key: str, value: Any) -> str:
 
 def commands(seed: int, count: int, real: float) -> Iterator[list[str]]:
     """``count`` commands, the share ``real`` of them to be trained, the others only to be looked at."""
-    from snnlab.config.compose import GROUPS, compose
+    from snnlab.config.compose import compose
+    from snnlab.config.line import GROUPS
 
     chance = random.Random(seed)
     known: dict[str, list[tuple[str, Any]]] = {}

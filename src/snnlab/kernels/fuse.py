@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from snnlab.kernels.backends import backend
 from snnlab.kernels.path import current
-from snnlab.kernels.program import Program, Unsupported, trace
+from snnlab.kernels.program import Program, trace
+from snnlab.kernels.record import Unsupported
 from snnlab.kernels.sequence import unroll
 from snnlab.kernels.sight import Unseen, hooked, sight
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from snnlab.kernels.offer import accept, first_derivative
 from snnlab.kernels.path import current
-from snnlab.kernels.program import Program, inputs
+from snnlab.kernels.program import Program
+from snnlab.kernels.record import inputs
 from snnlab.kernels.watch import watched_by
 
 HALF = {torch.float32: torch.float16, torch.float64: torch.float32}

@@ -24,10 +24,11 @@ def run_folder(path: str | Path) -> Path:
     path = Path(path).expanduser()
     if path.name != NAME or path.exists() or not path.parent.is_dir():
         return path
-    found = [*path.parent.glob("*/run.json"), *path.parent.glob("sweep-*/*/run.json")]
+    files = (*path.parent.glob("*/run.json"), *path.parent.glob("sweep-*/*/run.json"))
+    found = [file.parent for file in files if not file.parent.is_symlink()]
     if not found:
         raise InputError(f"{path}: there is no run below {path.parent} yet; python -m snnlab makes one")
-    return max((file.parent for file in found if not file.parent.is_symlink()), key=age)
+    return max(found, key=age)
 
 
 def age(folder: Path) -> tuple[str, float, str]:

@@ -16,8 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 from snnlab.callbacks.memory import LiveBytes
 from snnlab.checkpoint import inside, load_weights
 from snnlab.config.build import build
-from snnlab.config.compose import GROUPS, compose, flatten
+from snnlab.config.compose import compose
+from snnlab.config.line import GROUPS
 from snnlab.config.paths import conf_dir
+from snnlab.config.recipes import flatten
 from snnlab.config.schema import PLAIN, arguments_of
 from snnlab.config.trust import check_stored, locate
 from snnlab.errors import InputError, nearest, one_line

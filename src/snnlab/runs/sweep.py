@@ -19,7 +19,8 @@ from hydra.errors import HydraException
 
 from snnlab.command import set_up_logging
 from snnlab.config.build import build, check_values
-from snnlab.config.compose import compose, compose_all, expand_sweeps, of_job, quoted
+from snnlab.config.compose import compose, compose_all, of_job
+from snnlab.config.line import expand_sweeps, quoted
 from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError, one_line
 from snnlab.runs import wiring
