@@ -12,6 +12,8 @@ from snnlab import atomic
 from snnlab.callbacks.checkpoints import WholeCheckpoints, last_whole
 from snnlab.callbacks.history import History
 
+MOST = 2**20  # bytes of a checkpoint here
+
 
 def store(folder, epoch, accuracies, **more):
     """A checkpoint as small as one can be."""
@@ -55,7 +57,7 @@ def test_a_checkpoint_is_written_beside_its_target_and_synced_before_it_takes_th
 def test_a_broken_checkpoint_is_left_for_the_one_before_it(damage, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("snnlab"), "propagate", True)
     whole, broken = store(tmp_path, 0, [0.5]), store(tmp_path, 1, [0.5, 0.6])
-    assert last_whole(tmp_path) == broken
+    assert last_whole(tmp_path, MOST) == broken
     content = broken.read_bytes()
     if damage == "cut":
         broken.write_bytes(content[: len(content) // 2])
@@ -69,18 +71,24 @@ def test_a_broken_checkpoint_is_left_for_the_one_before_it(damage, tmp_path, cap
     else:
         torch.save({"state_dict": {}}, broken)
     with caplog.at_level(logging.WARNING, "snnlab"):
-        assert last_whole(tmp_path) == whole
+        assert last_whole(tmp_path, MOST) == whole
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith(f"{broken} is no whole checkpoint (") and "\n" not in message
 
 
 def test_a_run_goes_back_to_before_its_best_epoch_where_that_is_broken(tmp_path):
     paths = [store(tmp_path, i, accuracies) for i, accuracies in enumerate([[0.5], [0.5, 0.9], [0.5, 0.9, 0.6]])]
-    assert last_whole(tmp_path) == paths[2]
+    assert last_whole(tmp_path, MOST) == paths[2]
     paths[1].write_bytes(b"")
-    assert last_whole(tmp_path) == paths[0]
+    assert last_whole(tmp_path, MOST) == paths[0]
     paths[0].unlink()
-    assert last_whole(tmp_path) is None
+    assert last_whole(tmp_path, MOST) is None
+
+
+def test_a_checkpoint_larger_than_its_network_may_have_is_left(tmp_path):
+    paths = [store(tmp_path, 0, [0.5]), store(tmp_path, 1, [0.5, 0.6], more=torch.zeros(5000))]
+    assert last_whole(tmp_path, paths[1].stat().st_size) == paths[1]
+    assert last_whole(tmp_path, paths[1].stat().st_size - 1) == paths[0]
 
 
 def test_the_best_epoch_is_found_by_its_number_not_its_place(tmp_path):

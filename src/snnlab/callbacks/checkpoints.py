@@ -24,7 +24,6 @@ from snnlab.checkpoint import check_file, inside
 from snnlab.errors import RunFailure
 from snnlab.layers.network import Network
 
-MOST_BYTES = 2**30  # of a checkpoint; it is read before its network is there
 log = logging.getLogger("snnlab")
 
 
@@ -139,27 +138,27 @@ def name(epoch: int) -> str:
     return f"epoch{epoch:03d}.ckpt"
 
 
-def last_whole(folder: Path) -> Path | None:
+def last_whole(folder: Path, most: int) -> Path | None:
     """The checkpoint to go on from: the last one that is whole, as is the best of the epochs before it.
 
-    Those that are not whole are told in one line each; they are made again.
+    Those that are not whole, or have more than ``most`` bytes, are told in one line each; they are made again.
     """
     found = {int(path.stem.removeprefix("epoch")): path for path in (folder / "checkpoints").glob("epoch*.ckpt")}
     for epoch in sorted(found, reverse=True):
-        if (checkpoint := read(found[epoch])) is None:
+        if (checkpoint := read(found[epoch], most)) is None:
             continue
         history = History.of(folder, checkpoint)
         best = history.best()
-        if best in (None, epoch) or (best in found and read(found[best]) is not None):
+        if best in (None, epoch) or (best in found and read(found[best], most) is not None):
             return found[epoch]
         log.warning("%s is left: the best epoch before it, %d, has no whole checkpoint", found[epoch], best)
     return None
 
 
-def read(path: Path) -> dict[str, Any] | None:
-    """The content of an epoch's checkpoint, None after a notice where it is not whole."""
+def read(path: Path, most: int) -> dict[str, Any] | None:
+    """The content of an epoch's checkpoint; None, after a notice, where it is not whole or above ``most`` bytes."""
     try:
-        check_file(inside(path.parent.parent, f"{path.parent.name}/{path.name}"), MOST_BYTES)
+        check_file(inside(path.parent.parent, f"{path.parent.name}/{path.name}"), most)
         with zipfile.ZipFile(path) as file:
             if file.testzip() is None:  # torch itself does not look at the checksums
                 checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

@@ -118,10 +118,10 @@ class Health(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rates = {layer: [(done, rate) for done, rate in points] for layer, points in state_dict["rates"].items()}
 
-    def read(self, folder: Path) -> None:
-        """Take the rates of a run that is over from its last checkpoint."""
-        last = last_whole(folder)
-        content = None if last is None else read_checkpoint(last)
+    def read(self, folder: Path, most: int) -> None:
+        """Take the rates of a run that is over from its last checkpoint, of at most so many bytes."""
+        last = last_whole(folder, most)
+        content = None if last is None else read_checkpoint(last, most)
         if content is not None and type(self).__name__ in content["callbacks"]:
             self.load_state_dict(content["callbacks"][type(self).__name__])
 

@@ -1,7 +1,8 @@
 """Fused forms of neurons: the same numbers as ``step``, a whole sequence in one pass.
 
-``Temporal.forward`` asks ``fused`` first and loops over ``step`` where there is no kernel. record.py records a step, program.py reads it off,
-cpu.py and gpu.py write it out, sequence.py runs it forward and backward. ``Path`` says whether fused forms are taken.
+``Temporal.forward`` asks ``fused`` first and loops over ``step`` where there is no kernel. record.py records a step,
+program.py reads it off, cpu.py and gpu.py write it out, sequence.py runs it forward and backward. ``Path`` says whether
+fused forms are taken.
 """
 
 from snnlab.kernels.backends import backend, on_cpu

@@ -19,7 +19,7 @@ from snnlab.atomic import clear
 from snnlab.callbacks.checkpoints import last_whole, read
 from snnlab.callbacks.checkpoints import name as checkpoint_name
 from snnlab.callbacks.history import History
-from snnlab.checkpoint import check_links
+from snnlab.checkpoint import check_links, most_bytes
 from snnlab.errors import InputError
 from snnlab.runs.identity import deciding, differences, digest, less_seed, recorded, same, value_at
 from snnlab.runs.lock import Lock, is_alive, take
@@ -53,20 +53,21 @@ class Begun(NamedTuple):
 
 
 class Parent(NamedTuple):
-    """A run that a new one goes on from: its record, and the checkpoint where it ended."""
+    """A run that a new one goes on from: its record, the checkpoint where it ended, and the history in that."""
 
     record: RunRecord
     checkpoint: Path
+    history: History
 
     def named(self) -> dict[str, Any]:
         """What the new run's record says of it; ``row`` is that of a table."""
-        content, epochs = self.record.content, History.of(self.record.folder, read(self.checkpoint) or {}).epochs
+        content, epochs = self.record.content, self.history.epochs
         row = digest(less_seed(recorded(content)))
         return {"run": str(self.record.folder), "row": row, "epochs": epochs}
 
 
-def find(config: Mapping[str, Any], output: Path, provenance: Mapping[str, Any]) -> Found | Parent | None:
-    """What ``config["resume"]`` leads to; None to start afresh.
+def find(config: Mapping[str, Any], output: Path, provenance: Mapping[str, Any], most: int) -> Found | Parent | None:
+    """What ``config["resume"]`` leads to; None to start afresh. A checkpoint may have ``most`` bytes.
 
     Raises:
         InputError: when ``resume`` names no run or one with another config, is still run, or was begun on other data.
@@ -80,7 +81,7 @@ def find(config: Mapping[str, Any], output: Path, provenance: Mapping[str, Any])
     named = f"resume={config['resume']}"
     same_data(named, record, provenance)
     if different := differences(recorded(record.content), own):
-        return longer(named, record, config, own, different, output, provenance)
+        return longer(named, record, config, own, different, output, provenance, most)
     if record.content["status"] == "completed":
         return Found(record, None)
     check_links(record.folder)
@@ -163,6 +164,7 @@ def longer(
     different: Mapping[str, tuple[Any, Any]],
     output: Path,
     provenance: Mapping[str, Any],
+    most: int,
 ) -> Found | Parent:
     """More epochs for a run: one that was begun with them from there already, or the run as a parent.
 
@@ -183,12 +185,12 @@ def longer(
     if lock is None or is_alive(record.content):
         raise InputError(f"{named}: another process is still running it; wait for its end, or stop it")
     try:
-        checkpoint = last_whole(record.folder)
+        checkpoint = last_whole(record.folder, most)
     finally:
         lock.release()
     if checkpoint is None:
         raise InputError(f"{named} has no whole checkpoint to go on from; start anew with resume=never")
-    parent = Parent(record, checkpoint)
+    parent = Parent(record, checkpoint, History.of(record.folder, read(checkpoint, most) or {}))
     words = parent.named()
     if isinstance(here, int) and 0 <= here <= words["epochs"]:
         raise InputError(f"{named}: {EPOCHS} = {here} must be more than the {words['epochs']} epochs that it has")
@@ -212,7 +214,7 @@ def begin(composition: Any, config: dict[str, Any], parts: Any, sweep: str | Non
     if sweep is not None:
         output = output / sweep
     provenance = json.loads(json.dumps(parts.data.provenance.as_dict()))
-    found = find(config, output, provenance)
+    found = find(config, output, provenance, most_bytes(parts.method))
     if isinstance(found, Found):
         return go_on(found, composition, config, parts)
     name = "_".join(str(composition.choices[group]) for group in ("method", "data"))
@@ -239,8 +241,9 @@ def go_on(found: Found, composition: Any, config: dict[str, Any], parts: Any) ->
     for each in (folder, folder / "checkpoints", folder / "figures"):
         clear(each)
     (folder / "checkpoints" / "interrupted.ckpt").unlink(missing_ok=True)
-    checkpoint = last_whole(folder)
-    tested = tested_with(old, checkpoint)
+    most = most_bytes(parts.method)
+    checkpoint = last_whole(folder, most)
+    tested = tested_with(old, checkpoint, most)
     record = RunRecord.new(folder, composition, config, parts)
     record.content["resumed"] = True
     if "parent" in old:
@@ -257,19 +260,18 @@ def go_on(found: Found, composition: Any, config: dict[str, Any], parts: Any) ->
     return Begun(record, found.lock, tested or checkpoint, tested is not None)
 
 
-def tested_with(content: Mapping[str, Any], last: Path | None) -> Path | None:
+def tested_with(content: Mapping[str, Any], last: Path | None, most: int) -> Path | None:
     """The checkpoint that the test split was scored with, None where it was not, or not after the last epoch."""
     if last is None or not content["metrics"].get("test") or "checkpoint" not in content:
         return None
     path = last.parent / Path(content["checkpoint"]).name
-    epochs = History.of(last.parent, read(last) or {}).epochs
-    return path if epochs == content.get("timing", {}).get("epochs") and read(path) is not None else None
+    epochs = History.of(last.parent, read(last, most) or {}).epochs
+    return path if epochs == content.get("timing", {}).get("epochs") and read(path, most) is not None else None
 
 
 def inherit(parent: Parent, folder: Path) -> Path:
     """Copy into a new run's folder what it goes on from: the last checkpoint, and the best one so far."""
-    history = History.of(parent.record.folder, read(parent.checkpoint) or {})
-    best = history.best()
+    best = parent.history.best()
     names = {parent.checkpoint.name} | ({checkpoint_name(best)} if best is not None else set())
     (folder / "checkpoints").mkdir()
     for name in names:

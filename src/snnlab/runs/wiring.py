@@ -25,7 +25,7 @@ from snnlab.callbacks.history import History
 from snnlab.callbacks.memory import PeakMemory
 from snnlab.callbacks.reproducible import ReseedEachEpoch, reseed
 from snnlab.callbacks.schedules import LongerSchedules
-from snnlab.checkpoint import load_weights
+from snnlab.checkpoint import load_weights, most_bytes
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
 from snnlab.errors import InputError, RunFailure, one_line, plain
@@ -204,7 +204,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         with threads(record.content["machine"]["threads"]), prepared(parts):
             if begun.tested and begun.checkpoint is not None:
                 wired.history.read()
-                wired.health.read(record.folder)
+                wired.health.read(record.folder, most_bytes(parts.method))
                 load_weights(parts.method, begun.checkpoint, f"{begun.checkpoint} does not fit the run that wrote it")
                 parts.method.opened(parts.data)
             else:
