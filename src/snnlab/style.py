@@ -118,6 +118,6 @@ def raster(axes: Any, spikes: Any, most: int = MOST_UNITS) -> str:
     whole_numbers(axes.xaxis)
     if len(shown) == units:
         return f"{units:,} units"
-    if not len(firing):
+    if len(firing) in (0, units):
         return f"{len(shown)} of {units:,} units"
     return f"{len(shown)} of {len(firing):,} that fire, of {units:,}"

@@ -247,7 +247,7 @@ def input_figure(frames: Tensor, labels: Tensor, question: Any) -> Any:
             first, last = edges[column], max(edges[column + 1], edges[column] + 1)
             style.frame(axes[sample][column], frames[first:last, sample].mean(0))
             if sample == 0:
-                words = f"step {first}" if last - first == 1 else f"{first} to {last - 1}"
+                words = f"step {first}" if last - first == 1 else f"steps {first} to {last - 1}"
                 axes[sample][column].set_title(words, fontsize=style.SMALL, loc="center")
         if steps > 1:
             style.frame(axes[sample][-1], frames[:, sample].mean(0))
