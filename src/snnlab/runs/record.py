@@ -186,13 +186,22 @@ def check_numbers(tree: Mapping[str, Any], where: str) -> None:
             raise InputError(f"{where}.{key} = {value!r:.60} must be a number; run it again")
 
 
-def nested(flat: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def flat(tree: Mapping[str, Any], prefix: str = "", between: str = ".") -> dict[str, Any]:
+    """The leaves of a tree by the way to them, ``method.optimizer.lr``."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        inside = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{key}{between}", between) if inside else {f"{prefix}{key}": value}
+    return found
+
+
+def nested(logged: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     """``{"test/firing_rate/hidden1": x}`` to ``{"train": {}, "val": {}, "test": {"firing_rate": {"hidden1": x}}}``.
 
     Only finite values are kept.
     """
     tree: dict[str, dict[str, Any]] = {"train": {}, "val": {}, "test": {}}
-    for key, value in sorted(flat.items()):
+    for key, value in sorted(logged.items()):
         if not math.isfinite(value):
             continue
         *path, leaf = key.split("/")
@@ -277,4 +286,9 @@ def cpu_name() -> str:
 
 def spelled(number: float) -> str:
     """For people: four decimals, or three digits and an exponent where those would leave none: 4.84e-08."""
-    return f"{number:.3g}" if 0 < abs(number) < 5e-4 else f"{number:.4f}"
+    return f"{number:.3g}" if is_small(number) else f"{number:.4f}"
+
+
+def is_small(number: float) -> bool:
+    """Whether four decimals would leave no digit of a number."""
+    return 0 < abs(number) < 5e-4

@@ -25,7 +25,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from snnlab.atomic import write_text
 from snnlab.errors import one_line
 from snnlab.runs.identity import digest, less_seed, recorded
-from snnlab.runs.record import RunRecord, flags_of, label_of
+from snnlab.runs.record import RunRecord, flags_of, flat, label_of
 
 log = logging.getLogger("snnlab")
 
@@ -214,15 +214,6 @@ def columns(content: Mapping[str, Any]) -> dict[str, Any]:
         "source": content["provenance"]["source"],
         "parameters": content["parameters"],
     }
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "", between: str = ".") -> dict[str, Any]:
-    """The leaves of a tree by the way to them, ``method.optimizer.lr``."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        inside = isinstance(value, Mapping)
-        found |= flat(value, f"{prefix}{key}{between}", between) if inside else {f"{prefix}{key}": value}
-    return found
 
 
 def run_id(folder: Path) -> str:

@@ -29,7 +29,7 @@ from snnlab.checkpoint import load_weights, most_bytes
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
 from snnlab.errors import InputError, RunFailure, one_line, plain
-from snnlab.runs.record import spelled
+from snnlab.runs.record import flat, spelled
 
 log = logging.getLogger("snnlab")
 PROFILERS: dict[Any, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}  # they write fit-profile.txt, ...
@@ -182,7 +182,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     """
     from snnlab.callbacks.figures import Figures
     from snnlab.runs.resume import begin
-    from snnlab.runs.wandb_run import flat, make_wandb_logger
+    from snnlab.runs.wandb_run import make_wandb_logger
 
     parts = build(composition.config)
     config = parts.config

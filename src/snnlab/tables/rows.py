@@ -11,7 +11,7 @@ import json
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from snnlab.errors import InputError, nearest, plain
 from snnlab.runs.identity import digest, less_seed, recorded
 from snnlab.runs.latest import run_folder
-from snnlab.runs.record import RunRecord, flags_of, label_of
+from snnlab.runs.record import RunRecord, flags_of, flat, is_small, label_of
 from snnlab.tables.names import names
 
 Run = dict[str, Any]  # the content of a run.json
@@ -163,20 +163,12 @@ def check_metrics(metrics: Sequence[str], runs: Sequence[Run]) -> None:
     Raises:
         InputError: naming the metrics that the runs have.
     """
-    known = {key for run in runs for key in [*run["timing"], *_leaves(run["metrics"])]}
+    known = {key for run in runs for key in [*run["timing"], *flat(run["metrics"], between="/")]}
     if not known:
         return  # runs that have nothing yet: their status is the table
     for metric in metrics:
         if metric not in known:
             raise InputError(f"--metrics {metric}: no run has it; nearest: {nearest(metric, known)}")
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}/")
-        else:
-            yield f"{prefix}{key}"
 
 
 def in_columns(runs: Sequence[Run]) -> str:
@@ -207,7 +199,7 @@ def cell(values: Sequence[float]) -> str:
     if not values:
         return ""
     largest = max(map(abs, values))
-    form = ".3g" if 0 < largest < 5e-4 else ".0f" if largest >= 100 else ".4f"
+    form = ".3g" if is_small(largest) else ".0f" if largest >= 100 else ".4f"
     mean = f"{statistics.fmean(values):{form}}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):{form}}"
 
