@@ -34,13 +34,16 @@ class Finite(L.Callback):
     def __init__(self) -> None:
         self.watch = kernels.Watch()
         self._open: Any = None
+        self._held: list[tuple[str, Tensor]] = []  # parameters and buffers, looked up once an epoch
 
     # before -----------------------------------------------------------------------------------------------------------
     def begin(self, trainer: L.Trainer, module: Any, split: str, batch: Any, batch_idx: int) -> None:
         """Notice the batch and what is made of it."""
         self.close()
-        if batch_idx == 0 and (found := broken_parameter(module)) is not None:
-            raise RunFailure(f"{found} before the first batch of {split}: {WAYS}")
+        if batch_idx == 0:
+            self._held = list(held(module))
+            if (found := broken_parameter(module)) is not None:
+                raise RunFailure(f"{found} before the first batch of {split}: {WAYS}")
         self._open = kernels.watching(self.watch)
         self._open.__enter__()
         self.watch.notice(SAMPLES, *(part for part in batch if isinstance(part, Tensor)))
@@ -51,7 +54,7 @@ class Finite(L.Callback):
     def end(self, trainer: L.Trainer, module: Any, split: str, batch_idx: int, last: bool) -> None:
         """Ask the watch where it is time to."""
         if last or batch_idx % PARAMETERS == 0:
-            for name, tensor in held(module):
+            for name, tensor in self._held:
                 self.watch.notice(name, tensor)
         if last or read_freely(module.device) or batch_idx % EVERY == EVERY - 1:
             self.ask(trainer, module, split, batch_idx)

@@ -1,4 +1,4 @@
-"""Whether everything that a batch makes is finite: sums on the device, which are read together, and seldom.
+"""Whether everything that a batch makes is finite: sums, which are read at once on the CPU, elsewhere together, seldom.
 
 A value that is not finite makes every sum that it enters NaN or infinite, so one number a tensor tells. A membrane that
 is not finite stays so until its sequence ends, so its last state tells of all of them; of a weight's outputs the last
@@ -9,6 +9,7 @@ Whoever trains opens a watch (callbacks/finite.py); layers give it what they mad
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,7 +23,8 @@ class Watch:
     """Sums of what was noticed since it was last asked, by name or module, in the order in which they came first."""
 
     def __init__(self) -> None:
-        self.sums: dict[Any, Tensor] = {}
+        self.sums: dict[Any, Tensor] = {}  # on a device that waits for whoever reads it
+        self.broken: list[Any] = []  # of what was read at once, what is not finite
         self.latest: dict[Any, Any] = {}  # state of a layer that is stepped, by layer
         self.left_out: dict[Any, set[int]] = {}  # fields of a layer's state that start infinite
 
@@ -30,7 +32,12 @@ class Watch:
     def notice(self, key: Any, *tensors: Tensor) -> None:
         """Take in what ``key``, a name or a module, made; whole numbers are finite."""
         for tensor in tensors:
-            if tensor.is_floating_point():
+            if not tensor.is_floating_point():
+                continue
+            if tensor.is_cpu:
+                if not is_finite(tensor):
+                    self.broken.append(key)
+            else:
                 total = tensor.detach().sum(dtype=torch.float64)
                 self.sums[key] = self.sums[key] + total if key in self.sums else total
 
@@ -46,15 +53,22 @@ class Watch:
         self.notice(layer, *(field for i, field in enumerate(leaves(state)) if i not in skipped))
 
     def first(self) -> Any | None:
-        """The first of what was noticed that is not finite, or None; one read. The sums start anew."""
+        """The first of what was noticed that is not finite, or None; at most one read. It starts anew."""
         for layer, state in self.latest.items():
             self.ended(layer, state)
-        keys, sums = list(self.sums), list(self.sums.values())
-        self.sums, self.latest = {}, {}
+        keys, sums, broken = list(self.sums), list(self.sums.values()), self.broken
+        self.sums, self.latest, self.broken = {}, {}, []
+        if broken:
+            return broken[0]
         if not sums:
             return None
-        fine = torch.isfinite(torch.stack([total.to(sums[0].device) for total in sums])).tolist()
-        return None if all(fine) else keys[fine.index(False)]
+        totals = torch.stack([total.to(sums[0].device) for total in sums]).tolist()
+        return next((key for key, total in zip(keys, totals, strict=True) if not math.isfinite(total)), None)
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether every value is finite; the sum tells it, but where it is too large for its bits."""
+    return math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())
 
 
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
