@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from snnlab.questions.class_of_sequence import ClassOfSequence
-from snnlab.questions.question import Answered
 
 MOST_NAMED = 50  # classes that are reported one by one
 
@@ -37,18 +34,6 @@ class NamedClasses(ClassOfSequence):
             for label, name in enumerate(self.names):  # a part of the house may not be called by a dot or a slash
                 found[f"class_accuracy/{name.replace('.', '_').replace('/', '_')}"] = ClassesRight(outputs, label)
         return found
-
-    def pictures(self, answered: Answered, outputs: int) -> dict[str, Callable[[], Any]]:
-        def draw(make: Callable[[], Any]) -> Any:
-            figure = make()
-            shown = range(0, outputs, -(-outputs // 20))
-            names = [self.names[label][:16] for label in shown]
-            figure.axes[0].set_xticks(shown, names, rotation=90, fontsize=7)
-            figure.axes[0].set_yticks(shown, names, fontsize=7)
-            figure.set_layout_engine("constrained")
-            return figure
-
-        return {name: lambda make=make: draw(make) for name, make in super().pictures(answered, outputs).items()}  # type: ignore[misc]
 
 
 class ClassesRight(Metric):
