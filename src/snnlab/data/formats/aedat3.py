@@ -73,8 +73,8 @@ class Aedat3File:
             start, at = at + PACKET.size, at + PACKET.size + size * number
             if at > len(content):
                 raise self._cut(len(content))
-            if size == 0 or number == 0:
-                raise InputError(f"{self.path}: a packet declares {number} events of {size} bytes; copy it again")
+            if number == 0:
+                raise InputError(f"{self.path}: a packet declares 0 events of {size} bytes; copy it again")
             if kind == POLARITY:
                 if size != RECORD.itemsize:
                     raise InputError(f"{self.path}: a packet has events of {size} bytes, 8 are needed; copy it again")
