@@ -24,7 +24,7 @@ from typing import IO, Any, TypeVar
 from rich.console import Console
 
 from snnlab.atomic import open_beside
-from snnlab.data import limits as limits
+from snnlab.data import limits
 from snnlab.errors import InputError, RunFailure
 
 Item = TypeVar("Item")

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.data.files import atomic, is_html, limits, read_bytes
+from snnlab.data import limits
+from snnlab.data.files import atomic, is_html, read_bytes
 from snnlab.data.recordings import Events, Recorded, check_zeros, tidy, unwrapped32
 from snnlab.errors import InputError
 

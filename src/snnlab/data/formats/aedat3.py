@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.data.files import limits, open_file
+from snnlab.data import limits
+from snnlab.data.files import open_file
 from snnlab.data.formats.aedat import SENSORS
 from snnlab.data.recordings import Events, Recorded, tidy
 from snnlab.errors import InputError

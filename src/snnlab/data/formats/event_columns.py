@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from snnlab.data.files import limits
+from snnlab.data import limits
 from snnlab.data.recordings import Events, tidy, unwrapped32
 from snnlab.errors import InputError
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.files import limits, open_file, remember
+from snnlab.data import limits
+from snnlab.data.files import open_file, remember
 from snnlab.data.formats import hdf5_trial
 from snnlab.data.formats.apart import unreadable
 from snnlab.data.recordings import Events

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.files import limits
+from snnlab.data import limits
 from snnlab.data.recordings import Recorded, check_zeros, tidy
 from snnlab.errors import InputError
 
