@@ -45,24 +45,24 @@ class ClassesRight(Metric):
     """
 
     full_state_update = False
+    which: Tensor  # the classes that are counted, [M]: all, or one
     right: Tensor
     seen: Tensor
 
     def __init__(self, classes: int, label: int | None) -> None:
         super().__init__()
-        self.label = label
+        which = torch.arange(classes) if label is None else torch.tensor([label])
+        self.register_buffer("which", which, persistent=False)
         for name in ("right", "seen"):
-            self.add_state(name, torch.zeros(classes), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(len(which)), dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, targets: Tensor) -> None:
         """Count scores [B, K] and targets [B]."""
-        of_class = torch.nn.functional.one_hot(targets, len(self.seen)).to(self.seen.dtype)  # [B, K]
+        of_class = targets.unsqueeze(-1) == self.which  # [B, M]
         self.seen += of_class.sum(0)
-        self.right += (of_class * (scores.argmax(-1) == targets).unsqueeze(-1)).sum(0)
+        self.right += (of_class & (scores.argmax(-1) == targets).unsqueeze(-1)).sum(0)
 
     def compute(self) -> Tensor:
         """Return the share, 0 where no such sample was seen."""
         shares = self.right / self.seen.clamp(min=1)
-        if self.label is not None:
-            return shares[self.label]
         return shares.sum() / (self.seen > 0).sum().clamp(min=1)
