@@ -146,6 +146,16 @@ def record(address: int, time: int) -> bytes:
     return address.to_bytes(4, "big") + time.to_bytes(4, "big")
 
 
+def test_augmentation_reaches_the_ends_of_the_widest_sensor_and_of_time() -> None:
+    x, t = np.array([0, 65_535], np.uint16), np.array([5, 2**32 - 1], np.uint32)
+    pack = Recordings.pack([Events(x, np.zeros(2, np.uint8), t, np.ones(2, np.uint8))])
+    assert EventAugmentation(flip=1.0)(pack, 65_536, 1).events.x.tolist() == [65_535, 0]
+    torch.manual_seed(0)
+    for _ in range(9):
+        jittered = EventAugmentation(jitter_us=1000)(pack, 65_536, 1).events
+        assert jittered.t[0] < 10_000 and jittered.t[1] > 2**32 - 10_000
+
+
 def test_aedat_by_hand() -> None:
     address = (127 - 50) << 1 | 60 << 8 | 1
     recording = parse_aedat(HEADER + record(address, 7) + record(address & ~1, 9), Path("x"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -167,7 +168,10 @@ def test_whole_numbers_that_a_program_wrote_with_a_point(tmp_path: Path, data) -
         (lambda f: (pictures(f), picture(f / "dog/3.png", colours=3)), {}, r"dog/3\.png has colours, .*data\.colour=rgb"),
         (lambda f: pictures(f), {"augmentation": FolderAugmentation(shift=2)}, r"data\.augmentation\.shift = 2 is not for pictures"),
         (lambda f: recordings(f), {"augmentation": FolderAugmentation(cutout=2)}, r"data\.augmentation\.cutout = 2 is not for recordings"),
-        (lambda f: recordings(f), {"sequence": "rows"}, r"data\.sequence = rows is for pictures"),
+        (lambda f: recordings(f), {"sequence": "rows"}, r"data\.sequence = rows is for pictures; the folder holds recordings"),
+        (lambda f: recordings(f), {"colour": "grey"}, r"data\.colour = grey is for pictures; the folder holds recordings"),
+        (lambda f: pictures(f), {"time_steps": 5}, r"data\.time_steps = 5 is for recordings; the folder holds pictures"),
+        (lambda f: pictures(f), {"sensor": [8, 6]}, r"data\.sensor = \[8, 6\] is for recordings; the folder holds pictures"),
         (lambda f: recordings(f), {"sensor": [10, 10]}, r"a/0\.npy has events up to x = 19, y = 15, off the sensor of 10 x 10"),
         (lambda f: recordings(f), {"time_steps": 100_000}, r"a batch of 100 x .* takes .* GiB; a smaller data\.size"),
         (lambda f: (recordings(f), np.save(f / "a/1.npy", np.zeros((0, 4)))), {"order": "xytp"}, r"a/1\.npy holds no event"),
@@ -193,6 +197,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, data, make, options, 
         ({"order": "xyp"}, r"data\.order = xyp must name columns by x, y, t, p"),
         ({"class_weights": [0.0, 1.0]}, r"data\.class_weights = 0\.0 must lie in"),
         ({"time_steps": 0}, "time_steps = 0 must be at least 1"),
+        ({"time_unit": "h"}, r"data\.time_unit = h: choose one of s, ms, us, ns"),
     ],
 )
 def test_bad_values_are_told_before_the_folder_is_looked_at(data, options, words: str) -> None:
@@ -272,11 +277,30 @@ def test_pictures_are_decoded_once_until_a_file_changes(tmp_path: Path, data, mo
     picture(folder / "cat/3.png", 77)
     changed = data(folder)
     assert changed.provenance.hash != first.provenance.hash and len(seen) == 40
-    for stored in (tmp_path / "cache/images").glob("folder-*.npy"):
-        stored.write_bytes(stored.read_bytes()[:100])
+    for stored, damage in zip(
+        sorted((tmp_path / "cache/images").iterdir()), (lambda p: p.write_bytes(bytes(100)), os.mkfifo), strict=True
+    ):
+        stored.unlink()
+        damage(stored)
     again = data(folder)
     again.setup()
     assert torch.equal(again.splits.test.batch([0]).inputs, changed.splits.test.batch([0]).inputs)
+
+
+def test_pictures_that_were_stretched_are_not_those_of_one_size(tmp_path: Path, data) -> None:
+    folder = pictures(tmp_path / "mine")
+    picture(folder / "dog/3.png", size=(9, 7))
+    data(folder, size=[6, 8]).setup()
+    with pytest.raises(InputError, match=r"dog/3\.png is 9 x 7, the first 6 x 8"):
+        data(folder).setup()
+
+
+def test_pictures_go_without_a_cache_that_cannot_be_written(tmp_path: Path, caplog) -> None:
+    folder = pictures(tmp_path / "mine")
+    (tmp_path / "file").touch()
+    own = with_loader(Folder, tmp_path, tmp_path / "file/cache", folder=str(folder))
+    assert next(iter(own.train_dataloader())).inputs.shape == (14, 1, 6, 8)
+    assert "cannot be written" in caplog.text
 
 
 def test_many_pictures_are_left_on_disk(tmp_path: Path, data, monkeypatch) -> None:

@@ -79,6 +79,14 @@ def test_binning_by_hand(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("late", [61.0, 4000.0, float("inf"), float("nan")])
+def test_a_word_that_lasts_for_minutes_is_no_word(tmp_path: Path, late: float) -> None:
+    write_shd(tmp_path, first=([0.1, 0.2, late], [1, 2, 3]))
+    file = SpikeFile(tmp_path / "shd/shd_train.h5", 20, tmp_path / "cache")
+    with pytest.raises(InputError, match=r"recording 0 has 3 times and 3 units, or one out of range .*times 0 to 60 s"):
+        file.events(0)
+
+
 def test_shd_splits_and_labels(tmp_path: Path) -> None:
     write_shd(tmp_path)
     data = with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True)

@@ -76,6 +76,6 @@ def test_labels_that_are_no_classes_are_told_in_one_line(tmp_path, labels, wrong
     data = Own(Loader(tmp_path, tmp_path, batch_size=3, num_workers=workers))
     for batches in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
         with pytest.raises(
-            InputError, match=rf"data\.own: label {wrong} is none of its 3 classes, which are numbered 0 to 2"
+            InputError, match=rf"^data\.own: label {wrong} is none of its 3 classes, which are numbered 0 to 2"
         ):
             next(iter(batches))

@@ -294,6 +294,8 @@ WRONG = {
     "half.csv": (b"x,y,t,p\n1.5,2,3,0\n", "x of event 1 is 1.5, not the number of a pixel"),
     "three.csv": (b"x,y,t,p\n1,2,3,3\n", r"polarities \[3(\.0)?\] must be 0 \(OFF\) and 1 \(ON\)"),
     "negative.csv": (b"x,y,t,p\n-1,2,3,1\n", "a column of -1 must lie in 0 to 65535"),
+    "zeros.csv": (bytes(100), "is no text \\(byte 0 is zero\\)"),
+    "unnamed.csv": (b"# only a comment\n", "holds no event"),
     "latin.csv": (b"x,y,t,p\n\xff\n", "is no text in UTF-8"),
     "no.h5": (b"nothing", "is no HDF5 file or damaged"),
 }  # fmt: skip
@@ -306,6 +308,22 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=words) as error:
         read_recording(tmp_path / name)
     assert str(error.value).startswith(str(tmp_path / name)) and "\n" not in str(error.value)
+
+
+def test_one_event_and_none_at_all(tmp_path: Path) -> None:
+    np.savez(tmp_path / "one.npz", x=np.full((1, 1), 3), y=[4], t=[5], p=[1])
+    assert [c.tolist() for c in read_recording(tmp_path / "one.npz").events] == [[3], [4], [0], [1]]
+    np.save(tmp_path / "scalar.npy", np.zeros((), [("x", "i4"), ("y", "i4"), ("t", "i8")]))
+    with pytest.raises(InputError, match=r"scalar\.npy: column x is int32 of shape \[\], not numbers \[N\]"):
+        read_recording(tmp_path / "scalar.npy")
+
+
+@pytest.mark.parametrize(("kind", "unit"), [("<i8", "s"), (">u8", "us"), ("<u8", "ns"), ("<f8", "ms")])
+def test_a_time_that_is_none(tmp_path: Path, kind: str, unit: str) -> None:
+    t = np.array([1, 2, 10**15 if unit == "s" else 2**63], "u8").astype(kind)
+    np.savez(tmp_path / "a.npz", x=[1, 2, 3], y=[1, 2, 3], t=t)
+    with pytest.raises(InputError, match=r"a time of \S+e\+\d\d is no time stamp|a time of \d+ is no|longer than"):
+        read_recording(tmp_path / "a.npz", unit=unit)
 
 
 def test_hdf5_that_declares_or_lacks(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.data.contract import check_range
-from snnlab.data.recordings import Events, Recordings
+from snnlab.data.recordings import MOST_US, Events, Recordings
 from snnlab.errors import InputError
 
 
@@ -49,11 +49,11 @@ class EventAugmentation:
         """Return the recordings changed; their sensor has ``width`` x ``height`` pixels."""
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         sample = np.repeat(np.arange(len(recordings)), np.diff(recordings.offsets))  # [events]
-        x, y = recordings.events.x.astype(np.int16), recordings.events.y.astype(np.int16)
+        x, y = recordings.events.x.astype(np.int32), recordings.events.y.astype(np.int32)
         t, p = recordings.events.t.astype(np.int64), recordings.events.p
         if self.flip:
             mirrored = (rng.random(len(recordings)) < self.flip)[sample]
-            x = np.where(mirrored, np.int16(width - 1) - x, x)
+            x = np.where(mirrored, width - 1 - x, x)
         if self.shift:
             moves = rng.integers(-self.shift, self.shift + 1, (2, len(recordings)), np.int16)
             x, y = x + moves[0, sample], y + (moves[1, sample] if height > 1 else 0)
@@ -61,7 +61,7 @@ class EventAugmentation:
         if self.drop:
             keep &= rng.random(len(t)) >= self.drop
         if self.jitter_us:
-            t = np.maximum(t + np.rint(rng.normal(0, self.jitter_us, len(t))).astype(np.int64), 0)
+            t = np.clip(t + np.rint(rng.normal(0, self.jitter_us, len(t))).astype(np.int64), 0, MOST_US)
             order = np.lexsort((t, sample))  # each recording stays sorted by time; sample is sorted already
             x, y, t, p, keep = x[order], y[order], t[order], p[order], keep[order]
         counts = np.bincount(sample[keep], minlength=len(recordings))

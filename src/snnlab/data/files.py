@@ -16,20 +16,38 @@ import logging
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from rich.console import Console
 
 from snnlab.atomic import open_beside
-from snnlab.data import limits as limits
+from snnlab.data import limits
 from snnlab.errors import InputError, RunFailure
+
+Item = TypeVar("Item")
 
 log = logging.getLogger("snnlab")
 TOLD: set[Path] = set()  # folders of which this process has said that nothing can be kept there
 TERMINAL = Console(stderr=True)  # progress bars: only where somebody looks, never in a file or a pipe
+
+
+def progress(items: Sequence[Item], what: str) -> Iterable[Item]:
+    """Yield ``items``, with a progress bar named ``what`` where somebody looks."""
+    from rich.progress import track
+
+    return track(items, what, console=TERMINAL, disable=not TERMINAL.is_terminal, transient=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of the bytes of ``path``; raise InputError as ``open_file``."""
+    with open_file(path) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise cannot_read(path, error) from error
 
 
 def cannot_write(target: Path, error: OSError) -> InputError | RunFailure:

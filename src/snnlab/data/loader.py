@@ -76,7 +76,7 @@ class Loader:
 
     def batches(self, dataset: Batches[Sample], shuffle: bool) -> DataLoader[Sample]:
         """Return the batches of ``dataset``, in its order or, anew in each epoch, shuffled."""
-        return DataLoader(
+        return _Batches(
             _View(dataset),
             sampler=EpochBatches(len(dataset), self.batch_size, shuffle, self.seed),
             batch_size=None,
@@ -111,17 +111,33 @@ class EpochBatches(Sampler[list[int]]):
             yield [int(i) for i in order[start : start + self.batch_size]]
 
 
-class _View(Dataset[Sample]):
-    """Gives torch's loader ``dataset.batch(indices)`` for a list of indices."""
+class _Batches(DataLoader[Sample]):
+    """torch's loader; an InputError of a loader process is raised as it was there, without torch's traceback in it."""
 
-    def __init__(self, dataset: Batches[Sample]) -> None:
+    def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
+        return map(_checked, super().__iter__())
+
+
+def _checked(batch: Sample | InputError) -> Sample:  # type: ignore[misc]
+    if isinstance(batch, InputError):
+        raise batch
+    return batch
+
+
+class _View(Dataset[Any]):
+    """Gives torch's loader ``dataset.batch(indices)`` for a list of indices, or the InputError that it raises."""
+
+    def __init__(self, dataset: Batches[Any]) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, indices: Any) -> Sample:
-        batch = self.dataset.batch(indices)
+    def __getitem__(self, indices: Any) -> Any:
+        try:
+            batch = self.dataset.batch(indices)
+        except InputError as error:
+            return error
         watch = kernels.watched_by()  # of whoever asks a question; who trains looks at the batches itself
         if watch is not None and isinstance(batch, tuple):
             watch.notice("a sample of the data", *(part for part in batch if isinstance(part, Tensor)))

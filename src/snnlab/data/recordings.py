@@ -177,6 +177,11 @@ def unwrapped(t: np.ndarray, bits: int) -> np.ndarray:
     return t + (np.maximum(turns, 0) << bits) if turns.any() else t
 
 
+def unwrapped32(t: np.ndarray) -> np.ndarray:
+    """Return time stamps t int64 [N] of a counter of 32 bits, or of 31 where it was kept in signed numbers."""
+    return unwrapped(unwrapped(t, 31), 32)
+
+
 def check_zeros(content: bytes, start: int, where: object) -> None:
     """Raise InputError where 64 bytes or more of a raw recording, from byte ``start`` on, are zero in a row.
 

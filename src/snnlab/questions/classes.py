@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -56,6 +56,8 @@ class Classes(Question):
 class OneClass(Classes):
     """One class a sample: the right ones and the ones that were named make a matrix."""
 
+    names: tuple[str, ...] = ()  # of the classes 0 to K - 1, where they have others
+
     def caption(self, targets: Tensor, sample: int) -> str:
         return f"class {int(targets[sample])}"
 
@@ -64,10 +66,10 @@ class OneClass(Classes):
         return f"{told}, right" if told == said else f"{told}, wrong: {said.removeprefix('class ')}"
 
     def pictures(self, answered: Answered, outputs: int) -> dict[str, Callable[[], Any]]:
-        return {"confusion_matrix": lambda: confusion_figure(answered, outputs)} if outputs > 1 else {}
+        return {"confusion_matrix": lambda: confusion_figure(answered, outputs, self.names)} if outputs > 1 else {}
 
 
-def confusion_figure(answered: Answered, classes: int) -> Any:
+def confusion_figure(answered: Answered, classes: int, names: Sequence[str] = ()) -> Any:
     """Counts of true against predicted class on the test split, at least its first 2,000 samples; shares of many."""
     import matplotlib.pyplot as plt
     from torchmetrics.functional.classification import multiclass_confusion_matrix
@@ -88,5 +90,9 @@ def confusion_figure(answered: Answered, classes: int) -> Any:
         axis.text(j, i, f"{int(counts[i, j])}", ha="center", va="center", fontsize=style.SMALL, color=colour)
     every = range(0, classes, -(-classes // 20))
     axis.set(xlabel="predicted class", ylabel=f"true class ({seen} test samples)", xticks=every, yticks=every)
+    if names:
+        words = [names[label][:16] for label in every]
+        axis.set_xticks(every, words, rotation=90)
+        axis.set_yticks(every, words)
     figure.colorbar(image, ax=axis, shrink=0.7, label="share of the true class")
     return figure

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from snnlab.questions.class_of_sequence import ClassOfSequence
-from snnlab.questions.question import Answered
 
 MOST_NAMED = 50  # classes that are reported one by one
 
@@ -38,18 +35,6 @@ class NamedClasses(ClassOfSequence):
                 found[f"class_accuracy/{name.replace('.', '_').replace('/', '_')}"] = ClassesRight(outputs, label)
         return found
 
-    def pictures(self, answered: Answered, outputs: int) -> dict[str, Callable[[], Any]]:
-        def draw(make: Callable[[], Any]) -> Any:
-            figure = make()
-            shown = range(0, outputs, -(-outputs // 20))
-            names = [self.names[label][:16] for label in shown]
-            figure.axes[0].set_xticks(shown, names, rotation=90, fontsize=7)
-            figure.axes[0].set_yticks(shown, names, fontsize=7)
-            figure.set_layout_engine("constrained")
-            return figure
-
-        return {name: lambda make=make: draw(make) for name, make in super().pictures(answered, outputs).items()}  # type: ignore[misc]
-
 
 class ClassesRight(Metric):
     """Share of the samples of one class that are named right; for ``label`` None the mean of it over classes seen.
@@ -60,24 +45,24 @@ class ClassesRight(Metric):
     """
 
     full_state_update = False
+    which: Tensor  # the classes that are counted, [M]: all, or one
     right: Tensor
     seen: Tensor
 
     def __init__(self, classes: int, label: int | None) -> None:
         super().__init__()
-        self.label = label
+        which = torch.arange(classes) if label is None else torch.tensor([label])
+        self.register_buffer("which", which, persistent=False)
         for name in ("right", "seen"):
-            self.add_state(name, torch.zeros(classes), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(len(which)), dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, targets: Tensor) -> None:
         """Count scores [B, K] and targets [B]."""
-        of_class = torch.nn.functional.one_hot(targets, len(self.seen)).to(self.seen.dtype)  # [B, K]
+        of_class = targets.unsqueeze(-1) == self.which  # [B, M]
         self.seen += of_class.sum(0)
-        self.right += (of_class * (scores.argmax(-1) == targets).unsqueeze(-1)).sum(0)
+        self.right += (of_class & (scores.argmax(-1) == targets).unsqueeze(-1)).sum(0)
 
     def compute(self) -> Tensor:
         """Return the share, 0 where no such sample was seen."""
         shares = self.right / self.seen.clamp(min=1)
-        if self.label is not None:
-            return shares[self.label]
         return shares.sum() / (self.seen > 0).sum().clamp(min=1)

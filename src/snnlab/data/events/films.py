@@ -7,14 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from snnlab.data import camera as camera_model
 from snnlab.data.camera import Camera
-from snnlab.data.files import TERMINAL, keep
+from snnlab.data.files import keep, progress
 from snnlab.data.formats.npy import read_npz
 from snnlab.data.recordings import Events, Recordings
 from snnlab.errors import InputError
@@ -67,10 +66,7 @@ class Films:
     def take(self, indices: Sequence[int] | np.ndarray) -> Recordings:
         needed = sorted({int(i) // BLOCK for i in indices} - self.blocks.keys())
         if len(needed) > 5:
-            from rich.progress import track
-
-            shown: dict[str, Any] = {"console": TERMINAL, "disable": not TERMINAL.is_terminal, "transient": True}
-            for block in track(needed, description="filming", **shown):
+            for block in progress(needed, "filming"):
                 self._block(block)
         return Recordings.pack([self[i] for i in indices])
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from snnlab.data.camera import CORNER, SIDE, Camera
 from snnlab.data.contract import DataModule, DataSpec, Provenance, Splits, check_range
 from snnlab.data.events.films import BLOCK, Films
 from snnlab.data.events.module import EventModule
-from snnlab.data.files import TERMINAL, read_bytes
+from snnlab.data.files import progress, read_bytes
 from snnlab.data.formats import aedat
 from snnlab.data.images.digit_images import digit_images
 from snnlab.data.images.digits import SHA256, TEST_SIZE, TOTAL, WHITE, read_digits, split_digits
@@ -310,11 +310,8 @@ class MNISTDVS(EventModule):
     def _read(
         self, files: list[tuple[int, int, Path]], hashed: Callable[[bytes], object], notes: list[str]
     ) -> Recordings:
-        from rich.progress import track
-
         parts = []
-        shown: dict[str, Any] = {"console": TERMINAL, "disable": not TERMINAL.is_terminal, "transient": True}
-        for _, _, path in track(files, description="reading recordings", **shown):
+        for _, _, path in progress(files, "reading recordings"):
             content = read_bytes(path)
             hashed(content)
             recording = aedat.parse_aedat(content, path)

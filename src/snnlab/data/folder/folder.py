@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from snnlab.data.binning import Binning
 from snnlab.data.contract import (
-    Batch,
     DataModule,
     DataSpec,
     Provenance,
@@ -30,6 +30,7 @@ from snnlab.data.folder.listing import TABLE, Listing, divide, files_below, list
 from snnlab.data.folder.pictures import FolderPictures
 from snnlab.data.folder.recordings import FolderRecordings, Format, sensor_of
 from snnlab.data.formats import picture, recording
+from snnlab.data.formats.event_columns import UNITS
 from snnlab.data.images.module import Order
 from snnlab.data.loader import Loader
 from snnlab.data.pictures import Sheet
@@ -64,7 +65,7 @@ class Folder(DataModule):
         augmentation: of training batches.
 
     Batches: images [B, C, H, W] in [0, 1] and labels [B], or frames [T, B, P, H, W] and labels [B].
-    Raises:  InputError: an argument out of range, a folder, table or file that cannot be used.
+    Raises:  InputError: an argument out of range or of the other kind, a folder, table or file that cannot be used.
     """
 
     def __init__(
@@ -94,6 +95,8 @@ class Folder(DataModule):
         check_range("data.test_fraction", test_fraction, 0.001, 0.9, "0.2 is usual")
         check_range("data.split_seed", split_seed, 0, 2**32 - 1)
         check_choice("data.colour", colour, ("auto", "grey", "rgb"))
+        if time_unit is not None:
+            check_choice("data.time_unit", time_unit, tuple(UNITS))
         if isinstance(class_weights, str):
             check_choice("data.class_weights", class_weights, WEIGHTS)
         else:
@@ -120,6 +123,10 @@ class Folder(DataModule):
             "split": split,
             "mode": mode,
             "polarity": polarity,
+        }
+        self.only: dict[str, dict[str, Any]] = {  # what has no use for the other kind
+            "pictures": {"colour": colour, "sequence": sequence},
+            "recordings": {"sensor": sensor, "order": order, "time_unit": time_unit, **self.binned},
         }
         Binning(1, 1, **self.binned)  # refuses what no sensor would do with
         self.augmentation = augmentation
@@ -156,10 +163,18 @@ class Folder(DataModule):
                 f"data.folder: {folder} holds no pictures ({' '.join(picture.ENDINGS)}) and no recordings "
                 f"({' '.join(recording.ENDINGS)}); it has {len(files)} files"
             )
+        self._check_unused("recordings" if pictures else "pictures", kind)
         listing = list_samples(folder, self.table, chosen, kind)
         parts = divide(listing, self.val_fraction, self.test_fraction, self.split_seed)
         shown = self._shown(listing, parts["train"])
         return self._pictures(listing, parts, shown) if pictures else self._recordings(listing, parts, shown)
+
+    def _check_unused(self, other: str, kind: str) -> None:
+        """Raise InputError where an argument that is for the ``other`` kind has been changed."""
+        arguments = inspect.signature(Folder).parameters
+        for name, value in self.only[other].items():
+            if value != arguments[name].default:
+                raise InputError(f"data.{name} = {value} is for {other}; the folder holds {kind}")
 
     def _shown(self, listing: Listing, train: np.ndarray) -> np.ndarray:
         """Return the training samples of an epoch, some of them more than once where classes have weights."""
@@ -183,8 +198,6 @@ class Folder(DataModule):
         return FolderPictures(self.loader, listing, parts, shown, size, colour, augmentation, self.sequence)
 
     def _recordings(self, listing: Listing, parts: dict[str, np.ndarray], shown: np.ndarray) -> FolderRecordings:
-        if self.sequence != "none":
-            raise InputError(f"data.sequence = {self.sequence} is for pictures; the folder holds recordings")
         if len(set(self.sides)) > 1:
             raise InputError(f"data.size = {self.sides}: frames of recordings are square; give one side")
         augmentation = self.augmentation.of_recordings()
@@ -240,9 +253,9 @@ class Folder(DataModule):
         return self.own.sheet()
 
     def where(self) -> str:
-        return "own, found" if self.place() else ""
+        self.place()
+        return "own, found"
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        training = self.trainer is not None and self.trainer.training
-        pictures = isinstance(self.own, FolderPictures) and isinstance(batch, Batch)
-        return self.own.augmented(batch) if training and pictures else batch  # type: ignore[union-attr]
+        self.own.trainer = self.trainer
+        return self.own.on_after_batch_transfer(batch, dataloader_idx)

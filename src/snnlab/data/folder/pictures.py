@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from snnlab.data import limits
 from snnlab.data.augmentation import ImageAugmentation
 from snnlab.data.contract import Batch, DataSpec, Provenance, Splits
-from snnlab.data.files import TERMINAL, atomic, read_bytes, remember
+from snnlab.data.files import atomic, keep, open_file, progress, remember, sha256_of
 from snnlab.data.folder.listing import Listing, content_hash
 from snnlab.data.formats.picture import Colour, look_at, read_picture
 from snnlab.data.images.module import ArrayDataset, ImageModule, Order
@@ -74,7 +75,7 @@ class FolderPictures(ImageModule):
         found, first_size = look_at(listing.paths[0])
         self.resized, self.colour = size is not None, colour or found
         self.shape = (1 if self.colour == "grey" else 3, *(size or first_size))  # type: ignore[misc]
-        total = len(listing.names) * int(np.prod(self.shape))
+        total = len(listing.names) * math.prod(self.shape)
         limits.check_bytes(f"data.folder: {listing.folder} with pictures {list(self.shape)}", total, limits.ON_DISK)
         super().__init__(loader, augmentation, sequence)
 
@@ -93,7 +94,9 @@ class FolderPictures(ImageModule):
 
     def read(self) -> tuple[Splits, Provenance]:
         paths, labels = self.listing.paths, self.listing.labels
-        digests = remember(self.cache, "sha256", paths, lambda: [_sha256(path) for path in shown(paths, "hashing")])
+        digests = remember(
+            self.cache, "sha256", paths, lambda: [sha256_of(path) for path in progress(paths, "hashing")]
+        )
         images = self._pixels(digests)
         first = np.array([self.parts["train"][labels[self.parts["train"]] == c][0] for c in range(self.still.classes)])
         self.keep_first(images[first], labels[first])
@@ -109,43 +112,40 @@ class FolderPictures(ImageModule):
 
     def _pixels(self, digests: list[str]) -> np.ndarray:
         """Return all pictures, uint8 [N, C, H, W]: those in the cache, else they are decoded and put there."""
-        key = hashlib.sha256(json.dumps([VERSION, digests, self.shape]).encode()).hexdigest()[:16]
-        path, shape = self.cache / "images" / f"folder-{key}.npy", (len(digests), *self.shape)
+        key = hashlib.sha256(json.dumps([VERSION, digests, self.shape, self.resized]).encode()).hexdigest()[:16]
+        path, shape = self.cache / "images" / f"folder-{key}.pixels", (len(digests), *self.shape)
         images = _stored(path, shape)
-        if images is None:
-            size = self.shape[1:]
+        if images is None and math.prod(shape) <= IN_MEMORY:
+            images = np.stack(list(self._decoded()))
+            keep(path, images.tofile)
+        elif images is None:
             with atomic(path) as file:
-                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-                for picture in shown(self.listing.paths, "decoding pictures"):
-                    pixels = read_picture(picture, self.colour, size if self.resized else None)
-                    if pixels.shape != self.shape:
-                        raise InputError(
-                            f"{picture} is {pixels.shape[1]} x {pixels.shape[2]}, the first {size[0]} x {size[1]} "
-                            f"(height x width); data.size=[{size[0]},{size[1]}] stretches all of them to one size"
-                        )
-                    file.write(np.ascontiguousarray(pixels).tobytes())
+                for pixels in self._decoded():
+                    pixels.tofile(file)
             images = _stored(path, shape)
             assert images is not None
         return images
 
+    def _decoded(self) -> Iterator[np.ndarray]:
+        """Yield the pixels of each picture, uint8 [C, H, W]."""
+        size = self.shape[1:]
+        for picture in progress(self.listing.paths, "decoding pictures"):
+            pixels = read_picture(picture, self.colour, size if self.resized else None)
+            if pixels.shape != self.shape:
+                raise InputError(
+                    f"{picture} is {pixels.shape[1]} x {pixels.shape[2]}, the first {size[0]} x {size[1]} "
+                    f"(height x width); data.size=[{size[0]},{size[1]}] stretches all of them to one size"
+                )
+            yield pixels
+
 
 def _stored(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return the array in the cache, mapped where it is large; None where there is none or it was cut."""
+    """Return the pixels in the cache, mapped where they are many; None where there are none or they were cut."""
     try:
-        whole = path.stat().st_size <= IN_MEMORY
-        images = np.load(path, mmap_mode=None if whole else "c", allow_pickle=False)  # c: changes would stay in memory
-    except (OSError, ValueError, EOFError):
+        with open_file(path) as file:
+            if os.fstat(file.fileno()).st_size != math.prod(shape):
+                return None
+            mapped = np.memmap(file, np.uint8, "c", shape=shape).view(np.ndarray)  # c: changes would stay in memory
+            return mapped.copy() if mapped.size <= IN_MEMORY else mapped
+    except (InputError, OSError, ValueError):
         return None
-    return np.asarray(images) if images.shape == shape and images.dtype == np.uint8 else None
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(read_bytes(path)).hexdigest()
-
-
-def shown(paths: Sequence[Path], what: str) -> Any:
-    """Yield ``paths``, with a progress bar where somebody looks."""
-    from rich.progress import track
-
-    return track(paths, what, console=TERMINAL, disable=not TERMINAL.is_terminal, transient=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,9 +13,8 @@ from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.binning import Binning
 from snnlab.data.contract import DataSpec, Provenance, Splits
 from snnlab.data.events.module import EventModule
-from snnlab.data.files import read_bytes, remember
+from snnlab.data.files import progress, remember, sha256_of
 from snnlab.data.folder.listing import Listing, content_hash
-from snnlab.data.folder.pictures import shown
 from snnlab.data.formats.apart import read_apart
 from snnlab.data.formats.event_hdf5 import read_hdf5
 from snnlab.data.formats.recording import FILES, read_recording
@@ -53,8 +51,9 @@ class Look(NamedTuple):
 def look(path: Path, form: Format) -> Look:
     """Read a recording through that ``tried`` has passed; raise InputError where it cannot be read."""
     events, sensor = read_recording(path, *form)
-    digest = hashlib.sha256(read_bytes(path)).hexdigest()
-    return Look(digest, len(events.t), int(events.x.max()) + 1, int(events.y.max()) + 1, int(events.t[-1]), sensor)
+    return Look(
+        sha256_of(path), len(events.t), int(events.x.max()) + 1, int(events.y.max()) + 1, int(events.t[-1]), sensor
+    )
 
 
 def tried(paths: Sequence[Path], form: Format) -> Sequence[Path]:
@@ -63,14 +62,14 @@ def tried(paths: Sequence[Path], form: Format) -> Sequence[Path]:
     Raises: InputError: one that cannot be read.
     """
     if files := [path for path in paths if FILES.get(path.suffix.lower()) is read_hdf5]:
-        read_apart(shown(files, "trying HDF5 files"), *form)
+        read_apart(progress(files, "trying HDF5 files"), *form)
     return paths
 
 
 def looks(listing: Listing, form: Format, cache: Path) -> list[Look]:
     """Return what was seen of every recording; they are read through once, then as often as a file changes."""
     paths, what = listing.paths, f"recordings {VERSION} {form}"
-    seen = remember(cache, what, paths, lambda: [look(path, form) for path in shown(tried(paths, form), "reading")])
+    seen = remember(cache, what, paths, lambda: [look(path, form) for path in progress(tried(paths, form), "reading")])
     return [Look(*row)._replace(sensor=tuple(row[5]) if row[5] else None) for row in seen]
 
 
@@ -147,7 +146,8 @@ class FolderRecordings(EventModule):
             if one.sensor not in (None, sensor):
                 raise InputError(
                     f"{path} is of a sensor of {one.sensor[0]} x {one.sensor[1]} pixels, and it is read as of "  # type: ignore[index]
-                    f"{sensor[0]} x {sensor[1]}; keep recordings of one sensor in a folder, or give data.sensor"
+                    f"{sensor[0]} x {sensor[1]}; keep recordings of one sensor in a folder; "
+                    "data.sensor is for files that name none"
                 )
             if one.width > sensor[0] or one.height > sensor[1]:
                 raise InputError(

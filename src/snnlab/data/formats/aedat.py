@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.data.files import atomic, is_html, limits, read_bytes
-from snnlab.data.recordings import Events, Recorded, check_zeros, tidy, unwrapped
+from snnlab.data import limits
+from snnlab.data.files import atomic, is_html, read_bytes
+from snnlab.data.recordings import Events, Recorded, check_zeros, tidy, unwrapped32
 from snnlab.errors import InputError
 
 MAGIC = b"#!AER-DAT2.0"
@@ -54,7 +55,7 @@ def parse_aedat(content: bytes, path: Path) -> AedatRecording:
             f"{path}: event {where} has address {address[where]:#x}, a DVS128 uses 16 bits; the file is corrupt or of "
             "another sensor"
         )
-    return AedatRecording(_of_dvs128(address, _times(records)), header, notes)
+    return AedatRecording(_of_dvs128(address, unwrapped32(records["time"].astype(np.int64))), header, notes)
 
 
 def parse_aedat2(content: bytes, path: Path) -> Recorded:
@@ -75,7 +76,9 @@ def parse_aedat2(content: bytes, path: Path) -> Recorded:
         pixels = (address & 0x80000400) == 0
         address = address[pixels]
         x, y = (address >> 12 & 0x3FF).astype(np.int64), (address >> 22 & 0x1FF).astype(np.int64)
-        events = Events(x, y, _times(records)[pixels], (address >> 11 & 1).astype(np.uint8))
+        events = Events(
+            x, y, unwrapped32(records["time"].astype(np.int64))[pixels], (address >> 11 & 1).astype(np.uint8)
+        )
         sensor = SENSORS.get(chip or "")
     if len(events.t) == 0:
         raise InputError(f"{path} holds no event of a pixel; record it again")
@@ -101,13 +104,6 @@ def _parts(content: bytes, path: Path) -> tuple[str, np.ndarray, list[str]]:
     limits.check_events(path, count)
     notes = [f"{path.name}: dropped a partial record of {rest} bytes at the end"] if rest else []
     return content[:start].decode("latin-1"), np.frombuffer(content, RECORD, count, offset=start), notes
-
-
-def _times(records: np.ndarray) -> np.ndarray:
-    """Return the time stamps int64 [N], microseconds."""
-    time = unwrapped(records["time"].astype(np.int64), 31)
-    time[1:] += np.cumsum(np.diff(time) < -(1 << 31)) << 32
-    return time
 
 
 def _of_dvs128(address: np.ndarray, time: np.ndarray) -> Events:

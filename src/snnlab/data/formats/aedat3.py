@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.data.files import limits, open_file
+from snnlab.data import limits
+from snnlab.data.files import open_file
 from snnlab.data.formats.aedat import SENSORS
 from snnlab.data.recordings import Events, Recorded, tidy
 from snnlab.errors import InputError
@@ -73,8 +74,8 @@ class Aedat3File:
             start, at = at + PACKET.size, at + PACKET.size + size * number
             if at > len(content):
                 raise self._cut(len(content))
-            if size == 0 or number == 0:
-                raise InputError(f"{self.path}: a packet declares {number} events of {size} bytes; copy it again")
+            if number == 0:
+                raise InputError(f"{self.path}: a packet declares 0 events of {size} bytes; copy it again")
             if kind == POLARITY:
                 if size != RECORD.itemsize:
                     raise InputError(f"{self.path}: a packet has events of {size} bytes, 8 are needed; copy it again")

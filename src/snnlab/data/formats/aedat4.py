@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.files import limits
+from snnlab.data import limits
 from snnlab.data.recordings import Events, Recorded, tidy
 from snnlab.errors import InputError, one_line
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tonic.io import read_mnist_file
 
-from snnlab.data.files import limits
+from snnlab.data import limits
 from snnlab.data.recordings import EVENT, Events, Recorded, check_times, tidy, unwrapped
 from snnlab.errors import InputError
 

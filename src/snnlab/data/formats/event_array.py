@@ -29,7 +29,7 @@ def read_arrays(path: Path, order: str | None = None, unit: str | None = None) -
     found = named(names)
     if {"x", "y", "t"} <= set(found):
         arrays = read_npz(path, [names[place] for place, _ in found.values()])
-        columns = {name: np.squeeze(array) for name, array in zip(found, arrays, strict=True)}
+        columns = {name: np.atleast_1d(np.squeeze(array)) for name, array in zip(found, arrays, strict=True)}
         return Recorded(from_columns(columns, unit or found["t"][1], path), None)
     if len(names) != 1:
         raise InputError(

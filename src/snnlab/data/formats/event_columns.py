@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from snnlab.data.files import limits
-from snnlab.data.recordings import Events, tidy, unwrapped
+from snnlab.data import limits
+from snnlab.data.recordings import Events, tidy, unwrapped32
 from snnlab.errors import InputError
 
 UNITS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}  # microseconds
@@ -65,6 +65,9 @@ def from_columns(columns: dict[str, np.ndarray], unit: str | None, where: object
     missing = [name for name in "xyt" if name not in columns]
     if missing:
         raise InputError(f"{where} has no column {missing[0]}; x, y and t are needed, p (polarity) may be there")
+    for name, column in columns.items():
+        if column.ndim != 1 or column.dtype.kind not in "biuf":
+            raise InputError(f"{where}: column {name} is {column.dtype} of shape {list(column.shape)}, not numbers [N]")
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(
@@ -75,42 +78,34 @@ def from_columns(columns: dict[str, np.ndarray], unit: str | None, where: object
     if count == 0:
         raise InputError(f"{where} holds no event; take it out, or record it again")
     for name, column in columns.items():
-        if column.ndim != 1 or column.dtype.kind not in "biuf":
-            raise InputError(f"{where}: column {name} is {column.dtype} of shape {list(column.shape)}, not numbers [N]")
-        if column.dtype.kind == "f" and not np.isfinite(column).all():
-            first = int(np.argmin(np.isfinite(column)))
-            raise InputError(f"{where}: {name} of event {first + 1:,} is {column[first]}, not a number")
-    x, y = (_whole(columns[name], name, where) for name in "xy")
+        if column.dtype.kind == "f":
+            _check_each(column, np.isfinite(column), f"{where}: {name}", "a number")
+            if name in "xy":
+                _check_each(column, column == np.floor(column), f"{where}: {name}", "the number of a pixel")
     p = columns.get("p", np.ones(count, np.uint8))
-    return tidy(x, y, _microseconds(columns["t"], unit, where), p, where)
+    return tidy(columns["x"], columns["y"], _microseconds(columns["t"], unit, where), p, where)
 
 
-def _whole(column: np.ndarray, name: str, where: object) -> np.ndarray:
-    if column.dtype.kind == "f":
-        whole = column == np.floor(column)
-        if not whole.all():
-            first = int(np.argmin(whole))
-            raise InputError(f"{where}: {name} of event {first + 1:,} is {column[first]}, not the number of a pixel")
-    elif column.dtype == np.uint64 and column.max() > 2**62:
-        raise InputError(f"{where}: {name} reaches {column.max()}, which is not the number of a pixel")
-    return column.astype(np.int64)
+def _check_each(column: np.ndarray, sound: np.ndarray, where: str, what: str) -> None:
+    if not sound.all():
+        first = int(np.argmin(sound))
+        raise InputError(f"{where} of event {first + 1:,} is {column[first]}, not {what}")
 
 
 def _microseconds(t: np.ndarray, unit: str | None, where: object) -> np.ndarray:
-    if t.dtype.kind == "f":
-        if unit is None and not (t == np.floor(t)).all():
-            first = int(np.argmin(t == np.floor(t)))
-            raise InputError(
-                f"{where}: the times are fractions ({t[first]:g}) of an unknown unit; data.time_unit=s says it"
-            )
-        if np.abs(t).max() * UNITS[unit or "us"] > 2**62:
-            raise InputError(f"{where}: a time of {np.abs(t).max():g} is no time stamp; the file is damaged")
-        return np.rint(t.astype(np.float64) * UNITS[unit or "us"]).astype(np.int64)
-    bits = {(4, "i"): 32, (4, "u"): 32}.get((t.dtype.itemsize, t.dtype.kind))
-    if t.dtype == np.uint64 and t.max() > 2**62:
-        raise InputError(f"{where}: a time of {t.max()} is no time stamp; the file is damaged")
-    whole = t.astype(np.int64)
-    if bits:  # of a counter of 32 bits, or of 31 in signed numbers
-        whole = unwrapped(unwrapped(whole & 0xFFFFFFFF, 31), 32)
     scale = UNITS[unit or "us"]
-    return whole * int(scale) if scale >= 1 else whole // round(1 / scale)
+    farthest = max((t.min(), t.max()), key=lambda stamp: abs(float(stamp)))
+    if abs(float(farthest)) * scale > 2**62:
+        raise InputError(f"{where}: a time of {farthest:g} is no time stamp; the file is damaged")
+    if t.dtype.kind == "f":
+        whole = t == np.floor(t)
+        if unit is None and not whole.all():
+            raise InputError(
+                f"{where}: the times are fractions ({t[np.argmin(whole)]:g}) of an unknown unit; "
+                "data.time_unit=s says it"
+            )
+        return np.rint(t.astype(np.float64) * scale).astype(np.int64)
+    ticks = t.astype(np.int64)
+    if t.dtype.itemsize == 4:
+        ticks = unwrapped32(ticks & 0xFFFFFFFF)
+    return ticks * int(scale) if scale >= 1 else ticks // round(1 / scale)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.files import limits
+from snnlab.data import limits
 from snnlab.data.formats.event_array import events_of
 from snnlab.data.formats.event_columns import from_columns, named
 from snnlab.data.formats.prophesee_raw import sensor_of

@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.files import limits, open_file, remember
+from snnlab.data import limits
+from snnlab.data.files import open_file, remember
 from snnlab.data.formats import hdf5_trial
 from snnlab.data.formats.apart import unreadable
 from snnlab.data.recordings import Events
 from snnlab.errors import InputError, one_line
 
 CHANNELS = 700
+LONGEST_US = 60_000_000  # of a recording; a spoken word lasts about a second
 
 
 class SpikeFile:
@@ -66,11 +68,11 @@ class SpikeFile:
         times, units = self._read(lambda file: (file["spikes/times"][index], file["spikes/units"][index]))
         t = np.rint(times.astype(np.float64) * 1e6)  # float64 first: float16 ends at 65504
         x = units.astype(np.uint16)
-        bad = len(t) != len(x) or (len(t) and not (t.min() >= 0 and t.max() < 2**32 and x.max() < CHANNELS))
+        bad = len(t) != len(x) or (len(t) and not (t.min() >= 0 and t.max() < LONGEST_US and x.max() < CHANNELS))
         if bad:
             raise InputError(
                 f"{self.path}: recording {index} has {len(t)} times and {len(x)} units, or one out of range "
-                f"(units 0 to {CHANNELS - 1}, times from 0 s); the file is corrupt"
+                f"(units 0 to {CHANNELS - 1}, times 0 to {LONGEST_US // 10**6} s); the file is corrupt"
             )
         order = np.argsort(t, kind="stable")
         return Events(x[order], np.zeros(len(x), np.uint8), t[order].astype(np.uint32), np.ones(len(x), np.uint8))

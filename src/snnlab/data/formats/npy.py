@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from snnlab.data.files import limits, read_bytes
+from snnlab.data import limits
+from snnlab.data.files import read_bytes
 from snnlab.data.formats.zipped import open_zip, read_member
 from snnlab.errors import InputError, one_line
 

@@ -25,7 +25,7 @@ Colour = Literal["grey", "rgb"]
 
 
 def look_at(path: Path) -> tuple[Colour, tuple[int, int]]:
-    """Return whether the picture at ``path`` is grey, and its height and width; only its header is read.
+    """Return whether the picture at ``path`` is grey, and its height and width; nothing is decoded.
 
     Raises: InputError: as ``read_picture``.
     """
@@ -48,7 +48,8 @@ def read_picture(path: Path, colour: Colour, size: tuple[int, int] | None) -> np
 
         if colour == "grey" and _about(image)[0] == "rgb":
             raise InputError(
-                f"{path} has colours, the first picture is grey; data.colour=rgb makes all of them coloured"
+                f"{path} has colours, and all are read as grey, as data.colour says or the first picture is; "
+                "data.colour=rgb makes all of them coloured"
             )
         image = ImageOps.exif_transpose(image)
         if image.mode == "F" or (image.mode == "I" and max(map(abs, image.getextrema())) > 65535):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snnlab.data.files import limits
+from snnlab.data import limits
 from snnlab.data.formats.prophesee_raw import header, sensor_of
 from snnlab.data.recordings import Recorded, check_zeros, tidy, unwrapped
 from snnlab.errors import InputError

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.files import limits
+from snnlab.data import limits
 from snnlab.data.recordings import Recorded, check_zeros, tidy
 from snnlab.errors import InputError
 
@@ -50,7 +50,7 @@ def parse_raw(content: bytes, path: Path) -> Recorded:
     words = np.frombuffer(content, word, offset=start)
     if version[1] == "2.1" and re.search(r"endianness\s*=?\s*legacy", text, re.IGNORECASE):
         words = words << np.uint64(32) | words >> np.uint64(32)  # the IMX636 sends the halves in the other order
-    decode = _decoders()[version[1][0]] if version[1] != "2.1" else _decoders()["2.1"]
+    decode = _decoders()[version[1]]
     nothing = np.empty(0, np.int64)
     count = decode(words, nothing, nothing, nothing, nothing)
     limits.check_events(path, count)
@@ -82,7 +82,7 @@ def sensor_of(text: str) -> tuple[int, int] | None:
 
 @cache
 def _decoders() -> dict[str, Any]:
-    """Return the compiled decoders; each returns the number of events, and with empty arrays only counts them.
+    """Return the compiled decoders by version; each returns the number of events, with empty arrays only that.
 
     Time before the first word that has its higher bits is not known, and such events are left out.
     """
@@ -163,4 +163,4 @@ def _decoders() -> dict[str, Any]:
                 column += size
         return count
 
-    return {"2": evt2, "2.1": evt21, "3": evt3}
+    return {"2": evt2, "2.0": evt2, "2.1": evt21, "3": evt3, "3.0": evt3}

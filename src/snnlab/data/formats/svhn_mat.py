@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snnlab.data.files import limits
+from snnlab.data import limits
 from snnlab.errors import InputError
 
 COMPRESSED = 15

@@ -7,7 +7,8 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from snnlab.data.files import limits, open_file
+from snnlab.data import limits
+from snnlab.data.files import open_file
 from snnlab.errors import InputError
 
 BROKEN = (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from snnlab.data.files import TERMINAL, keep, read_bytes
+from snnlab.data.files import keep, progress, read_bytes
 from snnlab.data.formats.npy import read_npz
 from snnlab.data.formats.zipped import open_zip, read_member
 from snnlab.data.images.module import ImageArrays, PublishedImages
@@ -156,8 +156,6 @@ def decode(source: Source) -> Arrays:
 
     Raises: InputError: a file is missing or broken, or names a class that wnids.txt does not.
     """
-    from rich.progress import track
-
     classes = sorted(read(source, "wnids.txt").decode("utf-8", "replace").split())
     labels = {name: label for label, name in enumerate(classes)}
     if not 0 < len(labels) <= 200:
@@ -184,10 +182,7 @@ def decode(source: Source) -> Arrays:
     pictures = {}
     for part, what in ((train, "training"), (test, "test")):
         array = np.empty((len(part), 3, SIDE, SIDE), np.uint8)
-        shown = track(
-            part, f"decoding {what} images", console=TERMINAL, disable=not TERMINAL.is_terminal, transient=True
-        )
-        for i, (name, _) in enumerate(shown):
+        for i, (name, _) in enumerate(progress(part, f"decoding {what} images")):
             array[i] = decode_jpeg(read(source, name), f"{source.where}: {name}")
         pictures[what] = array, np.array([label for _, label in part], np.uint8)
     return *pictures["training"], *pictures["test"]

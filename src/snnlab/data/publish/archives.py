@@ -20,11 +20,9 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, NamedTuple, cast
 
-from rich.progress import track
-
-from snnlab.data.files import TERMINAL, atomic, cannot_read, cannot_write, open_file, read_text, remember
+from snnlab.data.files import atomic, cannot_read, cannot_write, open_file, progress, read_text, remember, sha256_of
 from snnlab.data.publish.downloads import CHUNK
 from snnlab.data.publish.downloads import download as fetch
 from snnlab.errors import InputError
@@ -183,7 +181,9 @@ def check(
     Raises: InputError: a missing, broken or unknown file, in one line.
     """
     paths = [folder / name for name in names]
-    digests: list[str] = remember(cache, "sha256", paths, lambda: [_file_sha256(path) for path in _shown(paths)])
+    digests: list[str] = remember(
+        cache, "sha256", paths, lambda: [sha256_of(path) for path in progress(paths, "checking files")]
+    )
     hashes = dict(zip(names, digests, strict=True))
     vouched = vouch(folder, hashes, archives, place, cache)
     unknown = [name for name in names if name not in vouched.names]
@@ -204,7 +204,7 @@ def check(
 
 
 def _parsed(paths: Sequence[Path], parse: Callable[[Path], object]) -> int:
-    for path in _shown(paths):
+    for path in progress(paths, "checking files"):
         parse(path)
     return len(paths)
 
@@ -268,23 +268,10 @@ def _sha256(file: IO[bytes], copy: IO[bytes] | None = None) -> str:
     return digest.hexdigest()
 
 
-def _file_sha256(path: Path) -> str:
-    try:
-        with open_file(path) as file:
-            return _sha256(file)
-    except OSError as error:
-        raise cannot_read(path, error) from error
-
-
 def _of_content(path: Path) -> str:
     """SHA-256 of what a gzipped file holds."""
     with gzip.open(path) as file:
         return _sha256(cast(IO[bytes], file))
-
-
-def _shown(paths: Sequence[Path]) -> Any:
-    shown: dict[str, Any] = {"console": TERMINAL, "disable": not TERMINAL.is_terminal, "transient": True}
-    return track(paths, description="checking files", **shown)
 
 
 def _marker(folder: Path) -> dict[str, dict[str, str]]:

@@ -10,7 +10,8 @@ from typing import IO, Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from snnlab.data.files import TERMINAL, atomic, cannot_write, is_html, limits
+from snnlab.data import limits
+from snnlab.data.files import TERMINAL, atomic, cannot_write, is_html
 from snnlab.errors import InputError
 
 CHUNK = 1 << 20  # bytes

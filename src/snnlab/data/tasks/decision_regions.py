@@ -10,7 +10,7 @@ import numpy as np
 from snnlab import style
 
 SIDE = 121  # points of the grid along one axis
-PALE = ("#f2c9a6", "#a6cfe6", "#a6dcc8")  # of the same
+PALE = ("#f2c9a6", "#a6cfe6", "#a6dcc8")  # of DARK, for the regions behind the points
 DARK = (style.RED, style.BLUE, style.GREEN)
 
 
