@@ -61,7 +61,7 @@ def score(arguments: list[str]) -> int:
     if "help" in line.flags or not folder:
         from snnlab.evaluate.analysis import page, questions
 
-        asked = [word for word in (*line.words, *folder) if line.words or word in questions()]
+        asked = line.words or [word for word in folder if word in questions()]
         if asked and "help" in line.flags:
             print(page(asked[0]), end="")
             return 0
