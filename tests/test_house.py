@@ -324,8 +324,8 @@ def test_a_config_of_data_lists_the_arguments_of_the_loader_once_for_all():
 def test_the_commands_of_the_readme_exist():
     text = (ROOT / "README.md").read_text()
     assert text.index("make run") < text.index("make test")
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`?make ([a-z]+)", text)) <= targets
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z-]+)", text)) <= targets
     for module in set(re.findall(r"python -m (snnlab[\w.]*)", text)):
         relative = Path(*module.split(".")[1:])
         assert (SOURCE / relative / "__main__.py").exists() or (SOURCE / relative).with_suffix(".py").exists(), module

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from snnlab.errors import InputError, RunFailure, nearest, plain
@@ -62,6 +63,23 @@ def parse(arguments: Sequence[str], flags: Sequence[str] = (), valued: Sequence[
         else:
             line.flags.add(names[spelling])
     return line
+
+
+CONFIG_DIR = "-cd --config-dir"  # for ``parse``, an option with a value
+
+
+def config_dir_of(line: Line) -> Path | None:
+    """The folder of one's own configs that a line names.
+
+    Raises:
+        InputError: when there is no such folder.
+    """
+    if "config-dir" not in line.values:
+        return None
+    folder = Path(line.values["config-dir"]).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"--config-dir {folder}: there is no such folder; give the one that holds method/, data/, ...")
+    return folder
 
 
 def value_of(key: str, text: str) -> Any:

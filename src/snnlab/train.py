@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from snnlab.command import parse, run, set_up_logging
+from snnlab.command import CONFIG_DIR, config_dir_of, parse, run, set_up_logging
 from snnlab.errors import InputError
 
 HELP = """snnlab: train and test a spiking network, record everything.
@@ -59,12 +59,8 @@ def train(arguments: list[str]) -> int:
     Raises:
         InputError: for a flag that does not exist, a --config-dir that is no folder, and as a run does.
     """
-    line = parse(arguments, ("-h --help", "-m --multirun", "-c --cfg"), ("-cd --config-dir",))
-    config_dir = Path(line.values["config-dir"]).expanduser() if "config-dir" in line.values else None
-    if config_dir and not config_dir.is_dir():
-        raise InputError(
-            f"--config-dir {config_dir}: there is no such folder; give the one that holds method/, data/, ..."
-        )
+    line = parse(arguments, ("-h --help", "-m --multirun", "-c --cfg"), (CONFIG_DIR,))
+    config_dir = config_dir_of(line)
     overrides = [*line.words, *line.overrides]
     if "help" in line.flags:
         from snnlab.config.pages import page

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import os
 import random
 import shutil
 import struct
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from harness import Outcome, attempt, report
+from harness import Outcome, attempt, command
 
 
 class Format(NamedTuple):
@@ -258,23 +256,9 @@ def try_all(chosen: list[tuple[str, Format, Damage, random.Random]], base: Path)
     return outcomes
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--verbose", action="store_true")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        base = Path(folder).resolve()
-        os.environ.setdefault("SNNLAB_CACHE", str(base / "cache"))
-        outcomes = try_all([case for case in cases(given.seed) if given.only in case[0]], base)
-    if given.verbose:
-        for outcome in outcomes:
-            print(
-                f"{outcome.name} [{outcome.seconds:.1f} s, {outcome.bytes / 1e9:.2f} GB] {outcome.text.strip()[-200:]}"
-            )
-    print(report(outcomes))
+def tried(base: Path, seed: int, only: str) -> list[Outcome]:
+    return try_all([case for case in cases(seed) if only in case[0]], base)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, tried)

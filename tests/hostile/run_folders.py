@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import os
@@ -13,14 +12,13 @@ import pickle
 import random
 import shutil
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
-from harness import Outcome, attempt, report
+from harness import Outcome, attempt, command
 
 RUN = ["method=stbp", "data=digits", "model=mlp", "model.hidden=[8]", "logger=none", "callbacks.progress=false"]
 RUN += ["callbacks.figures=false", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "encoder.time_steps=2"]
@@ -118,7 +116,7 @@ VALUES: dict[str, Any] = {
     "float": 1.5,
     "big": 1e308,
     "escape": "\x1b]0;x\x07\n",
-    "deep": None,
+    "deep": None,  # see ``nested``
 }
 FIELDS = (
     *(
@@ -180,7 +178,7 @@ SIZES: tuple[tuple[str, Any], ...] = (
 )
 
 
-def put(tree: Any, place: str, value: Any) -> Any:
+def put(tree: Any, place: str, value: Any) -> None:
     """Set a dotted place of a record, making what is not there."""
     *path, last = place.split(".")
     for key in path:
@@ -208,12 +206,7 @@ def record(change: Callable[[dict[str, Any], Path], None]) -> Callable[[Path, Pa
 
 
 def field(place: str, value: Any) -> Callable[[Path, Path], None]:
-    def change(content: dict[str, Any], _: Path) -> None:
-        if value is None and place == "deep":
-            return
-        put(content, place, copy.deepcopy(value))
-
-    return record(change)
+    return record(lambda content, _: put(content, place, copy.deepcopy(value)))
 
 
 def nested(place: str) -> Callable[[Path, Path], None]:
@@ -435,26 +428,30 @@ def act(action: str, run: Path, good: Path) -> Callable[[], object]:
 
 
 def try_all(chosen: list[tuple[Case, str]], base: Path, good: Path) -> list[Outcome]:
-    """Make each folder, ask it, and say what came of it."""
-    outcomes = []
+    """Make each folder, ask it, and say what came of it; canary and outside lie beside them in ``base``."""
+    outcomes: list[Outcome] = []
+    canary, outside = base / CANARY, base / "outside"
     for number, (case, action) in enumerate(chosen):
         home = base / f"{number:04d}"
         shutil.copytree(good, home / "outputs" / good.name, symlinks=True)
-        (home / "outside").mkdir()
-        shutil.copy(good / "checkpoints/epoch000.ckpt", home / "outside.ckpt")
+        outside.mkdir()
+        for place in (base, home / "outputs"):
+            shutil.copy(good / "checkpoints/epoch000.ckpt", place / "outside.ckpt")
         (home / "evil").mkdir()
-        (home / "evil/__init__.py").write_text(f"open({str(home / CANARY)!r}, 'w')\n")
-        (home / "evil/inner.py").write_text(f"open({str(home / CANARY)!r}, 'w')\n")
+        (home / "evil/__init__.py").write_text(f"open({str(canary)!r}, 'w')\n")
+        (home / "evil/inner.py").write_text(f"open({str(canary)!r}, 'w')\n")
         run = home / "outputs" / good.name
         if action in ("resume", "auto"):
             content = json.loads((run / "run.json").read_text())
             (run / "run.json").write_text(json.dumps({**content, "status": "interrupted"}))
-        case.spoil(run, home / CANARY)
-        outcome = attempt(f"{action}: {case.name}", act(action, run, good), home, home / CANARY)
-        if any((home / "outside").iterdir()):
+        case.spoil(run, canary)
+        outcome = attempt(f"{action}: {case.name}", act(action, run, good), home, canary)
+        if any(outside.iterdir()):
             outcome.faults.append("wrote outside")
         outcomes.append(outcome)
-        shutil.rmtree(home, ignore_errors=True)
+        canary.unlink(missing_ok=True)
+        for folder in (home, outside):
+            shutil.rmtree(folder, ignore_errors=True)
     return outcomes
 
 
@@ -463,22 +460,10 @@ def chosen(canary: Path, seed: int, only: str = "") -> list[tuple[Case, str]]:
     return [(case, action) for case, action in found if only in f"{action}: {case.name}"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--verbose", action="store_true")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        base = Path(folder).resolve()
-        os.environ.setdefault("SNNLAB_CACHE", str(base / "cache"))
-        good = good_run(base / "good")
-        outcomes = try_all(chosen(base / CANARY, given.seed, given.only), base, good)
-    if given.verbose:
-        for outcome in outcomes:
-            print(f"{outcome.name} [{outcome.seconds:.1f} s]\n    {outcome.text.strip()[-300:]}")
-    print(report(outcomes))
+def tried(base: Path, seed: int, only: str) -> list[Outcome]:
+    good = good_run(base / "good")
+    return try_all(chosen(base / CANARY, seed, only), base, good)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, tried)

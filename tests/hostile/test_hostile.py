@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import sys
 from pathlib import Path
@@ -20,6 +21,19 @@ def test_a_sample_of_hostile_run_folders(tmp_path):
     assert len(chosen) >= 250
     outcomes = run_folders.try_all(random.Random(1).sample(chosen, 10), tmp_path, good)
     assert not any(outcome.faults for outcome in outcomes), report(outcomes)
+
+
+def test_a_pickle_that_is_unpacked_is_noticed(tmp_path, monkeypatch):
+    def unpacked(action, run, good):
+        return lambda: pickle.loads((run / "checkpoints/epoch000.ckpt").read_bytes())
+
+    good = tmp_path / "good"
+    (good / "checkpoints").mkdir(parents=True)
+    (good / "checkpoints/epoch000.ckpt").touch()
+    monkeypatch.setattr(run_folders, "act", unpacked)
+    chosen = run_folders.chosen(tmp_path / run_folders.CANARY, seed=0, only="checkpoint that is a pickle")
+    (outcome,) = run_folders.try_all(chosen, tmp_path, good)
+    assert outcome.faults == ["executed"], outcome
 
 
 def test_a_sample_of_hostile_data_files(tmp_path):

@@ -100,30 +100,24 @@ def after_metrics() -> None:
     History.write = once  # type: ignore[method-assign]
 
 
-def at_batch(number: int, split: str) -> Injection:
-    """A signal in the second batch of a split, or the only one."""
-
-    def inject() -> None:
-        import lightning as L
-
-        def hook(module: Any, batch: Any, batch_idx: int, *_: Any) -> None:
-            if batch_idx == 1 and (split != "train" or module.current_epoch == EPOCH):
-                os.kill(os.getpid(), number)
-
-        setattr(L.LightningModule, f"on_{split}_batch_start", hook)
-
-    return inject
-
-
-def sigterm() -> None:
+def in_test() -> None:
+    """Die in the second batch of the test."""
     import lightning as L
 
     def hook(module: Any, batch: Any, batch_idx: int, *_: Any) -> None:
-        if (
-            batch_idx == 1
-            and (not module.trains or module.current_epoch == EPOCH)
-            and not module.trainer.sanity_checking
-        ):
+        if batch_idx == 1:
+            die()
+
+    L.LightningModule.on_test_batch_start = hook  # type: ignore[assignment, method-assign]
+
+
+def sigterm() -> None:
+    """SIGTERM in the second batch of an epoch, or of the validation of what does not train."""
+    import lightning as L
+
+    def hook(module: Any, batch: Any, batch_idx: int, *_: Any) -> None:
+        there = not module.trains or module.current_epoch == EPOCH
+        if batch_idx == 1 and there and not module.trainer.sanity_checking:
             os.kill(os.getpid(), signal.SIGTERM)
 
     L.LightningModule.on_train_batch_start = hook  # type: ignore[assignment, method-assign]
@@ -131,6 +125,7 @@ def sigterm() -> None:
 
 
 def in_pictures() -> None:
+    """Die when the first picture is saved."""
     from snnlab.callbacks.figures import Figures
 
     save = Figures.save
@@ -147,7 +142,7 @@ KILLS: dict[str, Injection] = {
     "between checkpoint and metrics.csv": after_metrics,
     "across file systems": other_file_system,
     "SIGTERM": sigterm,
-    "during test": at_batch(signal.SIGKILL, "test"),
+    "during test": in_test,
     "during pictures": in_pictures,
 }
 

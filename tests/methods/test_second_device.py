@@ -12,32 +12,18 @@ import pytest
 import torch
 
 from second_device import DEVICE, Mixed, TrainerThere, second_device
+from small_runs import METHODS, small_run
 from snnlab.config.compose import compose
-from snnlab.config.paths import conf_dir
 from snnlab.runs import wiring
 
-METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml"))
-FEW = "logger=none callbacks.progress=false callbacks.figures=false callbacks.health=false kernels=step"
-FEW += " trainer.max_epochs=1 trainer.limit_train_batches=3 trainer.limit_val_batches=1 trainer.limit_test_batches=1"
-FEW += " data.batch_size=10"
-SMALL = {
-    "vdib": "data=drifting_blobs model.hidden=[] data.train_sequences=30 data.val_sequences=10 method.warmup=0 "
-    "method.credit=window",
-    "vdsp": "data=digits method.neurons=5 encoder.time_steps=4 method.label_samples=10",
-    "conversion": "data=digits method.calibration=10 encoder.time_steps=4",
-    "ssnn_bp": "data=digits encoder.time_steps=6 model.hidden=[8]",
-    "spike_bp": "data=digits encoder.time_steps=4",
-    "bntt": "data=digits encoder.time_steps=4",
-}
-
-# reads of one training, validation and test step that the rule needs, and why
-NEEDED: dict[str, tuple[int, int]] = {
-    "vdsp": (10 * 4, 10 * 4),  # who won a step decides which row of the weight is moved, sample by sample
-    "ssnn_bp": (1, 1),  # inputs that are silent in the whole batch are left out
-    "conversion": (0, 1),  # which fields of the neurons' first state are infinite, which others learn in training
-    **dict.fromkeys(("ann", "burstccn"), (0, 1)),  # their multiply-accumulates, once a test
+# reads of one training, validation and test step that the rule needs, as many as there are, and why
+NEEDED: dict[str, tuple[int, int, int]] = {
+    "vdsp": (10 * 4, 0, 0),  # who won a step decides which row of the weight is moved, sample by sample
+    "ssnn_bp": (1, 0, 0),  # inputs that are silent in the whole batch are left out of the counts
+    "conversion": (0, 0, 1),  # which fields of the neurons' first state are infinite, which others learn in training
+    **dict.fromkeys(("ann", "burstccn"), (0, 0, 1)),  # their multiply-accumulates, once a test
     # spike times are simulated on the CPU: input, both weights and, of training, the errors of the output
-    "multispike_fast_deep": (1 + 2 + 1, 1 + 2),
+    "multispike_fast_deep": (1 + 2 + 1, 1 + 2, 1 + 2),
 }
 WATCHED = 1  # whether all was finite is asked at the end of an epoch, which is the one batch of validation and test
 
@@ -73,8 +59,7 @@ def numbers(folder: Path) -> Any:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_on_a_second_device(method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    overrides = [f"method={method}", *SMALL.get(method, "data=digits").split(), *FEW.split()]
-    here = numbers(wiring.run(compose([*overrides])).folder)
+    here = numbers(wiring.run(compose(small_run(method))).folder)
     monkeypatch.setattr(L, "Trainer", TrainerThere)
     with second_device() as reads:
         steps, wire = SecondStep(reads), wiring.wire
@@ -83,10 +68,11 @@ def test_a_run_on_a_second_device(method: str, monkeypatch: pytest.MonkeyPatch, 
             return wire(parts, folder, logger, [steps, *more], **arguments)
 
         monkeypatch.setattr(wiring, "wire", add)
-        there = numbers(wiring.run(compose([*overrides])).folder)
+        there = numbers(wiring.run(compose(small_run(method))).folder)
     assert here == there
-    train, other = NEEDED.get(method, (0, 0))
-    most = {"train": train, "val": other + WATCHED, "test": other + WATCHED}
+    train, val, test = NEEDED.get(method, (0, 0, 0))
+    most = {"train": train, "val": val + WATCHED, "test": test + WATCHED}
+    assert steps.found.keys() == most.keys()
     for split, found in steps.found.items():
         assert len(found) <= most[split], (split, found)
 

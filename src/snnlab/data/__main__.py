@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snnlab.command import Line, parse, run
+from snnlab.command import CONFIG_DIR, Line, config_dir_of, parse, run
 from snnlab.errors import InputError, nearest
 
 if TYPE_CHECKING:  # --help needs no torch
@@ -155,10 +155,8 @@ def command(arguments: Sequence[str]) -> int:
 
     Raises: InputError: for a word that is no command, a name that is missing, an option that has no use, and as a run.
     """
-    line = parse(arguments, ("-h --help",), ("-cd --config-dir", "--out", "--aedat"))
-    config_dir = Path(line.values["config-dir"]).expanduser() if "config-dir" in line.values else None
-    if config_dir and not config_dir.is_dir():
-        raise InputError(f"--config-dir {config_dir}: there is no such folder; give the one that holds data/, ...")
+    line = parse(arguments, ("-h --help",), (CONFIG_DIR, "--out", "--aedat"))
+    config_dir = config_dir_of(line)
     if "help" in line.flags:
         print(HELP.format(names=" ".join(names(config_dir))), end="")
         return 0

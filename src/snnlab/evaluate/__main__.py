@@ -10,10 +10,9 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from snnlab.command import parse, run, set_up_logging
+from snnlab.command import CONFIG_DIR, config_dir_of, parse, run, set_up_logging
 from snnlab.errors import InputError, plain
 
 HELP = """usage: python -m snnlab.evaluate RUN [QUESTION] [KEY=VALUE ...]
@@ -54,14 +53,12 @@ def score(arguments: list[str]) -> int:
     folder, rest = arguments[:1], arguments[1:]
     if folder and folder[0].startswith("-"):
         folder, rest = [], arguments
-    line = parse(rest, ("-h --help",), ("-cd --config-dir",))
-    config_dir = Path(line.values["config-dir"]).expanduser() if "config-dir" in line.values else None
-    if config_dir and not config_dir.is_dir():
-        raise InputError(f"--config-dir {config_dir}: there is no such folder; give the one that holds method/, ...")
+    line = parse(rest, ("-h --help",), (CONFIG_DIR,))
+    config_dir = config_dir_of(line)
     if "help" in line.flags or not folder:
         from snnlab.evaluate.analysis import page, questions
 
-        asked = [word for word in (*line.words, *folder) if line.words or word in questions()]
+        asked = line.words or [word for word in folder if word in questions()]
         if asked and "help" in line.flags:
             print(page(asked[0]), end="")
             return 0

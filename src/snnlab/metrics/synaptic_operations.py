@@ -20,6 +20,11 @@ from snnlab.layers.edges import Edge
 from snnlab.layers.network import Network
 
 
+def sent(spikes: Tensor) -> Tensor:
+    """How many spikes each value stands for: 2 an event count of 2, 1 a pooled (0.25) or a signed (-1) one."""
+    return spikes.abs().ceil()
+
+
 class SynapticOperations(Metric):
     """Mean synaptic operations of one inference."""
 
@@ -56,7 +61,7 @@ class SynapticOperations(Metric):
                 key = id(layer), spikes.shape[1:]
                 if key not in fan_outs:
                     fan_outs[key] = edge.weight.fan_out(spikes)
-                operations = spikes.abs().ceil() * fan_outs[key]
+                operations = sent(spikes) * fan_outs[key]
                 total[0] = total[0] + operations.sum(dtype=torch.float64)
 
             return hook

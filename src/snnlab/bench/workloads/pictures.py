@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snnlab.bench.workloads.workload import Case, spell
-from snnlab.style import INK, STYLE
-from snnlab.style import RED as ACCENT
+from snnlab.style import INK, RED, STYLE
 
 OURS = ("snnlab", "forward", "trainer", "loader")  # drawn in colour
 
@@ -23,7 +22,7 @@ def bars(cases: list[Case], heading: str) -> Any:
         for case, axis in zip(cases, axes[:, 0], strict=True):
             names = list(case.rounds)
             ratios = [case.ratio(name) for name in names]
-            colours = [ACCENT if name in OURS else "#a8a29e" for name in names]
+            colours = [RED if name in OURS else "#a8a29e" for name in names]
             spread = [[r.median - r.lower for r in ratios], [r.upper - r.median for r in ratios]]
             axis.barh(names, [r.median for r in ratios], xerr=spread, color=colours, ecolor=INK, height=0.7)
             for row, (name, ratio) in enumerate(zip(names, ratios, strict=True)):

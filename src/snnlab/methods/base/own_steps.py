@@ -60,10 +60,11 @@ class OwnSteps(Method):
     def step_schedulers(self, after_batch: bool) -> None:
         """Step the schedulers whose turn it is; one that looks at a figure is told the monitored one."""
         schedulers: Any = self.lr_schedulers() or []
-        with warnings.catch_warnings():  # an optimizer of something frozen, or still in its warm-up, took no step
-            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-            for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-                schedule = schedule_of(scheduler)
-                figure = self.trainer.callback_metrics.get(self.monitor[0]) if schedule.on_plateau else 0.0
-                if schedule.per_batch == after_batch and figure is not None:
-                    schedule.step(float(figure))
+        schedules = map(schedule_of, schedulers if isinstance(schedulers, list) else [schedulers])
+        for schedule in [each for each in schedules if each.per_batch == after_batch]:
+            figure = self.trainer.callback_metrics.get(self.monitor[0]) if schedule.on_plateau else 0.0
+            if figure is None:  # the training ends inside its first epoch
+                continue
+            with warnings.catch_warnings():  # an optimizer of something frozen, or still in its warm-up, took no step
+                warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+                schedule.step(float(figure))

@@ -41,7 +41,5 @@ class StepSchedule(MultiStepLR):
             raise ValueError(f"StepSchedule: shares = {list(shares)} must lie in (0, 1); [0.5, 0.7, 0.9] is usual")
         if not factor > 0:
             raise ValueError(f"StepSchedule: factor = {factor} must be positive; 0.1 is usual")
-        milestones = [
-            math.ceil(round(share * epochs, 6)) + late for share in shares
-        ]  # 0.7 * 30 is 21, not a hair above it
-        super().__init__(optimizer, milestones, gamma=factor)
+        first = [math.ceil(round(share * epochs, 6)) for share in shares]  # 0.7 * 30 is 21, not a hair above it
+        super().__init__(optimizer, [epoch + late for epoch in first], gamma=factor)

@@ -323,8 +323,8 @@ class BurstCCN(Rates, OwnSteps):
         return groups
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        super().on_train_batch_end(outputs, batch, batch_idx)
         """Keep the epoch's angles before its checkpoint is written."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
         if self.angle_every and self.trainer.is_last_batch:
             angles: Any = self.angles
             del self.history[self.current_epoch :]

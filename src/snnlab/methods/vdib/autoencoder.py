@@ -23,6 +23,7 @@ from snnlab.methods.vdib.decoders import DecoderKind
 from snnlab.methods.vdib.judge import LeNet, load_judge
 from snnlab.methods.vdib.options import check_choice, check_least
 from snnlab.methods.vdib.signals import Target, class_means, target_shape
+from snnlab.metrics.synaptic_operations import sent
 from snnlab.neurons.filtered_lif import FilteredLIF
 from snnlab.neurons.stochastic_readout import Start, StochasticReadout
 from snnlab.questions.class_of_sequence import ClassOfSequence
@@ -303,7 +304,7 @@ class Autoencoder(OwnSteps):
             encoding, outcome = self.evaluated(batch)
         size = outcome.y.shape[2]
         synapses = self.readout.weight[0, 0].numel() * self.n_out  # one per filter, the readout's own fan-out
-        self.synaptic_operations.update(encoding.outputs.abs().ceil().sum(dtype=torch.float64) * synapses, size)
+        self.synaptic_operations.update(sent(encoding.outputs).sum(dtype=torch.float64) * synapses, size)
         self.firing_rate.update(encoding.hidden | {"readout": outcome.y[:, 0]}, samples=size)
         self.log_outcome("test", outcome)
         self.log_decoded("test", outcome, batch)
