@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,15 @@ def _own_cache(tmp_path_factory, monkeypatch):
     if "SNNLAB_CACHE" not in os.environ:
         monkeypatch.setenv("SNNLAB_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+@pytest.fixture(autouse=True)
+def _own_log():
+    """What a command sets up for its messages ends with the test: later ones look at what they print alone."""
+    yield
+    logger = logging.getLogger("snnlab")
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 @pytest.fixture
