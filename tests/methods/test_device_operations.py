@@ -143,7 +143,7 @@ def test_steps_have_deterministic_forms_and_read_little(
     method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for place in ("snnlab.methods.base.method", "snnlab.callbacks.finite"):
+    for place in ("snnlab.kernels", "snnlab.kernels.watch"):
         monkeypatch.setattr(f"{place}.read_freely", lambda device: False)
     monkeypatch.setattr(torch.nn.functional, "one_hot", one_hot)
     record, wire = Record(), wiring.wire

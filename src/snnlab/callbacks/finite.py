@@ -16,7 +16,7 @@ from torch import Tensor
 from snnlab import kernels
 from snnlab.data.loader import EpochBatches
 from snnlab.errors import RunFailure
-from snnlab.methods.base.finite import broken_parameter, held, name_of, read_freely
+from snnlab.methods.base.finite import broken_parameter, held, name_of
 
 EVERY = 50  # batches between two reads of a device
 PARAMETERS = 10  # batches between two looks at the parameters: what is not finite there stays so
@@ -47,7 +47,7 @@ class Finite(L.Callback):
         self._open = kernels.watching(self.watch)
         self._open.__enter__()
         self.watch.notice(SAMPLES, *(part for part in batch if isinstance(part, Tensor)))
-        if read_freely(module.device):
+        if kernels.read_freely(module.device):
             self.ask(trainer, module, split, batch_idx)
 
     # after ------------------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ class Finite(L.Callback):
         if last or batch_idx % PARAMETERS == 0:
             for name, tensor in self._held:
                 self.watch.notice(name, tensor)
-        if last or read_freely(module.device) or batch_idx % EVERY == EVERY - 1:
+        if last or kernels.read_freely(module.device) or batch_idx % EVERY == EVERY - 1:
             self.ask(trainer, module, split, batch_idx)
         self.close()
 
@@ -86,7 +86,7 @@ class Finite(L.Callback):
         self.begin(trainer, pl_module, "train", batch, batch_idx)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
-        if read_freely(pl_module.device):  # before the parameters are moved: a layer is the cause, not they
+        if kernels.read_freely(pl_module.device):  # before the parameters are moved: a layer is the cause, not they
             self.ask(trainer, pl_module, "train", trainer.fit_loop.batch_idx)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -9,7 +9,7 @@ from snnlab.kernels.backends import backend, on_cpu
 from snnlab.kernels.fuse import fused
 from snnlab.kernels.offer import accept, first_derivative, offer
 from snnlab.kernels.path import Choice, Path, current, using
-from snnlab.kernels.watch import Watch, watched_by, watching
+from snnlab.kernels.watch import Watch, read_freely, watched_by, watching
 
 __all__ = [
     "Choice",
@@ -22,6 +22,7 @@ __all__ = [
     "fused",
     "offer",
     "on_cpu",
+    "read_freely",
     "using",
     "watched_by",
     "watching",

@@ -11,11 +11,6 @@ from torch import Tensor, nn
 from snnlab import kernels
 
 
-def read_freely(device: torch.device) -> bool:
-    """Whether to read a value of this device at every step makes nothing wait."""
-    return device.type == "cpu"
-
-
 def held(method: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every parameter and buffer of real numbers, by name."""
     for name, tensor in (*method.named_parameters(), *method.named_buffers()):

@@ -27,7 +27,7 @@ from snnlab.errors import InputError, RunFailure
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
-from snnlab.methods.base.finite import culprit, read_freely
+from snnlab.methods.base.finite import culprit
 from snnlab.methods.base.schedule import make_schedule
 from snnlab.metrics.firing_rate import FiringRate
 from snnlab.metrics.mean import Mean
@@ -302,7 +302,7 @@ class Method(L.LightningModule):
         watch = kernels.watched_by()
         if watch is not None:
             watch.notice(f"{split}/loss", loss)
-        if read_freely(loss.device) and not bool(torch.isfinite(loss).all()):
+        if kernels.read_freely(loss.device) and not bool(torch.isfinite(loss).all()):
             first = culprit(self)
             raise RunFailure(
                 f"{split}/loss is {loss.mean().item()} at step {self.global_step}: training diverged; {way_out}"
