@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +23,8 @@ class Parts:
     method: Any  # Method
     initializer: Any
     config: dict[str, Any]
+    target: Any = None  # Target, None where nothing is limited
+    changed: list[str] = field(default_factory=list)  # what was changed to keep its limits
 
 
 def build(config: DictConfig) -> Parts:
@@ -35,6 +37,7 @@ def build(config: DictConfig) -> Parts:
     import torch
 
     from snnlab import kernels
+    from snnlab.hardware.constrain import constrain
     from snnlab.methods.base.method import UnansweredError
 
     container = OmegaConf.to_container(config, resolve=True)
@@ -48,6 +51,7 @@ def build(config: DictConfig) -> Parts:
     encoder = instantiate_part("encoder", plain["encoder"]) if "_target_" in plain["encoder"] else None
     model = instantiate_part("model", plain["model"])
     initializer = instantiate_part("init", plain["init"])
+    target = instantiate_part("hardware", plain["hardware"]) if "_target_" in plain.get("hardware", {}) else None
     try:
         with kernels.using(path):
             method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)
@@ -78,8 +82,9 @@ def build(config: DictConfig) -> Parts:
             frames = torch.zeros(1, 1, *data.spec.input_shape)
             initializer(method.network, frames)
     check_start(method)
+    changed = [] if target is None else constrain(method.network, target, method.spiking_input)
     method.check_weights()  # an initialiser may limit them, too
-    return Parts(data, method, initializer, plain)
+    return Parts(data, method, initializer, plain, target, changed)
 
 
 def batches_of_epoch(spec: Any, config: Mapping[str, Any], split: str = "train") -> int | None:

@@ -58,6 +58,10 @@ class Temporal(nn.Module):
             watch.ended(self, state)
         return torch.stack(outputs)
 
+    def kept(self, values: Tensor, decay: float | Tensor) -> Tensor:
+        """What is left of a state after a step with this factor; a chip with whole numbers has a rule of its own."""
+        return decay * values
+
     def response(self) -> Response:
         """What one spike through a weight of 1 does to the free membrane; initialisers ask for it.
 
