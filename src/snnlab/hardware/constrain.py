@@ -1,13 +1,13 @@
 """Put a network under the limits of a target: weights and states on levels, decays and thresholds on what there is.
 
-    weights     on the target's levels, straight through (weights/levels.py); training, evaluation and export see the same
+    weights     on the target's levels, straight through (weights/levels.py): training, evaluation, export see the same
     states      rounded and saturated inside ``step``, fused or not (neurons/whole.py)
     decays      the nearest that there is; thresholds likewise, in whole numbers
     fan-in      of each neuron the largest weights that it may have (weights/fan_in.py)
 
 In whole numbers a threshold is worth ``threshold_levels`` units or less, a unit is a power of two, and a level of a
-weight is worth 2^weight_shift units. Behind an average of k places a weight has levels k times as far apart: on the chip the
-places are summed. What reads a network from outside (an integrating readout) has weights on levels too, and no states.
+weight is worth 2^weight_shift units. Behind an average of k places a weight has levels k times as far apart: on the
+chip the places are summed. What reads a network from outside (an integrating readout) has weights on levels, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from snnlab.errors import InputError
 from snnlab.hardware.target import Target
 from snnlab.layers.chain import Chain, Link
 from snnlab.layers.dropout import HeldDropout
-from snnlab.layers.network import Composite, Network
+from snnlab.layers.network import Network
 from snnlab.layers.pooling_neuron import PoolingNeuron
 from snnlab.layers.recurrent import Recurrent
 from snnlab.neurons import whole
@@ -34,6 +34,7 @@ from snnlab.weights.weight import Weight
 PASSING = (nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity, HeldDropout)  # what whole numbers come through
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 DECAYS = ("decay", "decay_a")  # attributes of neurons that are factors per step
+NAMES = {"LIF": "lif", "AHP": "ahp"}  # of method.neuron
 QUANTUM = 64  # a threshold is at most so many times a power of two
 
 
@@ -51,14 +52,12 @@ def constrain(network: Network, target: Target, spiking_input: bool) -> list[str
     for name, neuron in neurons(network).items():
         notes += settle(name, neuron, target)
     units = {name: unit_of(neuron, target) for name, neuron in neurons(network).items()}
-    for name, weight, shift in reached(network, target):
-        driven = [units[t] for t in driven_by(network, name) if t in units]
+    driven = {edge.name: [units[t] for t in edge.targets if t in units] for edge in Chain(network).edges()}
+    for name, weight, places in reached(network):
         if target.fan_in is not None and weight.fan_in > target.fan_in:
+            notes.append(f"{name}: of the {weight.fan_in} weights of each neuron the {target.fan_in} largest are kept")
             keep_largest(weight, target.fan_in)
-            notes.append(f"{name}: the {target.fan_in} largest of {weight.fan_in} weights of each neuron are kept")
-        limit(weight, target, min(driven) if driven else None, shift)
-        if (bias := weight.bias_values) is not None and not target.biases:
-            raise InputError(f"hardware={target.name}: {name} has a bias, and there are none; use method.bias=false")
+        limit(weight, target, min(driven[name], default=None), places)
     return notes
 
 
@@ -68,134 +67,115 @@ def neurons(network: Network) -> dict[str, Temporal]:
 
 
 def inner(layer: Any) -> Any:
+    """The neurons that a layer is, or wraps."""
     while isinstance(layer, Recurrent | PoolingNeuron):
         layer = layer.neuron
     return layer
 
 
-def driven_by(network: Network, weight: str) -> list[str]:
-    """The layers of neurons that a weight drives."""
-    return next((edge.targets for edge in Chain(network).edges() if edge.name == weight), [])
-
-
-def reached(network: Network, target: Target) -> list[tuple[str, Weight, int]]:
-    """Every weight by name, with the places that are averaged between the neurons in front of it and it."""
-    if not target.whole_numbers:
-        return [(name, weight, 1) for name, weight in Chain(network).weights().items()]
+def reached(network: Network) -> list[tuple[str, Weight, int]]:
+    """Every weight by name, with the number of places that are averaged between the neurons in front of it and it."""
     found, places = [], 1
-    for link in Chain(network).links:
-        if isinstance(link.layer, nn.AvgPool2d):
-            size = link.layer.kernel_size
+    for name, layer in network.leaves().items():
+        if isinstance(layer, nn.AvgPool2d):
+            size = layer.kernel_size
             places *= math.prod(size) if isinstance(size, tuple) else size**2
-        inside = list(weights_inside(link.layer))
-        found += [(f"{link.name}.{path}" if path else link.name, weight, places) for path, weight in inside]
-        if inside or isinstance(link.layer, Neuron):
+        inside = list(weights_inside(layer))
+        found += [(f"{name}.{path}" if path else name, weight, places) for path, weight in inside]
+        if inside or isinstance(layer, Neuron):
             places = 1
     return found
 
 
+# what the target cannot run, whatever its size ------------------------------------------------------------------------
 def check(network: Network, target: Target, spiking_input: bool) -> None:
-    """Refuse what the target cannot run, whatever its size.
+    """Refuse what the target has no form for.
 
     Raises:
         InputError: naming the layer and what would do.
     """
-    here = f"hardware={target.name}"
-    for link in Chain(network).links:
+    links = Chain(network).links
+    for link in links:
         kind = type(link.neuron).__name__
-        if not target.norms and any(
-            isinstance(part, NORMS) or "BatchNorm" in type(part).__name__ for part in link.layer.modules()
-        ):
-            raise InputError(
-                f"{here}: {link.name} normalises while the network runs, which the chip cannot; use method=stbp"
-            )
-        if isinstance(link.layer, Neuron):
-            check_neuron(link, target, kind)
-        elif (
-            target.whole_numbers
-            and not isinstance(link.layer, PASSING)
-            and link.weight is None
-            and not at_end(network, link)
-        ):
-            raise InputError(
-                f"{here}: {link.name} is a {kind}, which has no form in whole numbers; use model=mlp or small_conv"
-            )
+        outside = link is links[-1] and isinstance(link.layer, Temporal)  # it reads the network, and never fires
+        if not target.norms and normalises(link.layer):
+            raise refusal(target, f"{link.name} normalises while the network runs", "use method=stbp")
         if isinstance(link.layer, Recurrent) and not target.recurrent:
-            raise InputError(
-                f"{here}: spikes of {link.name} return to it, which the chip cannot; use a model without loops"
+            raise refusal(target, f"spikes of {link.name} return to it", "use a model without loops, such as mlp")
+        if isinstance(link.layer, Neuron):
+            check_neuron(link, target)
+        elif target.whole_numbers and not isinstance(link.layer, PASSING) and link.weight is None and not outside:
+            raise refusal(
+                target, f"{link.name} is a {kind}, which has no form in whole numbers", "use model=mlp or small_conv"
             )
+    for name, weight, places in reached(network):
+        if not (weight.dense or target.convolutions):
+            raise refusal(target, f"{name} is a convolution", "use model=mlp")
+        if target.whole_numbers and places & (places - 1):
+            raise refusal(target, f"{name} reads averages of {places} places", "pool 2, 4, 8, ... of them")
+        if weight.bias_values is not None and not target.biases:
+            raise refusal(target, f"{name} has a bias", "use method.bias=false")
     if target.whole_numbers and not spiking_input and not target.graded_inputs:
-        raise InputError(
-            f"{here}: the network's input is numbers, and the chip reads spikes; use encoder=rate or event data"
-        )
-    if target.weight_types is not None or not target.convolutions:
-        for name, weight in Chain(network).weights().items():
-            if not weight.dense:
-                raise InputError(f"{here}: {name} is a convolution, which the chip has none of; use model=mlp")
+        raise refusal(target, "the network's input is numbers, not spikes", "use encoder=rate, or event data")
+    if target.whole_numbers and not neurons(network):
+        raise refusal(target, "the network has no neurons that spike", "use method=stbp")
 
 
-def at_end(network: Network, link: Link) -> bool:
-    """Whether a layer reads the network from outside: the last one, which never fires."""
-    return link.name == Chain(network).links[-1].name and isinstance(link.layer, Temporal)
+def normalises(layer: nn.Module) -> bool:
+    """Whether there is a normalisation in it that is worked out at every step."""
+    return any(isinstance(part, NORMS) or "BatchNorm" in type(part).__name__ for part in layer.modules())
 
 
-def check_neuron(link: Link, target: Target, kind: str) -> None:
+def check_neuron(link: Link, target: Target) -> None:
     """Refuse a neuron that the target does not have."""
-    here, neuron = f"hardware={target.name}", inner(link.layer)
-    kind = type(neuron).__name__
+    neuron = inner(link.layer)
+    kind, reset = type(neuron).__name__, getattr(neuron, "reset", None)
     if target.neurons is not None and kind not in target.neurons:
-        raise InputError(
-            f"{here}: {link.name} is {kind}, and the chip has {' and '.join(target.neurons)}; use method.neuron={target.neurons[0].lower()}"
+        ways = " or ".join(f"method.neuron={NAMES.get(name, name)}" for name in target.neurons)
+        raise refusal(target, f"{link.name} is {kind}", f"use {ways}, with a method that has the key, such as stbp")
+    if target.state_high is not None and type(neuron).forward is not Temporal.forward:
+        raise refusal(
+            target,
+            f"{link.name} ({kind}) does not work out its states step by step, so that they could be rounded",
+            "hardware.state_low=null hardware.state_high=null limits the weights alone",
         )
-    if target.state_high is not None and (
-        isinstance(neuron, Composite) or type(neuron).forward is not Temporal.forward
-    ):
-        raise InputError(
-            f"{here}: the states of {link.name} ({kind}) are not worked out step by step and cannot be rounded; "
-            "hardware.state_low=null hardware.state_high=null limits the weights alone"
-        )
-    if (
-        (reset := getattr(neuron, "reset", None)) is not None
-        and target.resets is not None
-        and reset not in target.resets
-    ):
-        raise InputError(
-            f"{here}: {link.name} has reset={reset}, and the chip has {' and '.join(target.resets)}; use method.reset={target.resets[0]}"
-        )
-    if target.whole_numbers:
-        if getattr(neuron, "leak", "first") != "first":
-            raise InputError(
-                f"{here}: {link.name} has leak={neuron.leak}, and the chip's neurons leak first; use method.leak=first"
-            )
-        if getattr(neuron, "v_reset", 0.0):
-            raise InputError(f"{here}: {link.name} is reset to {neuron.v_reset}, and the chip's neurons to 0")
+    if reset is not None and target.resets is not None and reset not in target.resets:
+        raise refusal(target, f"{link.name} has reset={reset}", f"use method.reset={' or '.join(target.resets)}")
+    if target.refractory is not None and int(getattr(neuron, "refractory", 0) or 0) > target.refractory:
+        raise refusal(target, f"{link.name} is silent for {neuron.refractory} steps", f"{target.refractory} are most")
+    if target.whole_numbers and getattr(neuron, "leak", "first") != "first":
+        raise refusal(target, f"{link.name} has leak={neuron.leak}", "use method.leak=first")
+    if target.whole_numbers and getattr(neuron, "v_reset", 0.0):
+        raise refusal(target, f"{link.name} is reset to {neuron.v_reset:g}", "chips reset to 0")
     if target.decay == "none":
-        for name in DECAYS:
-            if (decay := getattr(neuron, name, 1.0)) != 1.0:
-                raise InputError(
-                    f"{here}: {link.name} has {name} = {decay:g}, and the chip's neurons keep all; use method.decay=1.0"
-                )
+        for key in DECAYS:
+            decay: Any = getattr(neuron, key, None)
+            if decay not in (None, 1.0):
+                raise refusal(target, f"{link.name} forgets: its {key} is {decay:g}", "use method.decay=1.0")
 
 
+def refusal(target: Target, what: str, instead: str) -> InputError:
+    return InputError(f"hardware={target.name}: {what}, which it has no form for; {instead}")
+
+
+# limits that are kept -------------------------------------------------------------------------------------------------
 def settle(name: str, neuron: Any, target: Target) -> list[str]:
     """Take the nearest decays and threshold that there are, and put the states on their levels; say what changed."""
     notes = []
-    if target.decay in ("4096ths", "shifts"):
-        for key in DECAYS:
-            if isinstance(before := getattr(neuron, key, None), float | int):
-                after = nearest_decay(float(before), target.decay)
-                setattr(neuron, key, after)
-                if after != before:
-                    notes.append(f"{name}: {key} {before:g} -> {after:g}, the nearest that there is")
+    for key in DECAYS if target.decay in ("4096ths", "shifts") else ():
+        before = getattr(neuron, key, None)
+        if isinstance(before, float | int):
+            setattr(neuron, key, nearest_decay(float(before), target.decay))
+            if getattr(neuron, key) != before:
+                notes.append(f"{name}: {key} {before:g} -> {getattr(neuron, key):g}, the nearest that there is")
     if target.whole_numbers:
-        before = neuron.threshold
-        neuron.threshold = dyadic(before)
+        before, neuron.threshold = neuron.threshold, dyadic(neuron.threshold)
         if neuron.threshold != before:
             notes.append(f"{name}: threshold {before:g} -> {neuron.threshold:g}, a whole number of units")
         if hasattr(neuron, "w_a"):
             unit = unit_of(neuron, target)
             neuron.w_a.copy_((neuron.w_a / unit).floor() * unit)
-    if target.state_high is not None and target.state_low is not None:
+    if target.state_low is not None and target.state_high is not None:
         unit = unit_of(neuron, target)
         whole.keep_on_levels(neuron, whole.Levels(unit, target.state_low, target.state_high, target.decay))
     return notes
@@ -210,7 +190,7 @@ def unit_of(neuron: Any, target: Target) -> float:
 
 
 def nearest_decay(decay: float, kind: str) -> float:
-    """The nearest factor per step of 1/4096 .. 1, or of 1 - 2^-k, k = 0 .. 15."""
+    """The nearest factor per step of n / 4096, or of 1 - 2^-k, k = 0 .. 15."""
     if kind == "4096ths":
         return round(4096 * decay) / 4096
     return min((1 - 2.0**-k for k in range(16)), key=lambda there: abs(there - decay))

@@ -1,6 +1,6 @@
 """What a chip or a number format allows: one file of values each in conf/hardware, and the class that they are for.
 
-A limit that is null is none. Counts of levels are whole numbers: a weight is (whole number) x (unit), and the unit is the
+A limit that is null is none. Levels are whole numbers: a weight is (whole number) x (unit), and the unit is the
 network's own unless ``whole_numbers`` ties it to the thresholds, as on a chip whose membrane counts in it.
 ``assumptions`` names the limits that have no source; every report marks them.
 """
@@ -147,9 +147,6 @@ class Target:
                 raise InputError(f"{name}: {low} = {least} and {high} = {most} are given together, or not at all")
             if least is not None and not (least <= 0 < most and most - least <= 2**25):
                 raise InputError(f"{name}: {low} = {least} and {high} = {most} must hold 0, and at most 2^25 levels")
-        for key in ("weight_step", "mixed_step", "threshold_step", "weight_types"):
-            if (value := getattr(self, key)) is not None and value < 1:
-                raise InputError(f"{name}: {key} = {value} must be at least 1")
         if not self.weight_zero and (self.weight_low, self.weight_high) != (-1, 1):
             raise InputError(f"{name}: weight_zero = false needs the levels -1 and 1; set weight_low=-1, weight_high=1")
         if self.weight_types is not None and not self.whole_numbers:
@@ -159,30 +156,16 @@ class Target:
         if not self.state_span > 0:
             raise InputError(f"{name}: state_span = {self.state_span} must be positive; 8 thresholds are usual")
         if not (0 < self.ac_joule < 1 and 0 < self.mac_joule < 1):
-            raise InputError(
-                f"{name}: mac_joule and ac_joule are energies of one operation, such as 4.6e-12 and 0.9e-12"
-            )
-        sizes = [f.name for f in fields(self) if f.name not in NUMBERS and f.type in ("int | None", "list[int] | None")]
-        for key in sizes:
-            value: Any = getattr(self, key)
-            if value is None:
-                continue
-            for number in value if isinstance(value, list) else [value]:
-                if number < (0 if key in ("paddings", "refractory") else 1):
-                    raise InputError(f"{name}: {key} = {value} leaves nothing; null is no limit")
+            raise InputError(f"{name}: mac_joule and ac_joule are energies of one operation, such as 4.6e-12")
+        for key in (f.name for f in fields(self) if f.name not in SIGNED and str(f.type).startswith(("int", "list[i"))):
+            given: Any = getattr(self, key)
+            for number in given if isinstance(given, list) else [given]:
+                if number is not None and number < (0 if key in ("paddings", "refractory", "weight_shift") else 1):
+                    raise InputError(f"{name}: {key} = {given} leaves nothing; null is no limit")
 
     def marked(self, limit: str) -> bool:
         """Whether a limit has no source."""
         return limit in self.assumptions
 
 
-NUMBERS = (
-    "weight_low",
-    "weight_high",
-    "mixed_low",
-    "mixed_high",
-    "mixed_step",
-    "state_low",
-    "state_high",
-    "weight_types",
-)
+SIGNED = ("weight_low", "weight_high", "mixed_low", "mixed_high", "state_low", "state_high")  # limits that may be < 0

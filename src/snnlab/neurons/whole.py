@@ -1,14 +1,14 @@
 """Neurons whose state lies on levels, as in the memory of a chip: rounded and saturated inside ``step``.
 
-    state[t] = unit * clip(round(state'[t] / unit), low, high)      (1) state' is what the neuron's own step makes of it
-    kept(v)  = unit * cut(v / unit * (4096 - d) / 4096)             (2) decay="4096ths", d = round(4096 (1 - decay)); cut
-                                                                        is towards 0
-    kept(v)  = v - unit * max(floor(v / unit / 2^k), 1)             (3) decay="shifts", decay = 1 - 2^-k; the 1 is for
-                                                                        v >= unit alone
-    (1), (2), (3) have the gradients of what they round, but that beyond low and high it is 0           (4)
+    state[t] = unit * clip(round(state'[t] / unit), low, high)  (1) state' is what the neuron's own step makes of it
+    kept(v)  = unit * cut(v / unit * (4096 - d) / 4096)         (2) decay="4096ths": d = round(4096 (1 - decay)), and
+                                                                    the cut is towards 0
+    kept(v)  = v - unit * max(floor(v / unit / 2^k), 1)         (3) decay="shifts": decay = 1 - 2^-k; the 1 is for
+                                                                    v >= unit alone
+    (1), (2) and (3) have the gradients of what they round; beyond low and high it is 0                         (4)
 
-Where weights, thresholds and currents are whole numbers of units too, and the unit is a power of two, every sum is exact
-in 32 bits below 2^24 units, and (2) below 2^18: a network is then the whole-numbered one that the chip runs.
+Where weights, thresholds and currents are whole numbers of units too, and the unit is a power of two, every sum is
+exact in 32 bits below 2^24 units, and (2) below 2^18: the network is then the one in whole numbers that the chip runs.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def on_levels(kind: type[Temporal]) -> type[Temporal]:
 
 def keep_on_levels(neuron: Temporal, levels: Levels) -> None:
     """Let the state of ``neuron`` lie on levels from now on."""
-    neuron.levels = levels
-    neuron.__class__ = on_levels(type(neuron))
+    neuron.levels = levels  # type: ignore[assignment]
+    neuron.__class__ = on_levels(type(neuron))  # type: ignore[arg-type]
 
 
 def power_of_two(value: float) -> float:

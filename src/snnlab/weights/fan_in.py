@@ -1,7 +1,7 @@
-"""Weights of which each output keeps the largest, as a parametrization: W = V among the ``most`` largest |V| of its row, else 0.
+"""Weights of which each output keeps the largest, as a parametrization: W = V among the ``most`` largest |V|, else 0.
 
-What was left out is learned on and may return: the gradient is that of what exists, and the choice follows |V|. Ties keep
-the one that comes first.
+What is left out goes on learning, straight through, and may return: the choice follows |V|. Of equal ones the first
+is kept.
 """
 
 from __future__ import annotations

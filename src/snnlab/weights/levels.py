@@ -1,8 +1,8 @@
 """Weights on the whole-numbered levels of a target, while what is learned stays fine.
 
-    W = unit * level,  level = clip(step * round(V / (unit step)), low, high)       (1) rounds half up
-    W = unit * sign(V)                                                              (2) where 0 is no level; sign(0) = 1
-    dL/dV = dL/dW                                                                   (3) straight through, beyond the ends too
+    W = unit * level,  level = clip(step * round(V / (unit step)), low, high)   (1) rounds half up
+    W = unit * sign(V)                                                          (2) where 0 is no level; sign(0) = 1
+    dL/dV = dL/dW                                                               (3) straight through, past the ends too
 
 The unit follows V, so that training, evaluation and export find the same: with n = high levels on a side
 
@@ -143,8 +143,8 @@ class OnLevels(nn.Module):
 def typed(values: Tensor, types: int) -> Tensor:
     """The nearest weights [outputs, inputs] of which those of one neuron and type are one value, or 0.
 
-    Of the values of a type, those of the sign whose sum is larger are taken where they are above 0.7 of their mean size;
-    the value is the mean of these.
+    Of the values of a type those of the sign whose sum is larger are taken where they are above 0.7 of their mean
+    size; the value is the mean of these.
     """
     made = torch.zeros_like(values)
     for kind in range(types):
