@@ -25,6 +25,7 @@ class Parts:
     config: dict[str, Any]
     target: Any = None  # Target, None where nothing is limited
     changed: list[str] = field(default_factory=list)  # what was changed to keep its limits
+    fit: Any = None  # Fit: what the network needs of the target
 
 
 def build(config: DictConfig) -> Parts:
@@ -38,6 +39,7 @@ def build(config: DictConfig) -> Parts:
 
     from snnlab import kernels
     from snnlab.hardware.constrain import constrain
+    from snnlab.hardware.fit import fit, must_fit
     from snnlab.methods.base.method import UnansweredError
 
     container = OmegaConf.to_container(config, resolve=True)
@@ -82,9 +84,14 @@ def build(config: DictConfig) -> Parts:
             frames = torch.zeros(1, 1, *data.spec.input_shape)
             initializer(method.network, frames)
     check_start(method)
-    changed = [] if target is None else constrain(method.network, target, method.spiking_input)
+    changed, report = list[str](), None
+    if target is not None:
+        changed = constrain(method.network, target, method.spiking_input)
+        report = fit(method.network, target, data.spec.input_shape, method.outputs())
+        if target.must_fit:
+            must_fit(report)
     method.check_weights()  # an initialiser may limit them, too
-    return Parts(data, method, initializer, plain, target, changed)
+    return Parts(data, method, initializer, plain, target, changed, report)
 
 
 def batches_of_epoch(spec: Any, config: Mapping[str, Any], split: str = "train") -> int | None:

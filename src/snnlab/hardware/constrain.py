@@ -145,7 +145,7 @@ def check_neuron(link: Link, target: Target) -> None:
         raise refusal(target, f"{link.name} is silent for {neuron.refractory} steps", f"{target.refractory} are most")
     if target.whole_numbers and getattr(neuron, "leak", "first") != "first":
         raise refusal(target, f"{link.name} has leak={neuron.leak}", "use method.leak=first")
-    if target.whole_numbers and getattr(neuron, "v_reset", 0.0):
+    if target.whole_numbers and getattr(neuron, "v_reset", None):
         raise refusal(target, f"{link.name} is reset to {neuron.v_reset:g}", "chips reset to 0")
     if target.decay == "none":
         for key in DECAYS:
@@ -155,7 +155,8 @@ def check_neuron(link: Link, target: Target) -> None:
 
 
 def refusal(target: Target, what: str, instead: str) -> InputError:
-    return InputError(f"hardware={target.name}: {what}, which it has no form for; {instead}")
+    """One line for what ``target`` has no form for."""
+    return InputError(f"hardware={target.name}: {what}, and {target.name} has no form for that; {instead}")
 
 
 # limits that are kept -------------------------------------------------------------------------------------------------
@@ -172,13 +173,24 @@ def settle(name: str, neuron: Any, target: Target) -> list[str]:
         before, neuron.threshold = neuron.threshold, dyadic(neuron.threshold)
         if neuron.threshold != before:
             notes.append(f"{name}: threshold {before:g} -> {neuron.threshold:g}, a whole number of units")
-        if hasattr(neuron, "w_a"):
-            unit = unit_of(neuron, target)
-            neuron.w_a.copy_((neuron.w_a / unit).floor() * unit)
+        settle_current(neuron, target)
     if target.state_low is not None and target.state_high is not None:
         unit = unit_of(neuron, target)
         whole.keep_on_levels(neuron, whole.Levels(unit, target.state_low, target.state_high, target.decay))
     return notes
+
+
+def settle_currents(network: Network, target: Target) -> None:
+    """Put the neurons' own currents on levels again, after weights were loaded."""
+    for neuron in neurons(network).values() if target.whole_numbers else ():
+        settle_current(neuron, target)
+
+
+def settle_current(neuron: Any, target: Target) -> None:
+    """The current that a neuron's own spike brings, such as an AHP's, in whole units."""
+    if hasattr(neuron, "w_a"):
+        unit = unit_of(neuron, target)
+        neuron.w_a.copy_((neuron.w_a / unit).floor() * unit)
 
 
 def unit_of(neuron: Any, target: Target) -> float:

@@ -79,7 +79,7 @@ class RunRecord:
                 "timing": {},
                 "memory": {},
                 "parameters": model_parameters,
-                "fit_report": None,
+                "fit_report": None if parts.fit is None else parts.fit.as_dict(),
                 "process": process(),
                 "started": f"{datetime.now():%Y-%m-%dT%H:%M:%S}",
                 "resumed": False,

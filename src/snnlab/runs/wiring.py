@@ -181,12 +181,14 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         KeyboardInterrupt: after a checkpoint has been written; also where trainer.max_time ends the run before its end.
     """
     from snnlab.callbacks.figures import Figures
+    from snnlab.runs.post_training import start_from
     from snnlab.runs.resume import begin
     from snnlab.runs.wandb_run import make_wandb_logger
 
     parts = build(composition.config)
     config = parts.config
     try_trainer(config)
+    start_from(parts)
     parts.data.setup()
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
@@ -198,6 +200,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             log.info("run: completed already -> %s", record.folder)
             return Result(record.folder, record.content["metrics"], sorted(record.folder.glob("figures/*.png")))
         log.info("%s", record.announcement())
+        for line in [] if parts.fit is None else [*parts.changed, *parts.fit.lines()]:
+            log.info("%s", line)
         wandb_logger = make_wandb_logger(config, record, sweep)
         more = [LongerSchedules()] if begun.lengthened else []
         wired = wire(parts, record.folder, wandb_logger, more)
