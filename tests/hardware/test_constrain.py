@@ -1,4 +1,4 @@
-"""Networks under a target: what is changed, what is refused in one line, and that training, run and load see the same."""
+"""Networks under a target: what is changed, what is refused, and that training, a run and a load see the same."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from snnlab.hardware.target import Target
 from snnlab.layers.chain import Chain
 from snnlab.layers.edges import Edge
 from snnlab.layers.network import Network
+from snnlab.weights.fan_in import Largest
 
 
 @dataclass(frozen=True)
@@ -197,10 +198,12 @@ def _layer(add: _Adder, part: Part) -> None:
 
 def most_in(part: Part) -> int:
     """Synapses of the neuron that has most."""
-    exists = part.edge.weight.exists
-    if exists is None or not part.edge.weight.dense:
-        return part.edge.weight.fan_in
-    return int(exists.flatten(1).sum(1).max())
+    weight = part.edge.weight
+    pruned = [part.most for part in weight.values.parts if isinstance(part, Largest)]
+    exists = weight.exists
+    if exists is None or not weight.dense:
+        return min([weight.fan_in, *pruned])
+    return min([int(exists.flatten(1).sum(1).max()), *pruned])
 
 
 def synapses(part: Part) -> int:
