@@ -113,18 +113,18 @@ class OnLevels(nn.Module):
 
     def _unit(self, values: Tensor, form: Levels) -> Tensor:
         """What one level is worth, > 0, of a shape that broadcasts with the weight."""
-        size, dims = values.abs(), self._dims(values)
+        dims = self._dims(values)
         if not form.zero:
-            unit = size.mean(dims, keepdim=True)
+            unit = values.abs().mean(dims, keepdim=True)
         elif (form.low, form.high) == (-1, 1):
-            large = self._large(values).to(size)
-            unit = (size * large).sum(dims, keepdim=True) / large.sum(dims, keepdim=True).clamp(min=1)
+            large = self._large(values).to(values)
+            unit = (values.abs() * large).sum(dims, keepdim=True) / large.sum(dims, keepdim=True).clamp(min=1)
         else:
-            unit = values.amax(dims, keepdim=True) / form.high
-            if form.low < 0:
-                unit = torch.maximum(unit, values.amin(dims, keepdim=True) / form.low)
+            least, most = values.flatten(len(values.shape) - len(dims)).aminmax(dim=-1)
+            unit = torch.maximum(most / form.high, least / form.low) if form.low < 0 else most / form.high
+            unit = unit.view(-1, *[1] * (values.dim() - 1))
             if form.high <= 15:
-                unit = torch.minimum(unit, 2 * size.mean(dims, keepdim=True) / math.sqrt(form.high))
+                unit = torch.minimum(unit, 2 * values.abs().mean(dims, keepdim=True) / math.sqrt(form.high))
         unit = torch.where(unit > 0, unit, torch.ones_like(unit))  # all are 0
         if self.power_of_two:
             unit = torch.exp2(torch.ceil(torch.log2(unit))).clamp(self.least, self.most)
