@@ -105,9 +105,7 @@ def check(network: Network, target: Target, spiking_input: bool) -> None:
         if isinstance(link.layer, Neuron):
             check_neuron(link, target)
         elif target.whole_numbers and not isinstance(link.layer, PASSING) and link.weight is None and not outside:
-            raise refusal(
-                target, f"{link.name} is a {kind}, which has no form in whole numbers", "use model=mlp or small_conv"
-            )
+            raise refusal(target, f"{link.name} is {kind}", "use model=mlp or small_conv")
     for name, weight, places in reached(network):
         if not (weight.dense or target.convolutions):
             raise refusal(target, f"{name} is a convolution", "use model=mlp")
@@ -132,11 +130,11 @@ def check_neuron(link: Link, target: Target) -> None:
     kind, reset = type(neuron).__name__, getattr(neuron, "reset", None)
     if target.neurons is not None and kind not in target.neurons:
         ways = " or ".join(f"method.neuron={NAMES.get(name, name)}" for name in target.neurons)
-        raise refusal(target, f"{link.name} is {kind}", f"use {ways}, with a method that has the key, such as stbp")
-    if target.state_high is not None and type(neuron).forward is not Temporal.forward:
+        raise refusal(target, f"{link.name} is {kind}", f"use method=stbp {ways}")
+    if target.state_high is not None and not neuron.by_step:
         raise refusal(
             target,
-            f"{link.name} ({kind}) does not work out its states step by step, so that they could be rounded",
+            f"{link.name} ({kind}) has states that cannot be rounded, not being worked out step by step",
             "hardware.state_low=null hardware.state_high=null limits the weights alone",
         )
     if reset is not None and target.resets is not None and reset not in target.resets:

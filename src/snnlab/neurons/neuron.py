@@ -23,6 +23,7 @@ class Temporal(nn.Module):
     """A layer with a state: a NamedTuple of tensors [B, ...], or of the states of layers inside it."""
 
     times: ClassVar[Mapping[str, Unit]] = units()  # the arguments that are times, or go with the step
+    by_step: ClassVar[bool] = True  # whether forward goes through ``step``, and a limit of the state there holds there
 
     @abstractmethod
     def initial_state(self, current: Tensor) -> Any:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from snnlab.neurons.neuron import Temporal
 
+COUNTS = ("spikes", "seen", "resting", "inhibited")  # fields of states that count events or steps
 PART = 64.0  # a number of up to 18 bits is multiplied by one of 12 in two parts of 24
 
 
@@ -84,7 +85,7 @@ class OnLevels(Temporal):
     def step(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
         output, after = super().step(current, state)  # type: ignore[safe-super]
         rounded = {
-            name: part if name == "spikes" else _Rounded.apply(part, self.levels)
+            name: part if name in COUNTS else _Rounded.apply(part, self.levels)
             for name, part in zip(after._fields, after, strict=True)
         }
         return output, type(after)(**rounded)
