@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 import warnings
@@ -181,6 +182,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         KeyboardInterrupt: after a checkpoint has been written; also where trainer.max_time ends the run before its end.
     """
     from snnlab.callbacks.figures import Figures
+    from snnlab.hardware.picture import fit_figure
     from snnlab.runs.post_training import start_from
     from snnlab.runs.resume import begin
     from snnlab.runs.wandb_run import make_wandb_logger
@@ -227,7 +229,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
                 record.tested(wired, fit_seconds, best, parts.method.network.path.taken())
             if config["callbacks"]["figures"]:
                 reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
-                figures = Figures(record.folder, record.title(), wired.history, wired.health.rates)
+                own = {} if parts.fit is None else {"fit": functools.partial(fit_figure, parts.fit)}
+                figures = Figures(record.folder, record.title(), wired.history, wired.health.rates, own)
                 pictures = figures.draw(parts.method, parts.data)
         record.complete()
         return Result(record.folder, record.content["metrics"], pictures)

@@ -167,7 +167,7 @@ class VDSP(LocalPlasticity):
         return counts, {"input_spikes": pre, **updates}
 
     def compiled(self) -> bool:
-        """Whether the kernel holds here: not without numba, on a GPU, with ``kernels: step``, or with limited states."""
+        """Whether the kernel holds here: not without numba, on a GPU, with ``kernels: step`` or limited states."""
         inputs, _, outputs = self.parts()
         limited = isinstance(inputs, OnLevels) or isinstance(outputs, OnLevels)
         return self.network.path.enabled and kernels.on_cpu(self.weight.used) and not limited
