@@ -8,6 +8,7 @@ from snnlab import style
 from snnlab.hardware.fit import Fit, Need, number
 
 MOST = 24  # bars
+PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
 
 
 def fit_figure(fit: Fit) -> Any | None:
@@ -29,11 +30,11 @@ def fit_figure(fit: Fit) -> Any | None:
     axis.set(xscale="log", xlabel="needed, of what there is", xlim=(min(shares) / 2, max(10.0, 30 * max(shares))))
     axis.axvline(1, color=style.INK, linewidth=0.8)
     for row, need in enumerate(shown):
-        axis.text(shares[row] * 1.15, row, words(need), va="center", fontsize=style.SMALL, color=style.INK)
+        axis.text(shares[row] * 1.15, row, words(need), va="center", fontsize=style.SMALL, bbox=PLATE)
     if cores:
         axes[1].barh(list(cores), list(cores.values()), color=style.SKY, height=0.5)
         axes[1].invert_yaxis()
-        axes[1].set(xlabel="cores", xlim=(0, 1.25 * max(cores.values())))
+        axes[1].set(xlabel="cores", xlim=(0, 1.4 * max(cores.values())), ylim=(len(shown) / 2, -0.7), xticks=[])
         for row, count in enumerate(cores.values()):
             axes[1].text(count, row, f" {count:,}", va="center", fontsize=style.SMALL)
     return figure
