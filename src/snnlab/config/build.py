@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -38,7 +39,7 @@ def build(config: DictConfig) -> Parts:
     import torch
 
     from snnlab import kernels
-    from snnlab.hardware.constrain import constrain
+    from snnlab.hardware.constrain import constrain, settle
     from snnlab.hardware.fit import fit, must_fit
     from snnlab.methods.base.method import UnansweredError
 
@@ -87,6 +88,7 @@ def build(config: DictConfig) -> Parts:
     changed, report = list[str](), None
     if target is not None:
         changed = constrain(method.network, target, method.spiking_input)
+        method.limit_neuron = partial(settle, "", target=target)
         report = fit(method.network, target, data.spec.input_shape, method.outputs())
         if target.must_fit:
             must_fit(report)

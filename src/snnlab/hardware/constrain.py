@@ -97,13 +97,13 @@ def check(network: Network, target: Target, spiking_input: bool) -> None:
     links = Chain(network).links
     for link in links:
         kind = type(link.neuron).__name__
-        outside = link is links[-1] and isinstance(link.layer, Temporal)  # it reads the network, and never fires
+        outside = link is links[-1] and isinstance(link.layer, Temporal)  # it reads the network
         if not target.norms and normalises(link.layer):
             raise refusal(target, f"{link.name} normalises while the network runs", "use method=stbp")
         if isinstance(link.layer, Recurrent) and not target.recurrent:
             raise refusal(target, f"spikes of {link.name} return to it", "use a model without loops, such as mlp")
         if isinstance(link.layer, Neuron):
-            check_neuron(link, target)
+            check_neuron(link, target, outside)
         elif target.whole_numbers and not isinstance(link.layer, PASSING) and link.weight is None and not outside:
             raise refusal(target, f"{link.name} is {kind}", "use model=mlp or small_conv")
     for name, weight, places in reached(network):
@@ -124,14 +124,14 @@ def normalises(layer: nn.Module) -> bool:
     return any(isinstance(part, NORMS) or "BatchNorm" in type(part).__name__ for part in layer.modules())
 
 
-def check_neuron(link: Link, target: Target) -> None:
-    """Refuse a neuron that the target does not have."""
+def check_neuron(link: Link, target: Target, outside: bool) -> None:
+    """Refuse a neuron that the target does not have; ``outside``: it reads the network."""
     neuron = inner(link.layer)
     kind, reset = type(neuron).__name__, getattr(neuron, "reset", None)
     if target.neurons is not None and kind not in target.neurons:
         ways = " or ".join(f"method.neuron={NAMES.get(name, name)}" for name in target.neurons)
         raise refusal(target, f"{link.name} is {kind}", f"use method=stbp {ways}")
-    if target.state_high is not None and not neuron.by_step:
+    if target.state_high is not None and not neuron.by_step and not (outside and not target.whole_numbers):
         raise refusal(
             target,
             f"{link.name} ({kind}) has states that cannot be rounded, not being worked out step by step",
@@ -172,6 +172,8 @@ def settle(name: str, neuron: Any, target: Target) -> list[str]:
         if neuron.threshold != before:
             notes.append(f"{name}: threshold {before:g} -> {neuron.threshold:g}, a whole number of units")
         settle_current(neuron, target)
+    if target.state_low is not None and not neuron.by_step:
+        return [*notes, f"{name}: its states are not rounded: it is read from outside, not step by step"]
     if target.state_low is not None and target.state_high is not None:
         unit = unit_of(neuron, target)
         whole.keep_on_levels(neuron, whole.Levels(unit, target.state_low, target.state_high, target.decay))

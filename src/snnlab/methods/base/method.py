@@ -69,6 +69,7 @@ class Method(L.LightningModule):
     scores_sequences = True  # whether ``scores`` come from the readout itself, step by step
     trains = True  # False where the weights come with the method: they are validated and tested as they are
     writes_weights = False  # whether the rule adds its own changes to what is stored of a weight
+    limit_neuron: Callable[[Any], Any] | None = None  # puts neurons that are made later under a target's limits
     needs_data = False  # whether a stored run can be used only after its data was read: ``opened`` looks at it
 
     def __init__(
