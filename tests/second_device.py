@@ -163,10 +163,13 @@ def second_device() -> Iterator[list[str]]:
     torch.__future__.set_swap_module_params_on_conversion(True)  # a module that is moved keeps its parameters
     lifting = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(2, device=DEVICE) is made here and then moved
+    autocast: Any = torch.autocast  # which knows no DEVICE
+    torch.autocast = lambda kind, **options: autocast("cpu" if kind == DEVICE.type else kind, **options)  # type: ignore
     try:
         with Factories():
             yield reads
     finally:
+        torch.autocast = autocast  # type: ignore[misc]
         torch._C._set_only_lift_cpu_tensors(lifting)
         torch.__future__.set_swap_module_params_on_conversion(swapping)
 

@@ -29,6 +29,7 @@ from snnlab.initializers.kaiming import Kaiming
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Network
 from snnlab.methods.vdib import judge
+from snnlab.metrics.synaptic_operations import SynapticOperations
 from snnlab.models.mlp import MLP
 from snnlab.models.recurrent_mlp import RecurrentMLP
 from snnlab.neurons.integrator import Integrator
@@ -151,6 +152,24 @@ def test_vdsp_shows_its_samples_step_by_step_where_its_kernel_is_not() -> None:
         return {"counts": counts, "weight": method.output_weight(), **figures}
 
     same(made)
+
+
+def test_a_convolutional_network_runs_and_is_counted_there() -> None:
+    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    words = ["method=bntt", "model=small_conv", "model.channels=[2,3]", "model.hidden=8", "data=digits"]
+
+    def found(device: Any) -> list[Tensor]:
+        method = build(compose([*words, "encoder.time_steps=3"]).config).method.to(device)
+        counter = SynapticOperations().to(device)
+        frames = method.frames(method.here(Batch(images, torch.arange(3))))
+        with counter.watch(method.network, method.spiking_input):
+            outputs = method.network(frames)
+        return [outputs, *torch.autograd.grad(outputs.sum(), list(method.network.parameters())), counter.compute()]
+
+    here = found("cpu")
+    with second_device() as reads:
+        torch.testing.assert_close([part.detach().held for part in found(DEVICE)], [part.detach() for part in here])
+        assert not reads and not without_form
 
 
 def network_of(words: list[str]) -> Network:
