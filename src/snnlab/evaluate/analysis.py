@@ -23,6 +23,7 @@ from snnlab.methods.base.method import Method
 class Stored(NamedTuple):
     """A stored run, trained and ready: its method in evaluation mode, its data set up, its resolved config.
 
+    The method lies on the device that ``trainer.accelerator`` chooses; ``method.here(batch)`` brings a batch to it.
     ``rebuild(overrides)`` makes the method once more from the changed config, untrained; ``trainer(arguments,
     callbacks)`` makes a Trainer like the run's, with some arguments changed, that keeps everything in memory.
     A question that compares two runs has a second parameter of this type, ``against=FOLDER`` on the command line.

@@ -69,8 +69,9 @@ def ask(
 
     def open_stored(folder: str, changes: Sequence[str] = ()) -> Stored:
         parts = open_run(folder, changes, config_dir)
+        device = make_trainer(parts.config, None, [], []).strategy.root_device  # where the run would be tested
         return Stored(
-            parts.method.eval(),
+            parts.method.eval().to(device),
             parts.data,
             parts.config,
             folder,

@@ -224,7 +224,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             if config["callbacks"]["figures"]:
                 reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
                 figures = Figures(record.folder, record.title(), wired.history, wired.health.rates)
-                pictures = figures.draw(parts.method, parts.data)
+                device = wired.trainer.strategy.root_device  # where it was tested: a trainer leaves it on the CPU
+                pictures = figures.draw(parts.method.to(device), parts.data)
         record.complete()
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:
