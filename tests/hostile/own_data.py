@@ -435,7 +435,8 @@ def hdf5() -> Iterator[Case]:
         file["CD"] = h5py.SoftLink("/")
 
     def hard_circle(file: Any, home: Path) -> None:
-        file.create_group("CD/events")["events"] = file["CD"]
+        file.create_group("CD/events")
+        file["CD/events/events"] = file["CD"]
 
     def elsewhere(file: Any, home: Path) -> None:
         layout = h5py.VirtualLayout((9,), "i8")

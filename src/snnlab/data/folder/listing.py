@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import math
 import os
 import re
@@ -258,7 +259,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
     first = text.split("\n", 1)[0]
     parting = max(",;\t", key=first.count)
     try:
-        rows = list(csv.reader(text.splitlines(), delimiter=parting, strict=True))
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=parting, strict=True))
     except csv.Error as error:
         raise InputError(f"{path} is no table of file,label ({error})") from error
     filled = [(line, [cell.strip() for cell in row]) for line, row in enumerate(rows, 1) if any(row)]

@@ -18,7 +18,7 @@ from snnlab.errors import InputError, one_line
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-MOST_PIXELS = 100_000_000  # of one picture; a camera's have 50 million
+MOST_PIXELS = 60_000_000  # of one picture; a camera's have 50 million, and each takes 20 bytes here
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 TURNED = (5, 6, 7, 8)  # EXIF orientations in which width and height change places
 Colour = Literal["grey", "rgb"]
@@ -57,7 +57,7 @@ def read_picture(path: Path, colour: Colour, size: tuple[int, int] | None, conve
         if image.mode == "F" or (image.mode == "I" and max(map(abs, image.getextrema())) > 65535):
             raise InputError(f"{path} has numbers of more than 16 bits; save it with 8 or 16 bits a colour")
         if image.mode.startswith("I"):
-            values = np.asarray(image).astype(np.int64)
+            values = np.asarray(image).astype(np.int32)
             deep = image.mode != "I" or values.max(initial=0) > 255
             image = Image.fromarray(((values + 128) // 257 if deep else values).clip(0, 255).astype(np.uint8))
         if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
