@@ -117,7 +117,9 @@ def check_kind(what: str, factory: Any, hint: Any, partial: bool) -> None:
     else:
         made = hints_of(factory, result=True).get("return", Any)
     parts = [part for part in _parts(hint) if part is not type(None)]
-    of_class = not any(part is Any or is_callable(part) or _is_open(part) for part in parts)
+    of_class = all(
+        inspect.isclass(part) and part is not Any and not is_callable(part) and not _is_open(part) for part in parts
+    )
     if made is Any or not inspect.isclass(made):
         if of_class and (partial or inspect.isbuiltin(factory)):
             raise InputError(f"{what} is of another kind: {' or '.join(map(_asked, parts))} belongs there")
