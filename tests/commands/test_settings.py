@@ -43,6 +43,7 @@ def composed(base: list[str], overrides: list[str]) -> DictConfig:
         (["+method.decya=1"], "method.decya: there is no such key; nearest: decay"),
         (["+ckpt_path=x"], "ckpt_path: there is no such key; nearest: resume=x"),
         (["+trainer.callbacks=[]"], "trainer.callbacks: there is no such key; runs have callbacks=..."),
+        (["model.hidden=[]", "model.dropout=1.5"], "MLP: dropout = 1.5 must lie in [0, 1)"),
         (["debug=1e300"], "debug = 1e+300 must be true or false"),
         (["trainer.detect_anomaly=nan"], "trainer.detect_anomaly = nan must be true or false"),
         (["seed=1e20"], "seed = 1e+20 must be a whole number"),
