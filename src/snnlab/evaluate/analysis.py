@@ -74,8 +74,22 @@ def page(name: str) -> str:
     """
     analyse = find(name)
     lines = [f"{name}: {inspect.cleandoc(analyse.__doc__ or '')}", ""]
-    for key, option in options(analyse).items():
-        needed, default = option.default is option.empty, option.default
-        text = str(list(default)).replace(" ", "") if isinstance(default, tuple) else str(default)
-        lines.append(f"  {key}={'...  (needed)' if needed else 'null' if default is None else text}")
+    for key, default in _typed(analyse).items():
+        lines.append(f"  {key}={'...  (needed)' if default is None else default}")
     return "\n".join(lines) + "\n"
+
+
+def usage(name: str) -> str:
+    """How to ask a question, in one line; raises as ``page``."""
+    words = [f"{key}=..." if default is None else f"[{key}={default}]" for key, default in _typed(find(name)).items()]
+    return " ".join(["python -m snnlab.evaluate RUN", name, *words])
+
+
+def _typed(analyse: Callable[..., Analysis]) -> dict[str, str | None]:
+    """The options of an analysis by name, with their defaults as they are typed; None for one that is needed."""
+    typed: dict[str, str | None] = {}
+    for key, option in options(analyse).items():
+        value = list(option.default) if isinstance(option.default, tuple) else option.default
+        text = "null" if value is None else str(value).replace(" ", "")
+        typed[key] = None if option.default is option.empty else text
+    return typed
