@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import hydra
 from hydra.errors import HydraException
 
-from snnlab.command import set_up_logging
+from snnlab.command import outliving_stdout, set_up_logging
 from snnlab.config.build import build, check_values
 from snnlab.config.compose import compose, compose_all, of_job
 from snnlab.config.line import expand_sweeps, quoted
@@ -114,7 +114,7 @@ def launch(jobs: list[list[str]], config_dir: str | None, name: str, folder: Pat
 
     def job(config: Any) -> None:  # Hydra launches it by number
         set_up_logging()
-        with of_job(jobs[config.job], jobs):
+        with outliving_stdout(), of_job(jobs[config.job], jobs):
             print("\n".join(wiring.run(compose(jobs[config.job], config_dir), sweep=name).lines()), flush=True)
 
     outer = sys.argv
