@@ -116,12 +116,12 @@ class FolderPictures(ImageModule):
         path, shape = self.cache / "images" / f"folder-{key}.pixels", (len(digests), *self.shape)
         images = _stored(path, shape)
         if images is None and math.prod(shape) <= IN_MEMORY:
-            images = np.stack(list(self._decoded()))
-            keep(path, images.tofile)
+            images = decoded = np.stack(list(self._decoded()))
+            keep(path, lambda file: file.write(decoded.data))
         elif images is None:
             with atomic(path) as file:
                 for pixels in self._decoded():
-                    pixels.tofile(file)
+                    file.write(np.ascontiguousarray(pixels).data)
             images = _stored(path, shape)
             assert images is not None
         return images
