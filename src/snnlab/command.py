@@ -128,6 +128,7 @@ def run(
         if not isinstance(stopped, KeyboardInterrupt):
             raise
         _tell(f"{name}: {str(stopped) or interrupted}")
+        exec("")  # Python ends by SIGINT what was interrupted in the exec of a text, as dataclasses do, but for this
         return INTERRUPTED
     except BrokenPipeError:
         if not _reader_is_gone():
@@ -158,6 +159,9 @@ def stopped_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if told else before[number])
             os.kill(os.getpid(), number)
             return
+        if _is_half_imported("numpy"):  # torch, which imports it as it starts, would swallow the interrupt
+            later(number)
+            return
         told.append(number)
         for each in before:
             signal.signal(each, signal.SIG_DFL)  # at once means also in a function that never returns to Python
@@ -167,24 +171,35 @@ def stopped_by_signals() -> Iterator[None]:
         for each in before:
             signal.signal(each, stop)
 
+    def later(number: int) -> None:
+        again.append(threading.Timer(0.01, os.kill, (owner, number)))
+        again[-1].start()
+
     def lost(error: Any) -> None:
         if error.exc_type is not KeyboardInterrupt or not told or os.getpid() != owner:
             hook(error)
             return
-        again.append(threading.Timer(0.01, os.kill, (owner, told.pop())))
         listen()
-        again[-1].start()
+        later(told.pop())
 
     listen()
     sys.unraisablehook = lost
     try:
         yield
+    except Exception as error:
+        if told:  # somebody swallowed the interrupt, and fell over what it left
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for timer in again:
             timer.cancel()
         sys.unraisablehook = hook
         for each, way in before.items():
             signal.signal(each, way)
+
+
+def _is_half_imported(name: str) -> bool:
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
 
 
 def _tell(line: str) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import lightning as L
@@ -77,6 +79,43 @@ def test_one_that_comes_while_something_is_destroyed_is_not_lost(number, capfd):
     assert capfd.readouterr().err == "snnlab: interrupted\n"
 
 
+def test_one_that_somebody_swallows_interrupts_what_fails_of_it(capfd):
+    def work(_):
+        try:
+            told(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise RuntimeError("half imported") from None
+
+    assert ended(lambda: command.run("snnlab", work, [])) == 130
+    assert capfd.readouterr().err == "snnlab: interrupted\n"
+
+
+def test_one_that_comes_while_numpy_is_imported_waits_for_it():
+    """Torch imports it as it starts, and drops what goes wrong there."""
+
+    def work(_):
+        spec = sys.modules["numpy"].__spec__
+        spec._initializing = True
+        told(signal.SIGTERM)
+        spec._initializing = False
+        try:
+            time.sleep(10)
+        except KeyboardInterrupt:
+            return 7
+
+    assert ended(lambda: command.run("snnlab", work, [])) == 7
+
+
+def test_the_exit_code_is_ours_wherever_it_came(tmp_path):
+    (tmp_path / "stopped.py").write_text(
+        "import sys\nfrom snnlab.command import run\n"
+        "text = 'import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)'\n"
+        "sys.exit(run('snnlab', lambda _: exec(text), []))\n"
+    )
+    made = subprocess.run([sys.executable, "-m", "stopped"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (made.returncode, made.stderr) == (130, "snnlab: interrupted\n")
+
+
 def test_a_signal_that_is_ignored_stays_so():
     def below_nohup():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -137,7 +176,7 @@ def test_a_run_is_interrupted_wherever_it_is(moment, tmp_path, monkeypatch, capf
 
     def stopped():
         MOMENTS[moment]()
-        return main(LINE)
+        return main([*LINE, f"callbacks.figures={moment == 'the pictures'}"])
 
     assert ended(stopped) == 130
     assert capfd.readouterr().err == "snnlab: interrupted; go on with the same command and resume=auto\n"

@@ -98,8 +98,7 @@ def test_a_command_whose_output_lies_on_a_full_disk_says_so(name, stored):
     assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize("stdout", [None, "/dev/full"])
-@pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"]])
+@pytest.mark.parametrize(("stdout", "sweep"), [(None, []), (None, ["-m", "seed=0,1"]), ("/dev/full", [])])
 def test_a_run_goes_on_to_its_end(stdout, sweep, tmp_path):
     code, told = ended(train.main, [*LINE, *sweep], stdout)
     assert code == 0, told

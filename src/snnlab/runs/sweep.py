@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -26,7 +27,9 @@ from snnlab.errors import InputError, one_line
 from snnlab.runs import wiring
 from snnlab.runs.dry_run import dry_run
 from snnlab.runs.identity import deciding, digest, less_seed, recorded
+from snnlab.runs.lock import is_alive, take
 from snnlab.runs.record import RunRecord
+from snnlab.runs.resume import records
 
 
 class Sweep(NamedTuple):
@@ -91,9 +94,23 @@ def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Pat
     try:
         if left:
             launch(left, None if config_dir is None else str(config_dir), planned.name, planned.folder, launcher)
+    except KeyboardInterrupt:
+        close(planned.folder)
+        raise
     finally:
         if any(planned.folder.glob("*/run.json")):
             show(planned.folder)
+
+
+def close(folder: Path) -> None:
+    """Say of runs whose process is gone that they were interrupted: some launchers kill theirs at an interrupt."""
+    for record in records(folder):
+        named = record.content.get("process", {})
+        if record.content["status"] != "running" or named.get("host") != platform.node() or is_alive(record.content):
+            continue
+        if (lock := take(record.folder)) is not None:
+            record.fail("interrupted", "interrupted by the user")
+            lock.release()
 
 
 def completed(folder: Path) -> set[str]:
