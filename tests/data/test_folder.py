@@ -21,7 +21,7 @@ from snnlab.data.folder.folder import Folder
 from snnlab.data.folder.listing import natural
 from snnlab.data.formats.picture import read_picture
 from snnlab.data.loader import with_loader
-from snnlab.errors import InputError
+from snnlab.errors import InputError, RunFailure
 from snnlab.questions.named_classes import MOST_NAMED, BalancedAccuracy, ClassAccuracyOf, NamedClasses, keys
 
 
@@ -321,6 +321,18 @@ def test_pictures_go_without_a_cache_that_cannot_be_written(tmp_path: Path, capl
     own = with_loader(Folder, tmp_path, tmp_path / "file/cache", folder=str(folder))
     assert next(iter(own.train_dataloader())).inputs.shape == (14, 1, 6, 8)
     assert "cannot be written" in caplog.text
+
+
+def test_pictures_go_without_a_cache_that_is_full(tmp_path: Path, data, monkeypatch, caplog, full_disk) -> None:
+    from snnlab.data.folder import pictures as module
+
+    folder = pictures(tmp_path / "mine")
+    with full_disk():
+        assert next(iter(data(folder).train_dataloader())).inputs.shape == (14, 1, 6, 8)
+        assert caplog.text.count("the disk is full; free some space") == 2  # hashes, pixels
+        monkeypatch.setattr(module, "IN_MEMORY", 10)  # many cannot go without
+        with pytest.raises(RunFailure, match=r"\.pixels: the disk is full; free some space and start again"):
+            data(folder).setup()
 
 
 def test_many_pictures_are_left_on_disk(tmp_path: Path, data, monkeypatch) -> None:

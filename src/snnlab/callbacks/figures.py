@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -116,10 +115,9 @@ class Figures:
 
         style.heading(figure, f"{name.replace('_', ' ')}: {self.title}", note or getattr(figure, "note", ""))
         path = self.folder / "figures" / f"{name}.png"
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="png")
+        drawn = style.drawn(figure)
         plt.close(figure)
-        write_bytes(path, drawn.getbuffer())
+        write_bytes(path, drawn)
         return path
 
 

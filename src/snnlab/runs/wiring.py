@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -230,6 +232,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:
         reason = str(error) if isinstance(error, KeyboardInterrupt) else ""
+        if isinstance(error, SystemExit) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning, which made it, ignores a second one
         record.fail("interrupted", reason or "interrupted by the user")
         raise KeyboardInterrupt(reason) from error
     except BaseException as error:

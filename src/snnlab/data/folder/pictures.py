@@ -118,14 +118,14 @@ class FolderPictures(ImageModule):
         path, shape = self.cache / "images" / f"folder-{key}.pixels", (len(digests), *self.shape)
         images = _stored(path, shape)
         if images is None and math.prod(shape) <= IN_MEMORY:
-            images = np.empty(shape, np.uint8)
-            for place, pixels in zip(images, self._decoded(), strict=True):
+            images = decoded = np.empty(shape, np.uint8)
+            for place, pixels in zip(decoded, self._decoded(), strict=True):
                 place[:] = pixels
-            keep(path, images.tofile)
+            keep(path, lambda file: file.write(decoded.data))
         elif images is None:
             with atomic(path) as file:
                 for pixels in self._decoded():
-                    pixels.tofile(file)
+                    file.write(np.ascontiguousarray(pixels).data)
             images = _stored(path, shape)
             assert images is not None
         return images
