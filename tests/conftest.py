@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,23 @@ def real_data() -> Callable[[str], Path]:
         return Path(root)
 
     return find
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A context in which every file that is written whole or not at all meets a full disk."""
+    from snnlab import atomic
+    from snnlab.data import files
+
+    def open_beside(path: Path) -> tuple[int, Path]:
+        return os.open("/dev/full", os.O_WRONLY), path.parent / ".nothing.part"
+
+    @contextmanager
+    def full():
+        with monkeypatch.context() as patch:
+            for module in (atomic, files):
+                patch.setattr(module, "open_beside", open_beside)
+            patch.setattr(files, "TOLD", set())
+            yield
+
+    return full

@@ -6,6 +6,7 @@ which autograd needs no threads of its own. While ``second_device()`` is open,
     second + plain                                 raises Mixed, unless the plain one has no dimension
     second.numpy(), np.asarray(second)             raise, as they do for a tensor on a GPU
     float(second), second.nonzero(), second.cpu()  are counted, with the place in snnlab that asked: see READS
+    second.cumsum(0)                               is noted, as all that a GPU has no deterministic form of
 Other than on a GPU: random numbers are those of the CPU, so a run is equal to the bit to one there.
 """
 
@@ -24,11 +25,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
+from without_form import raises
+
 DEVICE = torch.device("lazy", 0)
 READS = (
     *("_local_scalar_dense", "is_nonzero", "equal"),  # item, float, int, bool
     *("nonzero", "masked_select", "_unique", "_unique2", "unique_dim", "unique_consecutive"),  # the shape is read
-    "repeat_interleave",
+    *("repeat_interleave", "bincount"),
 )
 MOVES = ("_to_copy", "copy_")  # the only ones that go from one device to the other
 PLACES = ("index", "index_put_", "index_put", "_index_put_impl_", "_unsafe_index")  # may be told where by plain tensors
@@ -40,6 +43,7 @@ class Mixed(RuntimeError):
 
 
 reads: list[str] = []  # "operation file:line" of each one since ``second_device`` was opened
+without_form: set[str] = set()  # the same of what raises on a GPU where deterministic operations are asked for
 
 
 class Second(Tensor):
@@ -117,6 +121,8 @@ def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         kwargs = {**kwargs, "device": torch.device("cpu")}
     if not seconds and (target is None or target.type != DEVICE.type):
         return func(*args, **kwargs)
+    if raises(name, args, kwargs):
+        without_form.add(f"{name} {asked_by()}")
     if seconds and plain and name not in MOVES:
         first = args[0] if isinstance(args[0], Tensor) else args[0][0] if isinstance(args[0], list | tuple) else None
         if name in PLACES and is_second(first):
@@ -150,16 +156,20 @@ class Factories(TorchDispatchMode):
 
 @contextmanager
 def second_device() -> Iterator[list[str]]:
-    """Let DEVICE be there; yields the list of the reads, which starts empty."""
+    """Let DEVICE be there; yields the list of the reads, which starts empty, as ``without_form`` does."""
     reads.clear()
+    without_form.clear()
     swapping = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(True)  # a module that is moved keeps its parameters
     lifting = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(2, device=DEVICE) is made here and then moved
+    autocast: Any = torch.autocast  # which knows no DEVICE
+    torch.autocast = lambda kind, **options: autocast("cpu" if kind == DEVICE.type else kind, **options)  # type: ignore
     try:
         with Factories():
             yield reads
     finally:
+        torch.autocast = autocast  # type: ignore[misc]
         torch._C._set_only_lift_cpu_tensors(lifting)
         torch.__future__.set_swap_module_params_on_conversion(swapping)
 

@@ -10,7 +10,8 @@ FEW += ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "data.batch_siz
 FEW += ["trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
 SMALL = {
     "vdib": "data=drifting_blobs model.hidden=[] data.train_sequences=30 data.val_sequences=10 method.warmup=0 "
-    "method.credit=window",
+    "data.steps_train=20 data.steps_test=20 method.credit=window",
+    **dict.fromkeys(("stbp", "ottt", "fptt"), "data=digits encoder.time_steps=4"),
     "vdsp": "data=digits method.neurons=5 encoder.time_steps=4 method.label_samples=10",
     "conversion": "data=digits method.calibration=10 encoder.time_steps=4",
     "ssnn_bp": "data=digits encoder.time_steps=6 model.hidden=[8]",

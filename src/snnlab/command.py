@@ -5,7 +5,6 @@ Light to import: nothing but the standard library.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import select
@@ -13,10 +12,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from snnlab.atomic import FULL
 from snnlab.errors import InputError, RunFailure, nearest, plain
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
@@ -123,53 +123,94 @@ def run(
             code = main([word for word in given if word != "--debug"])
         sys.stdout.flush()
         return code or DONE
-    except KeyboardInterrupt as error:
-        print(f"{name}: {str(error) or interrupted}", file=sys.stderr)
+    except (KeyboardInterrupt, SystemExit) as error:
+        stopped = error.__context__ if isinstance(error, SystemExit) else error  # Lightning makes an exit of it
+        if not isinstance(stopped, KeyboardInterrupt):
+            raise
+        _tell(f"{name}: {str(stopped) or interrupted}")
+        exec("")  # Python ends by SIGINT what was interrupted in the exec of a text, as dataclasses do, but for this
         return INTERRUPTED
     except BrokenPipeError:
         if not _reader_is_gone():
             raise
         return PIPE_CLOSED
     except (InputError, RunFailure, OSError, MemoryError) as error:
-        if debug or (isinstance(error, OSError) and error.filename is None and error.errno != errno.ENOSPC):
+        if debug or (isinstance(error, OSError) and error.filename is None and error.errno not in FULL):
             raise
-        print(f"{name}: {plain(' '.join(_told(error).splitlines()))}", file=sys.stderr)
+        _tell(f"{name}: {plain(' '.join(_told(error).splitlines()))}")
         return BAD_INPUT if isinstance(error, InputError) else FAILED
 
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, wherever it is; a second one ends it at once.
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, wherever it is; a second signal ends it at once.
 
-    A signal that is ignored, as SIGHUP below nohup, stays so.
+    A signal that is ignored, as SIGHUP below nohup, stays so. One that comes while Python destroys something, where an
+    interrupt would be lost, comes again a moment later.
     """
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     here = threading.current_thread() is threading.main_thread()
-    numbers = [n for n in (getattr(signal, name) for name in names) if here and signal.getsignal(n) == signal.SIG_DFL]
-    owner, told = os.getpid(), list[int]()
+    before = {n: signal.getsignal(n) for n in (getattr(signal, name) for name in names) if here}
+    before = {n: way for n, way in before.items() if way in (signal.SIG_DFL, signal.default_int_handler)}
+    owner, told, hook, again = os.getpid(), list[int](), sys.unraisablehook, list[threading.Timer]()
 
     def stop(number: int, _: Any) -> None:
         if told or os.getpid() != owner:  # a child, such as a loader's worker, ends as it would have
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, signal.SIG_DFL if told else before[number])
             os.kill(os.getpid(), number)
             return
+        if _is_half_imported("numpy"):  # torch, which imports it as it starts, would swallow the interrupt
+            later(number)
+            return
         told.append(number)
-        for each in numbers:
+        for each in before:
             signal.signal(each, signal.SIG_DFL)  # at once means also in a function that never returns to Python
         raise KeyboardInterrupt
 
-    for number in numbers:
-        signal.signal(number, stop)
+    def listen() -> None:
+        for each in before:
+            signal.signal(each, stop)
+
+    def later(number: int) -> None:
+        again.append(threading.Timer(0.01, os.kill, (owner, number)))
+        again[-1].start()
+
+    def lost(error: Any) -> None:
+        if error.exc_type is not KeyboardInterrupt or not told or os.getpid() != owner:
+            hook(error)
+            return
+        listen()
+        later(told.pop())
+
+    listen()
+    sys.unraisablehook = lost
     try:
         yield
+    except Exception as error:
+        if told:  # somebody swallowed the interrupt, and fell over what it left
+            raise KeyboardInterrupt from error
+        raise
     finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+        for timer in again:
+            timer.cancel()
+        sys.unraisablehook = hook
+        for each, way in before.items():
+            signal.signal(each, way)
+
+
+def _is_half_imported(name: str) -> bool:
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # stderr may be the pipe that broke, or lie on the disk that is full
+        print(line, file=sys.stderr)
 
 
 def _told(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"disk full while writing {error.filename or 'a file'}; free some space and run again"
+    if isinstance(error, OSError) and error.errno in FULL:
+        what = error.filename or ("stdout" if _stdout_fails() else "a file")
+        return f"disk full while writing {what}; free some space and run again"
     if isinstance(error, MemoryError):
         return f"not enough memory ({error or 'for what was asked'}); smaller batches, or a smaller network, take less"
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
@@ -185,8 +226,65 @@ def _reader_is_gone() -> bool:
     poll.register(number, select.POLLOUT)
     if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
         return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    _turn_away(number)
     return True
+
+
+def _stdout_fails() -> bool:
+    """Whether what is left for stdout cannot be written; then it is turned away, likewise."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _turn_away(sys.stdout.fileno())
+        return True
+    return False
+
+
+def _turn_away(number: int) -> None:
+    """Let a file that cannot be written take what comes, and drop it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+class Outlived:
+    """A stdout whose end is not that of the command: once it cannot be written, what is printed is dropped."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with self.dropped():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self.dropped():
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    @contextmanager
+    def dropped(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            _turn_away(self.stream.fileno())
+            if not isinstance(error, BrokenPipeError):  # a reader that went away knows it
+                _tell(f"stdout cannot be written ({error.strerror}); the run goes on, its folder holds the record")
+
+
+@contextmanager
+def outliving_stdout() -> Iterator[None]:
+    """Go on when stdout cannot be written any more: its reader went away (``| head``), its disk is full."""
+    before = sys.stdout
+    sys.stdout = Outlived(before)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        sys.stdout = before
 
 
 class Plain(logging.Formatter):
@@ -197,7 +295,7 @@ class Plain(logging.Formatter):
 
 
 class Lines(logging.StreamHandler):
-    """Messages on what stdout is now, one a line; a reader that went away ends the command as it ends a print."""
+    """Messages on what stdout is now, one a line; one that cannot be written ends the command as it ends a print."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -207,7 +305,7 @@ class Lines(logging.StreamHandler):
         return sys.stdout
 
     def handleError(self, record: logging.LogRecord) -> None:
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
+        if isinstance(sys.exc_info()[1], OSError):
             raise
         super().handleError(record)
 

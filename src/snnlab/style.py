@@ -5,6 +5,7 @@ Light to import; matplotlib is loaded by the functions that need it.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from typing import Any
 
@@ -41,6 +42,13 @@ def heading(figure: Any, text: str, note: str = "") -> None:
     width = max(int(figure.get_figwidth() * 72 / 4.4), 20)  # letters of 8.5 points
     lines = [line for part in (text, note) if part for line in textwrap.wrap(part, width)]
     figure.suptitle("\n".join(lines), fontsize=8.5, x=0.01, ha="left", color=INK)
+
+
+def drawn(figure: Any, form: str = "png") -> memoryview:
+    """The bytes of a figure's file, which is then written whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=form)
+    return buffer.getbuffer()
 
 
 def broken(text: str, width: int, lines: int = 2) -> str:

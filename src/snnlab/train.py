@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from snnlab.command import CONFIG_DIR, config_dir_of, parse, run, set_up_logging
+from snnlab.command import CONFIG_DIR, config_dir_of, outliving_stdout, parse, run, set_up_logging
 from snnlab.errors import InputError
 
 HELP = """snnlab: train and test a spiking network, record everything.
@@ -76,7 +76,8 @@ def train(arguments: list[str]) -> int:
     if "multirun" in line.flags:
         from snnlab.runs.sweep import sweep
 
-        sweep(overrides, config_dir, show_table)
+        with outliving_stdout():
+            sweep(overrides, config_dir, show_table)
         return 0
     from snnlab.config.compose import compose
     from snnlab.runs.stored import of_run
@@ -89,7 +90,8 @@ def train(arguments: list[str]) -> int:
         return 0
     from snnlab.runs import wiring
 
-    print("\n".join(wiring.run(composition).lines()))
+    with outliving_stdout():
+        print("\n".join(wiring.run(composition).lines()))
     return 0
 
 

@@ -180,9 +180,10 @@ def test_examples_show_the_busiest_part_of_a_film_and_what_other_pictures_tell_o
     frames[6:8, :, 1] = 1
     batch = Batch(frames, torch.tensor([0, 1]), None)
     spec = SimpleNamespace(question=ClassOfSequence())
+    test = SimpleNamespace(batch=lambda places: Batch(frames[:, places], batch.labels[places], None))
     found = figures.Found(
-        SimpleNamespace(predictions=lambda batch: torch.tensor([1, 1])),
-        SimpleNamespace(spec=spec, test_dataloader=lambda: [batch]),
+        SimpleNamespace(predictions=lambda batch: torch.tensor([1, 1]), here=lambda batch: batch),
+        SimpleNamespace(spec=spec, test_dataloader=lambda: [batch], splits=SimpleNamespace(test=test)),
     )
     found.first = torch.tensor([0])
     right, wrong = found.examples()

@@ -16,8 +16,14 @@ from snnlab.config.paths import conf_dir
 from snnlab.data.contract import BatchedDataset, DataModule
 from snnlab.errors import RunFailure
 from snnlab.evaluate.ask import ask, evaluate
+from snnlab.neurons.composite import CompositeNeuron
+from snnlab.neurons.leak_corrected_lif import LeakCorrectedLIF
 from snnlab.neurons.lif import LIF
+from snnlab.neurons.low_pass import LowPass
 from snnlab.neurons.neuron import Neuron
+from snnlab.neurons.stochastic_readout import StochasticReadout
+from snnlab.neurons.winner_take_all import WinnerTakeAll
+from snnlab.neurons.winner_take_all_lif import WinnerTakeAllLIF
 from snnlab.runs.wiring import run
 
 METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml"))
@@ -201,6 +207,32 @@ def test_a_question_is_not_answered_by_what_is_not_finite(monkeypatch: pytest.Mo
     poison(monkeypatch, "test", 5, torch.nan)
     with pytest.raises(RunFailure, match=r"accuracy_over_time: .* is not finite"):
         ask(folder, "accuracy_over_time")
+
+
+LAYERS = {
+    "lif": LIF,
+    "low_pass": LowPass,
+    "composite": lambda: CompositeNeuron(LowPass()),
+    "winner": lambda: WinnerTakeAll(LowPass()),
+    "gumbel": lambda: WinnerTakeAll(LowPass(), "gumbel"),
+    "winner_lif": lambda: WinnerTakeAllLIF(6),
+    "corrected": LeakCorrectedLIF,
+    "late": lambda: LeakCorrectedLIF(late_inputs=True),
+    "readout": lambda: StochasticReadout(6, 3),
+}
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_current_before_the_last_step_is_noticed(name: str, value: float) -> None:
+    layer, watch = LAYERS[name](), kernels.Watch()
+    currents = torch.rand(6, 4, 6)
+    with kernels.watching(watch):
+        layer(currents)
+        assert watch.first() is None
+        currents[1, 2, 3] = value
+        layer(currents)
+    assert watch.first() is not None
 
 
 def test_the_watch_names_the_first_and_starts_anew() -> None:

@@ -7,20 +7,22 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from snnlab.data.folder.augmentation import FolderAugmentation
 from snnlab.data.folder.folder import Folder
 from snnlab.data.folder.listing import natural
 from snnlab.data.formats.picture import read_picture
 from snnlab.data.loader import with_loader
-from snnlab.errors import InputError
-from snnlab.questions.named_classes import ClassesRight, NamedClasses
+from snnlab.errors import InputError, RunFailure
+from snnlab.questions.named_classes import MOST_NAMED, BalancedAccuracy, ClassAccuracyOf, NamedClasses, keys
 
 
 def picture(path: Path, value: int = 0, size: tuple[int, int] = (6, 8), colours: int = 0) -> Path:
@@ -241,6 +243,24 @@ def test_every_kind_of_picture(tmp_path: Path) -> None:
         read_picture(tmp_path / "float.tif", "rgb", None)
 
 
+def test_colours_are_made_grey_where_grey_is_asked_for(tmp_path: Path, data) -> None:
+    colours = np.uint8([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [9, 9, 9]]])
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    Image.fromarray(colours).quantize(8).save(tmp_path / "palette.png")
+    Image.fromarray(np.dstack([colours, np.full((1, 5), 255, np.uint8)])).save(tmp_path / "alpha.png")
+    for name in ("a", "palette", "alpha"):
+        grey = read_picture(tmp_path / f"{name}.png", "grey", None, convert=True)
+        assert grey.tolist() == [[[76, 150, 29, 255, 9]]]  # 0.299, 0.587 and 0.114 of 255
+    folder = pictures(tmp_path / "mine")
+    picture(folder / "dog/3.png", colours=3)
+    with pytest.raises(InputError, match=r"dog/3\.png has colours, .*data\.colour=grey makes all of them grey"):
+        data(folder).setup()
+    assert data(folder, colour="grey").spec.input_shape[0] == 1
+    data(folder, colour="grey").setup()
+    with pytest.raises(InputError, match="has colours"):  # what was kept then is not taken now
+        data(folder).setup()
+
+
 def test_a_picture_that_declares_too_much(tmp_path: Path) -> None:
     content = bytearray(picture(tmp_path / "a.png").read_bytes())
     content[16:24] = (50_000).to_bytes(4, "big") * 2
@@ -301,6 +321,18 @@ def test_pictures_go_without_a_cache_that_cannot_be_written(tmp_path: Path, capl
     own = with_loader(Folder, tmp_path, tmp_path / "file/cache", folder=str(folder))
     assert next(iter(own.train_dataloader())).inputs.shape == (14, 1, 6, 8)
     assert "cannot be written" in caplog.text
+
+
+def test_pictures_go_without_a_cache_that_is_full(tmp_path: Path, data, monkeypatch, caplog, full_disk) -> None:
+    from snnlab.data.folder import pictures as module
+
+    folder = pictures(tmp_path / "mine")
+    with full_disk():
+        assert next(iter(data(folder).train_dataloader())).inputs.shape == (14, 1, 6, 8)
+        assert caplog.text.count("the disk is full; free some space") == 2  # hashes, pixels
+        monkeypatch.setattr(module, "IN_MEMORY", 10)  # many cannot go without
+        with pytest.raises(RunFailure, match=r"\.pixels: the disk is full; free some space and start again"):
+            data(folder).setup()
 
 
 def test_many_pictures_are_left_on_disk(tmp_path: Path, data, monkeypatch) -> None:
@@ -410,14 +442,72 @@ def test_the_folder_must_be_named(run_command, empty_data) -> None:
 def test_accuracy_of_each_class_and_their_mean() -> None:
     scores = torch.eye(3)[[0, 0, 1, 0, 2]]
     targets = torch.tensor([0, 0, 1, 1, 1])
-    for label, expected in ((0, 1.0), (1, 1 / 3), (2, 0.0), (None, (1 + 1 / 3) / 2)):
-        metric = ClassesRight(3, label)
-        metric.update(scores[:2], targets[:2])
-        metric.update(scores[2:], targets[2:])
-        assert metric.compute().item() == pytest.approx(expected)
+    balanced = BalancedAccuracy(3)
+    each = [ClassAccuracyOf(balanced, label) for label in range(3)]
+    for part in (slice(2), slice(2, None)):
+        for metric in (balanced, *each):
+            metric.update(scores[part], targets[part])
+    assert [metric.compute().item() for metric in each] == pytest.approx([1.0, 1 / 3, 0.0])
+    assert balanced.compute().item() == pytest.approx((1 + 1 / 3) / 2)
+    for metric in (*each, balanced):
+        metric.reset()
+        metric.update(scores[:1], targets[:1])
+    assert [metric.compute().item() for metric in (*each, balanced)] == [1.0, 0.0, 0.0, 1.0]
     question = NamedClasses(("a", "b/c", "d.e"))
     assert list(question.metrics(3)) == [
         *("accuracy", "balanced_accuracy", "class_accuracy/a", "class_accuracy/b_c", "class_accuracy/d_e")
     ]
     assert question.caption(torch.tensor([0, 2]), 1) == "d.e"
     assert len(NamedClasses(tuple(map(str, range(60)))).metrics(60)) == 2
+
+
+def test_the_figures_of_many_classes_cost_what_those_of_few_do() -> None:
+    class Counted(TorchDispatchMode):
+        calls = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.calls += 1
+            return func(*args, **kwargs or {})
+
+    found = []
+    for classes in (2, MOST_NAMED):
+        metrics = NamedClasses(tuple(map(str, range(classes)))).metrics(classes)
+        assert len(metrics) == classes + 2
+        scores, targets = torch.eye(classes), torch.arange(classes)
+        with Counted() as counted:
+            for metric in metrics.values():
+                metric.update(scores, targets)
+        found.append(counted.calls)
+    assert found[0] == found[1]
+
+
+def test_labels_that_numbers_do_not_hold(tmp_path: Path, data) -> None:
+    assert natural(iter(["nan", "2", "10", "inf"])) == ["2", "10", "inf", "nan"]
+    for labels, classes in (
+        (["12345678901234567890.0", "12345678901234567891"], ("12345678901234567890", "12345678901234567891")),
+        (["9" * 200, "-3"], ("-3", "9" * 200)),
+    ):
+        folder = tmp_path / f"{len(classes[1])}"
+        for number in range(20):
+            picture(folder / f"{number}.png")
+        (folder / "labels.csv").write_text("".join(f"{n}.png,{labels[n % 2]}\n" for n in range(20)))
+        assert data(folder).spec.question.names == classes
+    (folder / "labels.csv").write_text("".join(f"{n}.png,{'9' * 5000}\n" for n in range(20)))
+    with pytest.raises(InputError, match=r"labels\.csv: a label has 5,000 letters, at most 255 are read"):
+        data(folder).setup()
+
+
+@pytest.mark.parametrize(
+    "name", [b"\xff\xfe", b"a\xe9", b"a\nb", b"\x1b[31mred", "a\x9b".encode(), "a\u2028b".encode()]
+)
+def test_classes_that_cannot_be_printed(tmp_path: Path, data, name: bytes) -> None:
+    folder = pictures(tmp_path / "mine")
+    (folder / "cat").rename(folder / os.fsdecode(name))
+    with pytest.raises(InputError, match=r"a class in .* is called '[ -~]+', which holds signs that are no UTF-8"):
+        data(folder).setup()
+
+
+def test_each_class_has_a_figure_of_its_own() -> None:
+    names = ("a.b", "a/b", "a_b", "a_b_2", "c.d")
+    assert keys(names) == ["a_b_3", "a_b_4", "a_b", "a_b_2", "c_d"]
+    assert len(NamedClasses(names).metrics(5)) == 2 + len(names)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import pickle
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -223,3 +225,17 @@ def test_films_need_not_be_filmed_once_their_frames_are_there(
     shutil.rmtree(tmp_path / "cache" / "films")
     monkeypatch.setattr(Films, "_film", lambda *_: pytest.fail("filmed again"))
     assert all(torch.equal(a, b) for a, b in zip(first, batches(), strict=True))
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no file system in memory")
+def test_to_look_for_frames_takes_no_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hole of a mapped file in memory is filled when it is looked at, and on a full one ends the process."""
+    monkeypatch.setattr(module, "KEPT_FREE", 0)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        frames = [StoredFrames(Path(folder), ("test",), 100_000, BINNING) for _ in range(2)]
+        frames[0].batch(np.arange(3), lambda some: torch.zeros(4, len(some), 2, 7, 9))
+        (index,) = Path(folder).rglob("index")
+        before = index.stat().st_blocks
+        frames[1]._look_up(np.arange(100_000))
+        assert index.stat().st_blocks == before
+        assert frames[1].planes[:4].tolist() == [1, 1, 1, 0]

@@ -1,4 +1,4 @@
-"""A sample of what run_folders.py and data_files.py try whole: hostile run folders and data files harm nobody."""
+"""A sample of what run_folders.py, data_files.py and own_data.py try whole: hostile folders and files harm nobody."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import data_files
+import own_data
 import run_folders
 from harness import attempt, report
 
@@ -41,6 +42,17 @@ def test_a_sample_of_hostile_data_files(tmp_path):
     assert len(found) >= 100
     fast = [case for case in found if "bomb" not in case[0] and "sparse half" not in case[0]]
     outcomes = data_files.try_all(random.Random(1).sample(fast, 20), tmp_path)
+    assert not any(outcome.faults for outcome in outcomes), report(outcomes)
+
+
+def test_a_sample_of_hostile_files_and_folders_of_ones_own(tmp_path):
+    found = own_data.cases(seed=0)
+    assert len(found) >= 600
+    slow = ("9999", "pixels", "bomb", "million", "without end", "alone", "sparse", "plain text", "billion", "header")
+    fast = [case for case in found if not any(word in case.name for word in slow)]
+    folders = [case for case in fast if case.name.startswith("folder: ")]
+    chosen = [*random.Random(2).sample(fast, 12), *random.Random(2).sample(folders, 4)]
+    outcomes = own_data.try_all(chosen, tmp_path)
     assert not any(outcome.faults for outcome in outcomes), report(outcomes)
 
 

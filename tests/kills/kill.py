@@ -147,8 +147,11 @@ KILLS: dict[str, Injection] = {
 }
 
 
-def run(line: str, folder: Path, inject: Injection | None = None) -> int:
-    """Run ``python -m snnlab`` in a process of its own; return its exit code, or minus the signal that ended it."""
+def run(line: str, folder: Path, inject: Injection | None = None, log: Path | None = None) -> int:
+    """Run ``python -m snnlab`` in a process of its own; return its exit code, or minus the signal that ended it.
+
+    What it says goes to ``log``, default log.txt in its folder.
+    """
     import shlex
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,9 +160,9 @@ def run(line: str, folder: Path, inject: Injection | None = None) -> int:
         code = 99
         try:
             os.chdir(folder)
-            with open("log.txt", "a") as log:
-                os.dup2(log.fileno(), 1)
-                os.dup2(log.fileno(), 2)
+            with open(log or "log.txt", "a") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
             if inject is not None:
                 inject()
             from snnlab.train import main

@@ -1,6 +1,7 @@
 """The rectified network, its spiking twin, and the comparison of a run with a conversion."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -261,7 +262,10 @@ def test_the_comparison_of_two_runs_adds_up(runs):
 
 def test_questions_that_make_no_sense_are_refused(runs):
     ann, conversion, spikes = runs
-    with pytest.raises(InputError, match="comparison needs against="):
+    usage = "comparison against=... [margin=0.01] [e_ac=0.9] [e_mac=4.6]"
+    with pytest.raises(
+        InputError, match=re.escape(f"comparison needs against=...: python -m snnlab.evaluate RUN {usage}")
+    ):
         ask(spikes.folder, "comparison", [])
     with pytest.raises(InputError, match="nowhere is no run folder"):
         ask(spikes.folder, "comparison", ["against=nowhere"])

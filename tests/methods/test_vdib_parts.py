@@ -118,3 +118,13 @@ def test_judge_is_trained_once_and_the_same_each_time(tmp_path, monkeypatch, cap
     path.write_bytes(b"broken")
     mended = judge.load_judge(with_loader(Digits, root=tmp_path, cache=tmp_path / "cache", seed=9, batch_size=7))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), mended.parameters(), strict=True))
+
+
+def test_a_judge_that_cannot_be_kept_judges(tmp_path, monkeypatch, caplog, full_disk) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(judge, "train_judge", lambda images: judge.LeNet(1, 10))
+    data: DataModule = with_loader(Digits, root=tmp_path, cache=tmp_path / "cache")
+    data.setup()
+    with full_disk():
+        assert judge.load_judge(data)(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+    assert "the disk is full; free some space" in caplog.text
+    assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))

@@ -258,15 +258,18 @@ def commands(seed: int, count: int, real: float) -> Iterator[list[str]]:
 
 
 def run(command: list[str], limit: float, folder: Path, entry: str = "snnlab.train") -> dict[str, Any]:
-    """Run a command of the module ``entry`` in a forked process; how it ended, what it said, how long it took."""
+    """Run a command of the module ``entry`` in a forked process; how it ended, what it said, how long it took.
+
+    It hangs when it computes for longer than ``limit`` seconds, or waits for longer than ten times that.
+    """
     folder = Path(tempfile.mkdtemp(dir=folder))
     started = time.perf_counter()
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        _become(command, folder, entry)
+        _become(command, folder, entry, limit)
     ended = None
-    while ended is None and time.perf_counter() - started < limit:
+    while ended is None and time.perf_counter() - started < 10 * limit:
         done, status = os.waitpid(child, os.WNOHANG)
         ended = status if done else None
         time.sleep(0.01)
@@ -278,7 +281,7 @@ def run(command: list[str], limit: float, folder: Path, entry: str = "snnlab.tra
     shutil.rmtree(folder, ignore_errors=True)
     code = None if ended is None else os.waitstatus_to_exitcode(ended)
     lines = [line for line in said.splitlines() if re.match(r"snnlab(\.\w+)?: ", line)]
-    end = {None: "hang", 0: "done", 1: "failed", 2: "refused"}.get(code, f"code {code}")
+    end = {None: "hang", -signal.SIGXCPU: "hang", 0: "done", 1: "failed", 2: "refused"}.get(code, f"code {code}")
     if "Traceback (most recent call last)" in said:
         end = "traceback"
     elif code in (1, 2) and len(lines) != 1:
@@ -292,8 +295,9 @@ def run(command: list[str], limit: float, folder: Path, entry: str = "snnlab.tra
     }
 
 
-def _become(command: list[str], folder: Path, entry: str) -> None:
+def _become(command: list[str], folder: Path, entry: str, limit: float) -> None:
     os.setpgid(0, 0)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), math.ceil(limit) + 9))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**28, 2**28))
     os.chdir(folder)

@@ -1,13 +1,18 @@
 """A sweep knows its own jobs: they name its folder, are checked one by one, and texts alone are handed on."""
 
 import json
+import os
 import pickle
+import signal
+import time
 import weakref
 from pathlib import Path
 
+import lightning as L
 import pytest
 
 from snnlab.runs import sweep as room
+from snnlab.runs.lock import started
 from snnlab.runs.sweep import checked
 
 QUICK = ["method=stbp", "data=digits", "logger=none", "callbacks.progress=false", "callbacks.figures=false"]
@@ -127,3 +132,35 @@ def test_a_broken_record_in_a_sweep_is_one_job_to_run_again(run_command):
     first.write_text("{")
     code, out, error = run_command("-m", *QUICK, "seed=0,1", "resume=auto")
     assert code == 0 and "its job is run again" in out, error
+
+
+def test_runs_whose_processes_a_launcher_has_killed_are_interrupted(run_command, monkeypatch):
+    def launch(jobs, config_dir, name, folder, launcher):
+        """Two processes in the midst of a run: one is killed, and not yet asked how it ended; one lives."""
+        for job, seconds in zip(jobs, (0, 20), strict=False):
+            child = os.fork()
+            if not child:
+                try:
+                    L.Trainer.fit = lambda *_, seconds=seconds, **__: time.sleep(seconds) or os._exit(9)
+                    room.wiring.run(room.compose(job), name)
+                finally:
+                    os._exit(9)
+            children.append(child)
+        deadline = time.monotonic() + 60
+        while len(states()) < 2 or started(children[0]) is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    def states():
+        return [json.loads(path.read_text()) for path in Path().glob("outputs/*/*/run.json")]
+
+    children = []
+    monkeypatch.setattr(room, "launch", launch)
+    try:
+        assert run_command("-m", *QUICK, "model.hidden=[4]", "seed=0,1")[0] == 130
+        assert {record["seed"]: record["status"] for record in states()} == {0: "interrupted", 1: "running"}
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)

@@ -18,7 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snnlab import command
+from snnlab import command, style
+from snnlab.atomic import FULL, write_bytes, write_text
 from snnlab.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ def check_output(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise InputError(f"output = {folder} cannot be written: {error.strerror}; choose another folder") from error
 
 
@@ -241,9 +244,9 @@ def write(output: Path, name: str, content: dict[str, Any], figures: dict[str, A
     output.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=output, prefix=f".{name}-"))
     try:
-        (temporary / "result.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(temporary / "result.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
         for key, figure in figures.items():
-            figure.savefig(temporary / f"{key}.png")
+            write_bytes(temporary / f"{key}.png", style.drawn(figure))
         temporary.chmod(0o755)
         for attempt in range(1, 10_000):
             folder = output / (name if attempt == 1 else f"{name}_{attempt}")

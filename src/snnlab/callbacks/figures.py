@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import copy
 import functools
-import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ class Figures:
             if question.has_classes and not question.per_step and min(data.spec.input_shape[1:], default=1) > 1:
                 note = "" if data.spec.time_steps is None else "the eighth of the time that has the most events"
                 keep("examples", lambda: examples_figure(*found.examples(), question), note)
-            keep_all("data set", lambda: data.pictures(method.predictions))
+            keep_all("data set", lambda: data.pictures(lambda batch: method.predictions(batch).to(batch.inputs.device)))
             keep_all("method", lambda: method.figures(data))
         return paths
 
@@ -99,17 +99,17 @@ class Figures:
         What was answered to them is told to ``found``: a network that draws may answer otherwise when asked again.
         """
         question = data.spec.question
-        batch = first_samples(next(iter(data.test_dataloader())), 8, question)
+        batch = method.here(first_samples(next(iter(data.test_dataloader())), 8, question))
         with torch.random.fork_rng():  # the spikes that an encoder draws here, it draws again for the frames
             encoded = method.encoded(batch)
         with torch.random.fork_rng():
-            told = Told(question, method.predictions(batch))
-        found.first = told.answers
+            found.first = method.predictions(batch)
+        labels, told = batch.labels.cpu(), Told(question, found.first.cpu())
         with membranes(method.network) as distances:
             _, states = method.network.unroll(method.frames(batch))
-        note = f"test sample {told.caption(batch.labels, 0)}"
+        note = f"test sample {told.caption(labels, 0)}"
         return {
-            "input": lambda: noted(input_figure(encoded, batch.labels, told), "the first samples of the test split"),
+            "input": lambda: noted(input_figure(encoded, labels, told), "the first samples of the test split"),
             "spikes": lambda: noted(spikes_figure(states, method), note),
             "membranes": lambda: noted(membranes_figure(states, distances, method), note),
         }
@@ -119,10 +119,9 @@ class Figures:
 
         style.heading(figure, f"{name.replace('_', ' ')}: {self.title}", note or getattr(figure, "note", ""))
         path = self.folder / "figures" / f"{name}.png"
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="png")
+        drawn = style.drawn(figure)
         plt.close(figure)
-        write_bytes(path, drawn.getbuffer())
+        write_bytes(path, drawn)
         return path
 
 
@@ -154,37 +153,38 @@ class Found:
 
     def __init__(self, method: Method, data: DataModule) -> None:
         self.method, self.data = method, data
-        self.kept: dict[bool, list[tuple[int, Tensor, Tensor, Tensor]]] = {True: [], False: []}
-        self.asked = 0
+        self.kept: list[tuple[Tensor, Tensor]] = []  # answers and targets of every batch so far
         self.first: Tensor | None = None  # the answers to the first samples that other pictures tell
 
     def answered(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Answers and targets, batch by batch."""
-        first = 0
-        for batch in self.data.test_dataloader():
-            answers = self.method.predictions(batch)
-            if first == 0 and self.first is not None and answers.dim() == self.first.dim() == 1:
-                answers = torch.cat([self.first, answers[len(self.first) :]])
-            if first >= self.asked and self.data.spec.question.has_classes:
-                self.keep(first, batch, answers)
-            first += self.data.spec.question.size(batch.labels)
-            self.asked = max(self.asked, first)
-            yield answers, batch.labels
-
-    def keep(self, first: int, batch: Batch, answers: Tensor) -> None:
-        """Keep some samples of a batch whose first one is the ``first``-th of the split."""
-        right = (answers == batch.labels).cpu()
-        for is_right, kept in self.kept.items():
-            for i in (right == is_right).nonzero()[: EXAMPLES - len(kept), 0].tolist() if right.dim() == 1 else []:
-                image = batch.inputs[i] if batch.inputs.dim() == 4 else busiest(batch.inputs[:, i].float())
-                kept.append((first + i, image.cpu(), batch.labels[i : i + 1], answers[i : i + 1]))
+        """Answers and targets on the CPU, batch by batch; a device is read for as many batches as came before."""
+        loader, given = iter(self.data.test_dataloader()), 0
+        while found := [(self.method.predictions(b), b.labels) for b in islice(loader, max(given, 1))]:
+            answers, targets = map(list, zip(*found, strict=True))
+            if given == 0 and self.first is not None and answers[0].dim() == self.first.dim() == 1:
+                answers[0] = torch.cat([self.first, answers[0][len(self.first) :]])
+            read = torch.cat([part.flatten() for part in answers]).cpu().split([part.numel() for part in answers])
+            for values, like, target in zip(read, answers, targets, strict=True):
+                given += 1
+                if given > len(self.kept):
+                    self.kept.append((values.view(like.shape), target))
+                yield values.view(like.shape), target
 
     def examples(self) -> tuple[list[Any], list[Any]]:
-        """Right and wrong samples: number in the split, picture, target and answer."""
-        for _ in self.answered() if not self.asked else ():
-            if self.asked >= LEAST_ANSWERED or min(map(len, self.kept.values())) == EXAMPLES:
+        """Right and wrong samples: number in the split, picture, target [1] and answer [1]."""
+        for _ in self.answered() if not self.kept else ():
+            if sum(len(labels) for _, labels in self.kept) >= LEAST_ANSWERED:
                 break
-        return self.kept[True], self.kept[False]
+        answers, labels = (torch.cat(part) for part in zip(*self.kept, strict=True))
+        splits: Any = self.data.splits
+        found: list[list[Any]] = []
+        for which in (answers == labels, answers != labels):
+            places = which.nonzero()[:EXAMPLES, 0].tolist()
+            inputs: Any = splits.test.batch(places).inputs if places else None
+            pictures = [inputs[i] if inputs.dim() == 4 else busiest(inputs[:, i].float()) for i in range(len(places))]
+            parts = zip(places, pictures, strict=True)
+            found.append([(place, image, labels[place, None], answers[place, None]) for place, image in parts])
+        return found[0], found[1]
 
 
 @contextmanager
@@ -226,7 +226,8 @@ def input_figure(frames: Tensor, labels: Tensor, question: Any) -> Any:
     """
     import matplotlib.pyplot as plt
 
-    steps, samples = frames.shape[0], min(frames.shape[1], SHOWN)
+    frames = frames[:, :SHOWN].cpu()
+    steps, samples = frames.shape[:2]
     if frames.dim() != 5 or frames.shape[-2] == 1:  # a line of sensors is no picture
         columns = min(samples, 3)
         rows = -(-samples // columns)
@@ -266,9 +267,7 @@ def input_figure(frames: Tensor, labels: Tensor, question: Any) -> Any:
 
 def heat(axis: Any, values: Tensor) -> str:
     """Values [T, N] as an image with its scale; returns how many units there are."""
-    image = axis.imshow(
-        values.float().T.cpu(), aspect="auto", origin="lower", cmap="Greys", interpolation="antialiased"
-    )
+    image = axis.imshow(values.float().T, aspect="auto", origin="lower", cmap="Greys", interpolation="antialiased")
     axis.figure.colorbar(image, ax=axis)
     style.whole_numbers(axis.yaxis)
     style.whole_numbers(axis.xaxis)
@@ -289,7 +288,7 @@ def spikes_figure(states: dict[str, Any], method: Method) -> Any:
         return None
     figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.7 * len(layers) + 0.5), sharex=True, squeeze=False)
     for axis, name in zip(axes[:, 0], layers, strict=True):
-        spikes = states[name][0][:, 0].flatten(1)  # [T, N]
+        spikes = states[name][0][:, 0].flatten(1).cpu()  # [T, N]
         shown = style.raster(axis, spikes)
         axis.set(ylabel="unit", title=f"{name}: {shown}, {spikes.float().mean():.3f} spikes per neuron and step")
     axes[-1, 0].set_xlabel("time step")
@@ -310,25 +309,25 @@ def membranes_figure(states: dict[str, Any], distances: Mapping[str, list[Tensor
     figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.9 * len(layers) + 0.5), sharex=True, squeeze=False)
     for axis, name in zip(axes[:, 0], layers, strict=True):
         spikes, state = states[name]
-        counts = spikes[:, 0].flatten(1).float()  # [T, N]
-        v, words = state.v[:, 0].flatten(1), "v after the step"
+        counts = spikes[:, 0].flatten(1).float().cpu()  # [T, N]
+        v, words = state.v[:, 0].flatten(1).cpu(), "v after the step"
         threshold = getattr(neurons.get(name), "threshold", None)
         threshold = float(threshold) if isinstance(threshold, int | float) else None
         asked = distances.get(name, [])
         if len(asked) == len(counts) and asked[0].shape == spikes.shape[1:]:
             threshold = threshold or 0.0
-            v = torch.stack(asked)[:, 0].flatten(1) + threshold
+            v = torch.stack([distance[0] for distance in asked]).flatten(1).cpu() + threshold
             words = "v before the reset" if threshold else "v less the threshold"
         spiking = name in neurons and counts.shape == v.shape
         total = counts.sum(0) if spiking else torch.zeros(v.shape[1])
         typical = total[total > 0].mean() if bool((total > 0).any()) else 0.0
         busy = (total - typical).abs().argsort(stable=True)[:4].tolist()
         for unit, colour in zip(busy, style.CYCLE, strict=False):
-            line = v[:MOST_STEPS, unit].cpu()
+            line = v[:MOST_STEPS, unit]
             marker = {"marker": "o", "markersize": 3} if len(line) == 1 else {}
             axis.plot(line, linewidth=1, drawstyle="steps-mid", color=colour, label=f"unit {unit}", **marker)
             if spiking:
-                times = counts[:MOST_STEPS, unit].nonzero()[:, 0].cpu()
+                times = counts[:MOST_STEPS, unit].nonzero()[:, 0]
                 axis.plot(times, line[times], "^", markersize=4, color=colour)
         if threshold is not None:
             axis.axhline(threshold, color=style.INK, linewidth=0.8, linestyle="--", label="threshold")

@@ -38,7 +38,7 @@ class Health(L.Callback):
         self.rates: dict[str, list[tuple[float, float]]] = {}  # of each layer, pairs (epochs so far, rate)
         self._open: ExitStack | None = None
         self._seen: Mapping[str, torch.Tensor] = {}
-        self._gradients: dict[str, float] = {}  # largest of the batch's optimizer steps, by layer
+        self._gradients: dict[str, torch.Tensor] = {}  # largest of the batch's optimizer steps, by layer
 
     def tell(self, layer: str, kind: str, text: str) -> None:
         if (layer, kind) not in self.told:
@@ -73,13 +73,16 @@ class Health(L.Callback):
         for name, values in Chain(network).values().items():
             gradient = values.stored.grad
             if gradient is not None:
-                size = float(gradient.pow(2).mean().sqrt())
-                self._gradients[name] = max(size, self._gradients.get(name, 0.0))
+                size = gradient.pow(2).mean().sqrt()
+                self._gradients[name] = torch.maximum(size, self._gradients.get(name, size))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._open is None:
             return
-        for layer, size in self._gradients.items():
+        rates = {layer: spikes.detach().mean() for layer, spikes in self._seen.items()}
+        found = [*self._gradients.values(), *rates.values()]
+        read = torch.stack(found).tolist() if found else []  # at once: a GPU waits with every read
+        for layer, size in zip(self._gradients, read, strict=False):
             self.find(
                 layer,
                 "vanishing",
@@ -89,9 +92,8 @@ class Health(L.Callback):
             )
             if size > EXPLODING:
                 self.tell(layer, "exploding", f"gets a huge gradient (rms {size:.1e}): try trainer.gradient_clip_val=1")
-        self._gradients = {}
-        for layer, spikes in self._seen.items():
-            rate = float(spikes.detach().mean())
+        read, self._gradients = read[len(self._gradients) :], {}
+        for layer, rate in zip(rates, read, strict=True):
             if trainer is not None:
                 done = trainer.current_epoch + batch_idx / max(int(trainer.num_training_batches), 1)
                 self.rates.setdefault(layer, []).append((done, rate))

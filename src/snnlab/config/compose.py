@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from snnlab.config.line import GROUPS, checked, is_part, opened, quoted, read, reason
+from snnlab.config.line import GROUPS, checked, is_part, opened, quoted, read, reason, referring
 from snnlab.config.own import check_chosen
 from snnlab.config.paths import cache_dir, conf_dir
 from snnlab.config.recipes import experiment_nodes, flatten, recipe_of
@@ -132,7 +132,7 @@ def _composed(
         OmegaConf.resolve(config)
     except Exception as error:  # of a text with ${...}: what it names is not there, or leads back to itself
         key = getattr(error, "full_key", None)
-        raise InputError(f"{key or 'config'}: {reason(error)}") from error
+        raise InputError(f"{key or referring(given)}: {reason(error)}") from error
     if missing:
         raise InputError(f"{missing[0]} = ??? is still to be given a value: {missing[0]}=...")
     return Composition(config, choices, overrides, recipe)
@@ -235,6 +235,14 @@ def _explain(error: Exception, overrides: Sequence[Override]) -> InputError:
     found = re.search(r"Multiple values for ([\w/.@]+)", text)
     if found:
         return InputError(f"{found.group(1)} is given twice; give it once")
+    found = re.search(r"^(\S+) appears more than once in the final defaults list", text)
+    if found:
+        return InputError(f"+{found.group(1)}: one is chosen already; write it without the plus sign")
+    if "Error resolving interpolation" in text:
+        return InputError(f"{referring(overrides)}: a choice is a name; it cannot refer to something else")
+    found = re.search(r"Error merging override \+*([\w.]+)=(.*)", text)
+    if found:
+        return InputError(f"{found.group(1)} = {found.group(2)} cannot take the place of what is there, a mapping")
     full_key = getattr(error, "full_key", None)
     return InputError(f"{full_key}: {reason(error)}" if full_key else reason(error))
 

@@ -51,7 +51,10 @@ def read(override: str, folders: Sequence[str] = FOLDERS) -> Override:
                 return PARSER.parse_override(as_text)
             except Exception:
                 pass
-        raise InputError(f"{override!r} cannot be read as key=value: {reason(error)}") from error
+        why = reason(error).partition(" expecting ")[0]
+        if key != key.strip() or not equals:
+            why = "a space stands before the =" if equals else "it has no ="
+        raise InputError(f"{override!r} cannot be read as key=value: {why}") from error
 
 
 def quoted(text: str | Path) -> str:
@@ -86,6 +89,11 @@ def checked(override: str) -> Override:
 def is_part(value: Any) -> bool:
     """Whether a value is a whole part, which takes the place of what was there, and is not merged into it."""
     return isinstance(value, Mapping) and "_target_" in value
+
+
+def referring(overrides: Sequence[Override]) -> str:
+    """The first line that refers to something else, whose fault it is where that cannot be found."""
+    return next((str(o.input_line) for o in overrides if "${" in str(o.input_line)), "config")
 
 
 def opened(override: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from snnlab.config.line import GROUPS, reason
+from snnlab.config.line import GROUPS, reason, referring
 from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError
 
@@ -26,7 +26,7 @@ def recipe_of(
     groups, values = keys & set(GROUPS), keys - set(GROUPS)
     more_groups, more_values = _experiment_keys(choices.get("experiment"), config_dir)
     groups, values = groups | more_groups, values | more_values
-    kind = _kind(config.data)
+    kind = _kind(config.data, overrides)
     in_rows = kind == "sequence" and "sequence" in config.data
     spikes = "event" if kind == "task" else kind  # the made-up tasks are spikes over time, as recorded events are
     names = ("sequence", "event") if in_rows else (str(choices["data"]), kind, spikes)
@@ -45,14 +45,14 @@ def recipe_of(
     return recipe
 
 
-def _kind(data: DictConfig) -> str:
+def _kind(data: DictConfig, overrides: Sequence[Override]) -> str:
     """image, sequence, event or task: data sets know it before they read anything."""
     from snnlab.config.parts import instantiate_part
 
     try:
         resolved = OmegaConf.to_container(data, resolve=True)
     except Exception as error:
-        raise InputError(f"config: {reason(error)}") from error
+        raise InputError(f"{referring(overrides)}: {reason(error)}") from error
     return str(instantiate_part("data", DictConfig(resolved)).spec.kind)
 
 

@@ -118,15 +118,21 @@ def check_kind(what: str, factory: Any, hint: Any, partial: bool) -> None:
         made: Any = factory
     else:
         made = hints_of(factory, result=True).get("return", Any)
+    parts = [part for part in _parts(hint) if part is not type(None)]
+    of_class = all(
+        inspect.isclass(part) and part is not Any and not is_callable(part) and not _is_open(part) for part in parts
+    )
     if made is Any or not inspect.isclass(made):
-        called = all(_is_callable(part) and typing.get_args(part) for part in _parts(hint) if part is not type(None))
+        if of_class and (partial or inspect.isbuiltin(factory)):
+            raise InputError(f"{what} is of another kind: {' or '.join(map(_asked, parts))} belongs there")
+        called = all(is_callable(part) and typing.get_args(part) for part in parts)
         if inspect.isroutine(factory) and called and not partial:
             raise InputError(f"{what} is a function; add _partial_: true, so that it is called later")
         return
     for part in _parts(hint):
-        if part is Any or getattr(part, "_is_protocol", False) or not (inspect.isclass(part) or _is_callable(part)):
+        if part is Any or _is_open(part) or not (inspect.isclass(part) or is_callable(part)):
             return
-        if not _is_callable(part):
+        if not is_callable(part):
             if issubclass(made, part) and not partial:
                 return
             continue
@@ -139,8 +145,12 @@ def check_kind(what: str, factory: Any, hint: Any, partial: bool) -> None:
             return
         if not partial and inspect.isclass(factory) and "__call__" in dir(factory) and not _takes_all(factory):
             return
-    wanted = " or ".join(_asked(part) for part in _parts(hint) if part is not type(None))
-    raise InputError(f"{what} is of another kind: {wanted} belongs there")
+    raise InputError(f"{what} is of another kind: {' or '.join(map(_asked, parts))} belongs there")
+
+
+def _is_open(hint: Any) -> bool:
+    """Whether a class of an annotation says what something can do, not what it is."""
+    return bool(getattr(hint, "_is_protocol", False))
 
 
 def _takes_all(factory: Any) -> bool:
@@ -150,7 +160,7 @@ def _takes_all(factory: Any) -> bool:
 
 
 def _asked(hint: Any) -> str:
-    if not _is_callable(hint):
+    if not is_callable(hint):
         return str(hint.__name__)
     result = _result(hint)
     known = inspect.isclass(result) and result is not Any
@@ -162,7 +172,8 @@ def _result(hint: Any) -> Any:
     return typing.get_args(hint)[1] if typing.get_args(hint) else Any
 
 
-def _is_callable(hint: Any) -> bool:
+def is_callable(hint: Any) -> bool:
+    """Whether an annotation is a Callable, of whatever arguments and result."""
     return hint is Callable or typing.get_origin(hint) is Callable
 
 
@@ -239,8 +250,6 @@ def check_value(path: str, value: Any, hint: Any) -> None:
             where = f"{hint.__module__}.{hint.__name__}"
             raise InputError(f"{path} = {value!r} must be a config with a _target_, e.g. {where}") from error
         return
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    check_numbers(path, float(value) if whole and float in _parts(hint) and int not in _parts(hint) else value)
     try:
         adapter.validate_python(
             tuple(value) if isinstance(value, list) and _accepts_tuple(hint) else value, strict=True
@@ -253,7 +262,9 @@ def check_value(path: str, value: Any, hint: Any) -> None:
             raise InputError(f"{path} = {value}: choose one of {', '.join(map(str, choices))}") from error
         if _accepts_path(hint) and isinstance(value, str):
             return
-        raise InputError(f"{path} = {value!r} must be {_spell(hint)}") from error
+        raise InputError(f"{path} = {value!r:.100} must be {_spell(hint)}") from error
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    check_numbers(path, float(value) if whole and float in _parts(hint) and int not in _parts(hint) else value)
 
 
 def check_numbers(path: str, value: Any) -> None:
@@ -307,8 +318,10 @@ def _spell(hint: Any) -> str:
         if typing.get_origin(hint) is tuple and Ellipsis not in inner and len(set(inner)) == 1:
             return f"a list of {len(inner)} {_spell(inner[0])}s".replace(f"{len(inner)} a ", f"{len(inner)} ")
         return f"a list of {_spell(inner[0])}s".replace("a list of a ", "a list of ") if inner else "a list"
-    if _is_union(hint):
-        return " or ".join(_spell(part) for part in _parts(hint))
+    if _is_union(hint):  # a tensor is nothing that a config can hold
+        return " or ".join(_spell(part) for part in _parts(hint) if getattr(part, "__module__", "") != "torch")
+    if typing.get_origin(hint) is dict or hint is dict:
+        return "a mapping {key: value}"
     if hint in WORDS:
         return WORDS[hint]
     return (

@@ -156,14 +156,8 @@ def _classes(hint: Any) -> Iterator[type]:
             yield hint
     elif typing.get_args(hint):
         arguments = typing.get_args(hint)
-        for part in arguments[-1:] if _is_callable(hint) else arguments:
+        for part in arguments[-1:] if schema.is_callable(hint) else arguments:
             yield from _classes(part)
-
-
-def _is_callable(hint: Any) -> bool:
-    import collections.abc
-
-    return typing.get_origin(hint) is collections.abc.Callable
 
 
 def _targets(value: Any) -> list[Any]:

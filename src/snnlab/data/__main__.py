@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snnlab.command import CONFIG_DIR, Line, config_dir_of, parse, run
 from snnlab.errors import InputError, nearest
@@ -83,7 +83,9 @@ def list_datasets(config_dir: Path | None) -> None:
         sizes = [f"{spec.sizes[split]:,}" if split in spec.sizes else "?" for split in ("train", "val", "test")]
         table.add_row(name, spec.kind, steps + "x".join(map(str, spec.input_shape)), str(spec.classes), *sizes, where)
     wide = Console(width=10_000)
-    Console(width=None if sys.stdout.isatty() else wide.measure(table).maximum).print(table)  # a pipe cuts nothing
+    print_table(
+        table, Console(width=None if sys.stdout.isatty() else wide.measure(table).maximum)
+    )  # a pipe cuts nothing
     print(cache_line(Path(folders.cache)))
 
 
@@ -147,7 +149,14 @@ def bench() -> None:
             f"{speed['snnlab'] / speed['tonic']:.1f}",
         )
     table.add_row("camera, films of 2 s, 26x26", f"{films_per_second():.0f} films/s", "", "")
-    Console().print(table)
+    print_table(table, Console())
+
+
+def print_table(table: Any, console: Any) -> None:
+    """Print a table of rich as a print does: rich itself would end the command where nobody reads."""
+    with console.capture() as text:
+        console.print(table)
+    print(text.get(), end="")
 
 
 def command(arguments: Sequence[str]) -> int:

@@ -163,7 +163,10 @@ class DataModule(L.LightningDataModule):
         raise InputError(f"data.{self.spec.name}: there is no image data set behind this one")
 
     def pictures(self, answer: Callable[[Batch], Tensor]) -> dict[str, Callable[[], Any]]:
-        """What draws the pictures that only this data set has of ``answer(batch)`` (classes [B]), by file name."""
+        """What draws the pictures that only this data set has of ``answer(batch)`` (classes [B]), by file name.
+
+        The answers lie where the batch does, whatever device works them out.
+        """
         return {}
 
     def where(self) -> str:

@@ -6,7 +6,6 @@ link or a login page leaves.
 
 from __future__ import annotations
 
-import errno
 import functools
 import gzip
 import hashlib
@@ -23,7 +22,7 @@ from typing import IO, Any, TypeVar
 
 from rich.console import Console
 
-from snnlab.atomic import open_beside
+from snnlab.atomic import FULL, open_beside
 from snnlab.data import limits
 from snnlab.errors import InputError, RunFailure
 
@@ -52,7 +51,7 @@ def sha256_of(path: Path) -> str:
 
 def cannot_write(target: Path, error: OSError) -> InputError | RunFailure:
     """Return the error to raise when writing ``target`` failed with ``error``."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return RunFailure(f"{target}: the disk is full; free some space and start again (nothing half-written is left)")
     return InputError(
         f"{target} cannot be written ({error.strerror}); "

@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -97,10 +98,10 @@ class StoredFrames:
 
     def _look_up(self, indices: np.ndarray) -> None:
         """Remember the planes of those recordings that are stored and intact."""
-        with suppress(OSError, ValueError):  # no index, or one cut short
-            entries = self._map("index")[indices]
-            for i, entry in zip(indices, entries, strict=True):
-                number, crc = divmod(int(entry), 2**32)
+        with suppress(OSError, ValueError), open_file(self.folder / "index") as file:  # none yet, or one cut short
+            for i in indices:  # read, not mapped: to look at a hole of a mapped file takes space of a disk in memory
+                entry = os.pread(file.fileno(), 8, int(i) * 8)
+                number, crc = divmod(int.from_bytes(entry, sys.byteorder), 2**32)
                 if 1 <= number <= MOST_PLANES:
                     with suppress(OSError, ValueError):
                         if zlib.crc32(self._map(f"{number}.planes")[i].tobytes()) == crc:
@@ -149,19 +150,16 @@ class StoredFrames:
         return file
 
     def _shape(self, name: str) -> tuple[int, ...]:
-        if name == "index":
-            return (self.recordings,)
         return self.recordings, self.frame_shape[0], int(name.removesuffix(".planes")), self.row
 
     def _bytes(self, name: str) -> int:
-        return int(np.prod(self._shape(name), dtype=np.int64)) * (8 if name == "index" else 1)
+        return self.recordings * 8 if name == "index" else int(np.prod(self._shape(name), dtype=np.int64))
 
     def _map(self, name: str) -> np.ndarray:
-        """Return a file as an array in shared memory, which shows what other processes write."""
+        """Return a file of planes as an array in shared memory, which shows what other processes write."""
         if name not in self._maps:
-            dtype = np.uint64 if name == "index" else np.uint8
             with open_file(self.folder / name) as file:
-                mapped = np.memmap(file, dtype, "r", shape=self._shape(name))
+                mapped = np.memmap(file, np.uint8, "r", shape=self._shape(name))
             self._maps[name] = np.asarray(mapped)
         return self._maps[name]
 

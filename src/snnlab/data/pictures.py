@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from snnlab import style
+from snnlab.atomic import FULL, write_bytes
 from snnlab.errors import InputError
 
 SHOWN = 6  # samples of a batch
@@ -63,8 +64,10 @@ def draw(sheet: Sheet, title: str, out: Path) -> None:
             style.polarity_legend(figure)
         style.heading(figure, title, "some training samples")
         try:
-            figure.savefig(out)
+            write_bytes(out, style.drawn(figure, out.suffix.lstrip(".") or "png"))
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise
             raise InputError(
                 f"--out {out} cannot be written ({error}); choose a .png in a folder that exists"
             ) from error

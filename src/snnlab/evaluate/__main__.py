@@ -7,6 +7,7 @@ The run's own config.yaml is the start; overrides change values (``encoder.time_
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -66,7 +67,8 @@ def score(arguments: list[str]) -> int:
         return 0 if "help" in line.flags else 2
     if len(line.words) > 1:
         raise InputError(f"{line.words[1]!r} cannot be read as key=value; ask one question at a time")
-    from snnlab.atomic import write_text
+    from snnlab import style
+    from snnlab.atomic import write_bytes
     from snnlab.checkpoint import check_links
     from snnlab.evaluate.ask import ask, evaluate
     from snnlab.runs.record import RunRecord, flags_of, make_folder
@@ -87,15 +89,23 @@ def score(arguments: list[str]) -> int:
         print("\n".join(metric_lines(result["metrics"]["test"])))
     if flags := flags_of(result["provenance"]):
         print(f"data     {', '.join(flags)}")
-    output = make_folder(stored / "evaluations", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
-    for name, figure in figures.items():
-        figure.savefig(output / f"{name}.png")
-        print(f"figure   {output / f'{name}.png'}")
     content = {"overrides": [*line.words, *line.overrides], **result}
-    write_text(output / "evaluation.json", json.dumps(content, indent=2) + "\n")
-    print(f"record   {output / 'evaluation.json'}")
+    files = {f"{name}.png": style.drawn(figure) for name, figure in figures.items()}
+    files["evaluation.json"] = memoryview((json.dumps(content, indent=2) + "\n").encode())
+    output = make_folder(stored / "evaluations", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    try:
+        for name, file in files.items():
+            write_bytes(output / name, file)
+    except BaseException:  # half an answer is none
+        shutil.rmtree(output, ignore_errors=True)
+        raise
+    for name in files:
+        print(f"{'record' if name == 'evaluation.json' else 'figure'}   {output / name}")
     logger = stored_config(stored, [word for word in line.overrides if word.startswith("logger")])["logger"]
-    send_evaluation(record, logger, content["overrides"], output, content)
+    try:
+        send_evaluation(record, logger, content["overrides"], output, content)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"interrupted; the answer is in {output}, W&B may lack some of it") from error
     return 0
 
 

@@ -48,20 +48,20 @@ def curve(method: Method, data: DataModule, split: Literal["val", "test"] = "tes
     if not method.network.neurons():
         raise InputError(f"{type(method).__name__} has no spiking layer, and takes one step")
     method.eval()
-    right, samples = torch.zeros(0), 0
+    right, samples = torch.zeros((), dtype=torch.float64, device=method.device), 0
     spikes: dict[str, Tensor] = {}
     neurons: dict[str, int] = {}
-    for batch in data.test_dataloader() if split == "test" else data.val_dataloader():
+    for batch in map(method.here, data.test_dataloader() if split == "test" else data.val_dataloader()):
         with method.network.observe() as seen:
             scores = method.scores_over_time(method.frames(batch))  # [T, B, K]
-        hits = (data.spec.question.answer(scores) == batch.labels).double().sum(1).cpu()
-        right = hits if samples == 0 else right + hits
+        right = right + (data.spec.question.answer(scores) == batch.labels).double().sum(1)
         for name, fired in seen.items():
-            counts = fired.flatten(1).sum(1, dtype=torch.float64).cpu()
+            counts = fired.flatten(1).sum(1, dtype=torch.float64)
             spikes[name] = spikes[name] + counts if name in spikes else counts
             neurons[name] = fired[0, 0].numel()
         samples += len(batch.labels)
-    return Curve(right / samples, {n: running_sum(s) / samples for n, s in spikes.items()}, neurons)
+    found = torch.stack([right, *map(running_sum, spikes.values())]).cpu() / samples  # read once, at the end
+    return Curve(found[0], dict(zip(spikes, found[1:], strict=True)), neurons)
 
 
 def analyse(run: Stored) -> Analysis:

@@ -23,6 +23,7 @@ from snnlab.methods.base.method import Method
 class Stored(NamedTuple):
     """A stored run, trained and ready: its method in evaluation mode, its data set up, its resolved config.
 
+    The method lies on the device that ``trainer.accelerator`` chooses; ``method.here(batch)`` brings a batch to it.
     ``rebuild(overrides)`` makes the method once more from the changed config, untrained; ``trainer(arguments,
     callbacks)`` makes a Trainer like the run's, with some arguments changed, that keeps everything in memory.
     A question that compares two runs has a second parameter of this type, ``against=FOLDER`` on the command line.
@@ -73,8 +74,22 @@ def page(name: str) -> str:
     """
     analyse = find(name)
     lines = [f"{name}: {inspect.cleandoc(analyse.__doc__ or '')}", ""]
-    for key, option in options(analyse).items():
-        needed, default = option.default is option.empty, option.default
-        text = str(list(default)).replace(" ", "") if isinstance(default, tuple) else str(default)
-        lines.append(f"  {key}={'...  (needed)' if needed else 'null' if default is None else text}")
+    for key, default in _typed(analyse).items():
+        lines.append(f"  {key}={'...  (needed)' if default is None else default}")
     return "\n".join(lines) + "\n"
+
+
+def usage(name: str) -> str:
+    """How to ask a question, in one line; raises as ``page``."""
+    words = [f"{key}=..." if default is None else f"[{key}={default}]" for key, default in _typed(find(name)).items()]
+    return " ".join(["python -m snnlab.evaluate RUN", name, *words])
+
+
+def _typed(analyse: Callable[..., Analysis]) -> dict[str, str | None]:
+    """The options of an analysis by name, with their defaults as they are typed; None for one that is needed."""
+    typed: dict[str, str | None] = {}
+    for key, option in options(analyse).items():
+        value = list(option.default) if isinstance(option.default, tuple) else option.default
+        text = "null" if value is None else str(value).replace(" ", "")
+        typed[key] = None if option.default is option.empty else text
+    return typed

@@ -53,7 +53,7 @@ def ask(
 
     from snnlab.command import value_of
     from snnlab.config.schema import check_arguments
-    from snnlab.evaluate.analysis import Stored, find, options
+    from snnlab.evaluate.analysis import Stored, find, options, usage
     from snnlab.runs.record import RunRecord
     from snnlab.runs.wiring import make_trainer
 
@@ -63,14 +63,15 @@ def ask(
     arguments = {name: value_of(name, value) for name, _, value in (override.partition("=") for override in given)}
     missing = [name for name, option in known.items() if option.default is option.empty and name not in arguments]
     if missing:
-        raise InputError(f"{question} needs {missing[0]}=..., see snnlab/evaluate/{question}.py")
+        raise InputError(f"{question} needs {missing[0]}=...: {usage(question)}; --help says what they are")
     others = {name for name, hint in get_type_hints(analyse).items() if hint in (Stored, Stored | None)}
     check_arguments(question, {name: value for name, value in arguments.items() if name not in others}, analyse)
 
     def open_stored(folder: str, changes: Sequence[str] = ()) -> Stored:
         parts = open_run(folder, changes, config_dir)
+        device = make_trainer(parts.config, None, [], []).strategy.root_device  # where the run would be tested
         return Stored(
-            parts.method.eval(),
+            parts.method.eval().to(device),
             parts.data,
             parts.config,
             folder,

@@ -139,9 +139,8 @@ def layer_table(found: Curve) -> dict[str, dict[str, float]]:
 @torch.no_grad()
 def costs(run: Stored, steps: int, e_ac: float, e_mac: float) -> Cost:
     """Cost of one inference that stops after ``steps``, averaged over the test split."""
-    counter = SynapticOperations()
-    frames = torch.empty(0)
-    for batch in run.data.test_dataloader():
+    counter = SynapticOperations().to(run.method.device)
+    for batch in map(run.method.here, run.data.test_dataloader()):
         frames = run.method.frames(batch)[:steps]
         with counter.watch(run.method.network, run.method.spiking_input):
             run.method.network(frames)
@@ -151,7 +150,9 @@ def costs(run: Stored, steps: int, e_ac: float, e_mac: float) -> Cost:
 
 
 def macs_by_layer(run: Stored) -> dict[str, float]:
-    return multiply_accumulates(run.method.network, torch.zeros(1, *run.data.spec.input_shape))
+    return multiply_accumulates(
+        run.method.network, torch.zeros(1, *run.data.spec.input_shape, device=run.method.device)
+    )
 
 
 def rectified_macs(run: Stored) -> float:

@@ -116,14 +116,15 @@ def disturbed(
     Raises:
         InputError: when no gradient reaches any image, so that FGSM has no direction.
     """
-    right = {"noise": torch.zeros(len(noise)), "fgsm": torch.zeros(len(fgsm))}
+    device = method.device
+    right = {"noise": torch.zeros(len(noise), device=device), "fgsm": torch.zeros(len(fgsm), device=device)}
     normal = torch.Generator().manual_seed(0)  # of its own, so that two runs see the same noisy images
-    seen, attacked = 0, False
+    seen, attacked = 0, torch.zeros((), dtype=torch.bool, device=device)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for batch in batches(data, samples):
+        for batch in map(method.here, batches(data, samples)):
             directions = {
-                "noise": torch.randn(batch.inputs.shape, generator=normal),
+                "noise": torch.randn(batch.inputs.shape, generator=normal).to(device),
                 "fgsm": ascent(method, batch).sign(),
             }
             for kind, sizes in (("noise", noise), ("fgsm", fgsm)):
@@ -133,7 +134,7 @@ def disturbed(
                         predicted = method.predictions(Batch(images, batch.labels))
                     right[kind][i] += (predicted == batch.labels).sum()
             seen += len(batch.labels)
-            attacked = attacked or bool(directions["fgsm"].any())
+            attacked = attacked | directions["fgsm"].any()
     if not attacked:
         raise InputError(
             f"{type(method).__name__}: no gradient of the loss reaches the images, so FGSM has no direction; "

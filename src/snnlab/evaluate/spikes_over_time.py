@@ -26,8 +26,8 @@ def analyse(run: Stored, samples: int = 1000) -> Analysis:
         raise InputError(f"spikes_over_time: samples = {samples} must be at least 1; 1000 is the default")
     if not run.method.network.neurons():
         raise InputError(f"{run.folder}: the network of {type(run.method).__name__} has no spiking layer to count")
-    spikes, seen = SpikesOverTime(), 0
-    for batch in run.data.test_dataloader():
+    spikes, seen = SpikesOverTime().to(run.method.device), 0
+    for batch in map(run.method.here, run.data.test_dataloader()):
         frames = run.method.frames(batch)
         with run.method.network.observe() as layers:
             run.method.network(frames)

@@ -139,7 +139,7 @@ def whole_part(number: float) -> int:
 
 
 def plain_linear(weight: Tensor) -> nn.Module:
-    """A linear layer with this weight and no bias."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=weight.dtype)
+    """A linear layer with this weight and no bias, where the weight lies."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=weight.dtype, device=weight.device)
     layer.weight.data.copy_(weight)
     return layer

@@ -3,7 +3,8 @@
 Layers save their input for the gradient of their weights. Where every number of it is 0 or one other value (spikes;
 spikes after dropout or a scale), a bit each and that value say the same, 32 times smaller. The content decides, not
 where a tensor comes from, and unpacking is exact. Linear layers call ``pack`` themselves (layers/spike_linear.py);
-convolutions save through the hooks of ``saved_as_bits``.
+convolutions save through the hooks of ``saved_as_bits``. To look at the content makes a GPU wait with every layer, so
+there it is done with ``kernels: half`` alone, which asks for less memory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from snnlab.kernels import backends, threads
 from snnlab.kernels.path import current
+from snnlab.kernels.watch import read_freely
 
 LEAST = 4096  # numbers that are worth packing
 PROBED = 512  # of these, spread over the tensor, tell most analog tensors at once
@@ -64,6 +66,8 @@ def give(saved: Whole | Packed) -> Tensor:
 def pack(tensor: Tensor) -> Tensor | Packed:
     """Return ``tensor`` as bits; itself where it is small, not contiguous, or has more than one value beside 0."""
     if tensor.numel() < LEAST or not tensor.is_floating_point() or not tensor.is_contiguous():
+        return tensor.detach()
+    if not (read_freely(tensor.device) or current().half):
         return tensor.detach()
     flat = tensor.detach().view(-1)
     probe = flat[:: max(1, len(flat) // PROBED)]

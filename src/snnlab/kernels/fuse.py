@@ -57,13 +57,13 @@ def _program(neuron: nn.Module, currents: Tensor) -> Program | None:
             log.debug("kernels: %s runs step by step: step can see %s", type(neuron).__name__, reason)
             known[None] = (None, [])
         return None
-    key = (currents.shape[2:], currents.dtype, seen)
+    key = (currents.shape[2:], currents.dtype, currents.device, seen)
     if key not in known:
         if len(known) >= MOST:  # a number that changes with every batch
             del known[next(iter(known))]
         program = None
         try:
-            program = trace(neuron, tuple(currents.shape[2:]), currents.dtype)
+            program = trace(neuron, tuple(currents.shape[2:]), currents.dtype, currents.device)
         except Unsupported as reason:
             log.debug("kernels: %s runs step by step: %s", type(neuron).__name__, reason)
         known[key] = (program, held)

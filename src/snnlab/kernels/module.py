@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
-import tempfile
 from contextlib import suppress
 from functools import cache
 from types import ModuleType
 from typing import Any
 
+from snnlab.atomic import write_text
 from snnlab.kernels.compiled import folder
 
 
@@ -25,10 +24,7 @@ def load(text: str) -> Any:
     with suppress(OSError):  # where it cannot be written, nothing of it is kept
         path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have cleared the cache
         if not path.is_file() or path.read_bytes() != text.encode():
-            handle, part = tempfile.mkstemp(suffix=".py", dir=folder())
-            with os.fdopen(handle, "w") as file:
-                file.write(text)
-            os.replace(part, path)
+            write_text(path, text)
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module  # where a compiler looks for what it kept

@@ -109,8 +109,10 @@ BOOLEAN = {"ge", "gt", "le", "lt", "eq", "ne", "and", "or", "not"}
 TRUTHS = {"add": "or", "mul": "and", "maximum": "or", "minimum": "and", "where": "where"}  # of two truths
 
 
-def trace(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> Program:
+def trace(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str = "cpu") -> Program:
     """Return the program of ``neuron`` for currents whose neurons have this shape (without time and batch).
+
+    It is recorded where the neuron lies: its parameters are part of it.
 
     Raises:
         Unsupported: see the docstring of this file.
@@ -118,7 +120,7 @@ def trace(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> Prog
     try:
         # a draw of the tracer's must not move the caller's; a program has a backward, whoever asks for it first
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
-            graph, fields, tensors, graded = record(neuron, shape, dtype)
+            graph, fields, tensors, graded = record(neuron, shape, dtype, device)
     except Unsupported:
         raise
     except Exception as error:  # whatever the tracer cannot follow, the loop can

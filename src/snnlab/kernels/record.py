@@ -25,14 +25,16 @@ def inputs(neuron: nn.Module) -> list[Tensor]:
     return [*neuron.parameters(), *neuron.buffers()]
 
 
-def record(neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[fx.Graph, int, int, bool]:
+def record(
+    neuron: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str
+) -> tuple[fx.Graph, int, int, bool]:
     """The graph of one step and its gradient; inputs: current, states, parameters, buffers, grads of the outputs.
 
     Also the numbers of states and of tensors, and whether a gradient reaches the output.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    current = torch.zeros(3, *shape, dtype=dtype)
+    current = torch.zeros(3, *shape, dtype=dtype, device=device)
     with torch.enable_grad():
         state = neuron.initial_state(current.clone().requires_grad_())  # type: ignore[operator]
     fields = list(state)

@@ -2,7 +2,9 @@
 
 A value that is not finite makes every sum that it enters NaN or infinite, so one number a tensor tells. A membrane that
 is not finite stays so until its sequence ends, so its last state tells of all of them; of a weight's outputs the last
-step is looked at. A field that starts infinite (the time since a spike that never was) may be so, and is left out.
+step is looked at, as what was not finite before is in the membranes behind it. One thing passes: an infinite current
+before the last step, of a product that outgrew its bits, into a neuron that forgets all when it fires or is bounded.
+A field that starts infinite (the time since a spike that never was) may be so, and is left out.
 
 Whoever trains opens a watch (callbacks/finite.py); layers give it what they made, and nothing is done without one.
 """

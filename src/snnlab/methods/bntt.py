@@ -159,8 +159,8 @@ class BNTT(Autograd):
     def figures(self, data: DataModule) -> dict[str, Any]:
         """Gamma of every norm layer over time, and spikes of every layer over time."""
         with torch.random.fork_rng(), torch.no_grad():
-            spikes, seen = SpikesOverTime(), 0
-            for batch in data.test_dataloader():
+            spikes, seen = SpikesOverTime().to(self.device), 0
+            for batch in map(self.here, data.test_dataloader()):
                 with self.network.observe() as layers:
                     self.network(self.frames(batch))
                 spikes.update(layers, samples=len(batch.labels))

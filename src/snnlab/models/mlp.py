@@ -19,11 +19,13 @@ class MLP(Model):
         dropout: probability of a unit to be dropped after each hidden layer, in [0, 1).
 
     Raises:
-        ValueError: when a layer has no units.
+        ValueError: when a layer has no units, or dropout leaves its range.
     """
 
     def __init__(self, hidden: list[int], dropout: float = 0.0) -> None:
         check_units("MLP", hidden)
+        if not 0 <= dropout < 1:  # without hidden layers nobody else would look at it
+            raise ValueError(f"MLP: dropout = {dropout} must lie in [0, 1); 0.2 is usual")
         self.hidden, self.dropout = list(hidden), dropout
 
     def neuron(self, blocks: Blocks, features: int) -> nn.Module:

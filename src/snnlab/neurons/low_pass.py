@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from snnlab import kernels
 from snnlab.neurons.neuron import Temporal, check_state
 from snnlab.neurons.time import units
 
@@ -76,6 +77,8 @@ class LowPass(Temporal):
         for t, current in enumerate(currents):
             v = torch.lerp(v, current.to(v.dtype), self.weight(seen + t))  # (1)
             filtered.append(v)
+        if (watch := kernels.watched_by()) is not None:
+            watch.notice(self, v)
         return torch.stack(filtered), LowPassState(v, state.seen + len(currents))
 
     def forward(self, currents: Tensor) -> Tensor:

@@ -35,12 +35,16 @@ class Temporal(nn.Module):
 
     def unroll(self, currents: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Loop over ``step``: currents [T, B, ...] -> outputs [T, B, ...] and the states, each field [T, B, ...]."""
-        state = self.initial_state(currents[0]) if state is None else state
+        state, watch = self.initial_state(currents[0]) if state is None else state, kernels.watched_by()
+        if watch is not None:
+            watch.started(self, state)
         outputs, states = [], []
         for current in currents:
             output, state = self.step(current, state)
             outputs.append(output)
             states.append(state)
+        if watch is not None:
+            watch.ended(self, state)
         return torch.stack(outputs), type(state)(*map(torch.stack, zip(*states, strict=True)))
 
     def forward(self, currents: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab import kernels
 from snnlab.neurons.neuron import Neuron, check_state
 from snnlab.neurons.time import units
 
@@ -161,6 +162,8 @@ class StochasticReadout(Neuron):
         u = self.bias[:, 0] + by_lag[0]
         for lag in range(1, min(self.memory, steps)):
             u = u + nn.functional.pad(by_lag[lag][: steps - lag], (0, 0, 0, 0, lag, 0))
+        if (watch := kernels.watched_by()) is not None:  # of every step: none remembers the one before
+            watch.notice(self, u)
         return u
 
     def sample(self, potential: Tensor, samples: int = 1) -> Tensor:

@@ -41,7 +41,7 @@ def over_time_figure(answers: Tensor, targets: Tensor, most: int = 4) -> Any:
     samples = min(targets.shape[1], most)
     figure, axes = plt.subplots(samples, 1, figsize=(7, 1.4 * samples + 0.6), sharex=True, squeeze=False)
     for sample, axis in enumerate(axes[:, 0]):
-        right, named = targets[:, sample].cpu(), answers[:, sample].cpu()
+        right, named = targets[:, sample], answers[:, sample]
         wrong = (right != named).nonzero()[:, 0]
         axis.plot(right, drawstyle="steps-mid", color=style.INK, linewidth=1, label="right class")
         axis.plot(named, ".", markersize=4, color=style.RIGHT, label="named, right")

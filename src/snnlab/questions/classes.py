@@ -77,7 +77,7 @@ def confusion_figure(answered: Answered, classes: int, names: Sequence[str] = ()
     counts = torch.zeros(classes, classes, dtype=torch.long)
     seen = 0
     for answers, labels in answered():
-        counts += multiclass_confusion_matrix(answers.cpu(), labels.cpu(), classes)
+        counts += multiclass_confusion_matrix(answers, labels, classes)
         seen += len(labels)
         if seen >= LEAST_SAMPLES:
             break

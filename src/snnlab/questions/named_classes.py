@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 
 import torch
 from torch import Tensor
@@ -29,40 +31,79 @@ class NamedClasses(ClassOfSequence):
         return self.names[int(targets[sample])]
 
     def metrics(self, outputs: int) -> dict[str, Metric]:
-        found: dict[str, Metric] = {**super().metrics(outputs), "balanced_accuracy": ClassesRight(outputs, None)}
+        balanced = BalancedAccuracy(outputs)
+        found: dict[str, Metric] = {**super().metrics(outputs), "balanced_accuracy": balanced}
         if outputs <= MOST_NAMED:
-            for label, name in enumerate(self.names):  # a part of the house may not be called by a dot or a slash
-                found[f"class_accuracy/{name.replace('.', '_').replace('/', '_')}"] = ClassesRight(outputs, label)
+            for label, key in enumerate(keys(self.names)):
+                found[f"class_accuracy/{key}"] = ClassAccuracyOf(balanced, label)
         return found
 
 
-class ClassesRight(Metric):
-    """Share of the samples of one class that are named right; for ``label`` None the mean of it over classes seen.
+def keys(names: Sequence[str]) -> list[str]:
+    """What each class is called in names of figures: with _ for dots and slashes, numbered where another is so called.
+
+    A name that needs no change keeps it: a.b, a_b become a_b_2, a_b.
+    """
+    plain = [name.replace(".", "_").replace("/", "_") for name in names]
+    taken = {name for name, key in zip(names, plain, strict=True) if name == key}
+    found = []
+    for name, key in zip(names, plain, strict=True):
+        if name != key:
+            free = chain([key], (f"{key}_{number}" for number in count(2)))
+            key = next(choice for choice in free if choice not in taken)
+            taken.add(key)
+        found.append(key)
+    return found
+
+
+class BalancedAccuracy(Metric):
+    """Mean over the classes seen of the share of their samples that are named right.
 
     Args:
         classes: K.
+    """
+
+    full_state_update = False
+    classes: Tensor  # 0 to K - 1, [K]
+    right: Tensor  # samples of each class that are named right, [K]
+    seen: Tensor  # samples of each class, [K]
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("classes", torch.arange(classes), persistent=False)
+        for name in ("right", "seen"):
+            self.add_state(name, torch.zeros(classes), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, targets: Tensor) -> None:
+        """Count scores [B, K] and targets [B]."""
+        of_class = targets.unsqueeze(-1) == self.classes  # [B, K]
+        self.seen += of_class.sum(0)
+        self.right += (of_class & (scores.argmax(-1) == targets).unsqueeze(-1)).sum(0)
+
+    def shares(self) -> Tensor:
+        """Return the share of each class [K], 0 where no such sample was seen."""
+        return self.right / self.seen.clamp(min=1)
+
+    def compute(self) -> Tensor:
+        return self.shares().sum() / (self.seen > 0).sum().clamp(min=1)
+
+
+class ClassAccuracyOf(Metric):
+    """Share of the samples of one class that are named right, as ``counted`` has counted them; 0 where none was seen.
+
+    Args:
+        counted: is updated with the same batches.
         label: 0 to K - 1.
     """
 
     full_state_update = False
-    which: Tensor  # the classes that are counted, [M]: all, or one
-    right: Tensor
-    seen: Tensor
 
-    def __init__(self, classes: int, label: int | None) -> None:
+    def __init__(self, counted: BalancedAccuracy, label: int) -> None:
         super().__init__()
-        which = torch.arange(classes) if label is None else torch.tensor([label])
-        self.register_buffer("which", which, persistent=False)
-        for name in ("right", "seen"):
-            self.add_state(name, torch.zeros(len(which)), dist_reduce_fx="sum")
+        self.counted, self.label = counted, label
 
     def update(self, scores: Tensor, targets: Tensor) -> None:
-        """Count scores [B, K] and targets [B]."""
-        of_class = targets.unsqueeze(-1) == self.which  # [B, M]
-        self.seen += of_class.sum(0)
-        self.right += (of_class & (scores.argmax(-1) == targets).unsqueeze(-1)).sum(0)
+        """Count nothing: ``counted`` does it once for all classes."""
 
     def compute(self) -> Tensor:
-        """Return the share, 0 where no such sample was seen."""
-        shares = self.right / self.seen.clamp(min=1)
-        return shares.sum() / (self.seen > 0).sum().clamp(min=1)
+        return self.counted.shares()[self.label]

@@ -21,7 +21,7 @@ from torchmetrics import Metric
 from snnlab.errors import InputError
 
 Monitor = tuple[str, Literal["min", "max"]]  # a validation figure, and which end of it is the better one
-Answered = Callable[[], Iterator[tuple[Tensor, Tensor]]]  # answers and targets of the test split, batch by batch
+Answered = Callable[[], Iterator[tuple[Tensor, Tensor]]]  # answers and targets of the test split, on the CPU
 
 
 class Question(ABC):

@@ -51,7 +51,6 @@ def answers_figure(answers: Tensor, targets: Tensor) -> Any:
     """Answers [B, K] against targets [B, K], one colour for each of the K values."""
     import matplotlib.pyplot as plt
 
-    answers, targets = answers.cpu(), targets.cpu()
     picture, axis = plt.subplots(figsize=(4.4, 3.8))
     for k in range(targets.shape[1]):
         axis.plot(targets[:, k], answers[:, k], "o", markersize=2.5, label=f"value {k}" if k < 6 else None)

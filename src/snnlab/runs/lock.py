@@ -67,10 +67,11 @@ def process() -> dict[str, Any]:
 
 
 def started(number: int) -> str | None:
-    """When a process of this machine started: a boot and the ticks since; None where it cannot be told."""
+    """When a process of this machine started: a boot and the ticks since; None where it has ended, or none can tell."""
     try:
-        ticks = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {ticks}"
+        state, *numbers = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return None if state in "ZX" else f"{boot} {numbers[18]}"
     except (OSError, IndexError):
         return None
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from snnlab.atomic import write_text
+from snnlab.atomic import FULL, write_text
 from snnlab.checkpoint import inside, read_record
 from snnlab.config import trust
 from snnlab.config.moved import today
@@ -234,7 +234,7 @@ def make_folder(output: Path, name: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            if error.errno == 28:
+            if error.errno in FULL:
                 raise
             raise InputError(
                 f"paths.output = {output} cannot be written: {error.strerror}; choose another folder"

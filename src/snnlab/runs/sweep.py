@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import hydra
 from hydra.errors import HydraException
 
-from snnlab.command import set_up_logging
+from snnlab.command import outliving_stdout, set_up_logging
 from snnlab.config.build import build, check_values
 from snnlab.config.compose import compose, compose_all, of_job
 from snnlab.config.line import expand_sweeps, quoted
@@ -26,7 +27,9 @@ from snnlab.errors import InputError, one_line
 from snnlab.runs import wiring
 from snnlab.runs.dry_run import dry_run
 from snnlab.runs.identity import deciding, digest, less_seed, recorded
+from snnlab.runs.lock import is_alive, take
 from snnlab.runs.record import RunRecord
+from snnlab.runs.resume import records
 
 
 class Sweep(NamedTuple):
@@ -91,9 +94,23 @@ def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Pat
     try:
         if left:
             launch(left, None if config_dir is None else str(config_dir), planned.name, planned.folder, launcher)
+    except KeyboardInterrupt:
+        close(planned.folder)
+        raise
     finally:
         if any(planned.folder.glob("*/run.json")):
             show(planned.folder)
+
+
+def close(folder: Path) -> None:
+    """Say of runs whose process is gone that they were interrupted: some launchers kill theirs at an interrupt."""
+    for record in records(folder):
+        named = record.content.get("process", {})
+        if record.content["status"] != "running" or named.get("host") != platform.node() or is_alive(record.content):
+            continue
+        if (lock := take(record.folder)) is not None:
+            record.fail("interrupted", "interrupted by the user")
+            lock.release()
 
 
 def completed(folder: Path) -> set[str]:
@@ -114,7 +131,7 @@ def launch(jobs: list[list[str]], config_dir: str | None, name: str, folder: Pat
 
     def job(config: Any) -> None:  # Hydra launches it by number
         set_up_logging()
-        with of_job(jobs[config.job], jobs):
+        with outliving_stdout(), of_job(jobs[config.job], jobs):
             print("\n".join(wiring.run(compose(jobs[config.job], config_dir), sweep=name).lines()), flush=True)
 
     outer = sys.argv

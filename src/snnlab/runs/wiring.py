@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -231,11 +233,14 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
                 reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
                 own = {} if parts.fit is None else {"fit": functools.partial(fit_figure, parts.fit)}
                 figures = Figures(record.folder, record.title(), wired.history, wired.health.rates, own)
-                pictures = figures.draw(parts.method, parts.data)
+                device = wired.trainer.strategy.root_device  # where it was tested: a trainer leaves it on the CPU
+                pictures = figures.draw(parts.method.to(device), parts.data)
         record.complete()
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:
         reason = str(error) if isinstance(error, KeyboardInterrupt) else ""
+        if isinstance(error, SystemExit) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning, which made it, ignores a second one
         record.fail("interrupted", reason or "interrupted by the user")
         raise KeyboardInterrupt(reason) from error
     except BaseException as error:

@@ -90,7 +90,8 @@ class DeepRewiring:
             active[order[: max(1, round(self.connectivity * weight.numel()))]] = True
             with torch.no_grad():
                 weight.div_(self.connectivity**0.5)
-            register_parametrization(of_layer.layer, "weight", Rewired(sign.clone().to(weight), active.view_as(weight)))
+            active = active.view_as(weight).to(weight.device)
+            register_parametrization(of_layer.layer, "weight", Rewired(sign.clone().to(weight), active))
 
     @torch.no_grad()
     def settle(self, network: nn.Module) -> None:

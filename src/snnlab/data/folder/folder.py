@@ -56,7 +56,7 @@ class Folder(DataModule):
             often as the largest), or a number for each class in order.
         size: side of the frames, or of the pictures, which are stretched to it ([height, width] for those); null keeps
             all pixels of pictures, and of a sensor of up to 128 pixels a side.
-        colour: pictures as grey or rgb; auto as the first is.
+        colour: pictures as grey (0.299 R + 0.587 G + 0.114 B) or rgb; auto as the first is.
         sequence: of pictures; rows presents them row by row over time.
         sensor: [width, height] of recordings; null takes what the first file says, else the largest x and y.
         order: of the columns of arrays and tables that do not name them, as xytp.

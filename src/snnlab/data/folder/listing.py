@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
+import math
 import os
 import re
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +34,8 @@ SPLITS = {
 }
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 TABLE = "labels.csv"
+LONGEST = 255  # letters of a label, as of a folder's name
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control signs, bytes that are no UTF-8, line breaks
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "filepath", "image", "image_id", "recording", "name", "id")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "y")
 SPLIT_COLUMNS = ("split", "set", "subset", "partition")
@@ -79,7 +84,9 @@ def files_below(folder: Path) -> list[str]:
     try:
         return sorted(walk(str(folder), ""))
     except OSError as error:
-        raise InputError(f"{error.filename} cannot be read ({error.strerror}); check its permissions") from error
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror}); mend it, take it out, or check its permissions"
+        ) from error
 
 
 def list_samples(folder: Path, table: str | None, files: list[str], kind: str) -> Listing:
@@ -98,6 +105,12 @@ def list_samples(folder: Path, table: str | None, files: list[str], kind: str) -
     if not samples:
         raise InputError(f"data.folder: {folder} holds no {kind} with a label; {_layouts()}")
     names = natural(sample.label for sample in samples)
+    for name in names:
+        if any(unicodedata.category(sign) in UNPRINTABLE for sign in name):
+            raise InputError(
+                f"data.folder: a class in {folder} is called {name!a}, which holds signs that are no UTF-8 or "
+                "cannot be printed; rename it"
+            )
     if len(names) < 2:
         raise InputError(
             f"data.folder: all {len(samples)} {kind} in {folder} are of one class, {names[0]!r}; two or more are needed"
@@ -116,10 +129,10 @@ def list_samples(folder: Path, table: str | None, files: list[str], kind: str) -
 def natural(labels: Iterator[str]) -> list[str]:
     """Return the different labels in natural order: numbers by value, and by value inside of names (a2 before a10)."""
     found = set(labels)
-    try:
-        return sorted(found, key=lambda label: (float(label), label))
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        values = {label: float(label) for label in found}
+        if all(map(math.isfinite, values.values())):
+            return sorted(found, key=lambda label: (values[label], label))
     return sorted(
         found,
         key=lambda label: [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in re.split(r"(\d+)", label)],
@@ -216,6 +229,8 @@ def _from_tables(folder: Path, tables: list[tuple[Path, str]], files: list[str])
                 raise InputError(f"{where} names {file!r}, which is {what}")
             if not label:
                 raise InputError(f"{where}: {file!r} has no label")
+            if len(label) > LONGEST:
+                raise InputError(f"{where}: a label has {len(label):,} letters, at most {LONGEST} are read")
             if not split and prefix:
                 split = prefix[:-1]
             elif not split and (top := choices[0].split("/")[0].lower()) in SPLIT_OF and "/" in choices[0]:
@@ -234,7 +249,7 @@ def _from_tables(folder: Path, tables: list[tuple[Path, str]], files: list[str])
 def _whole_numbers(labels: set[str]) -> dict[str, str]:
     """Return 3 for 3.0 where every label is such a number, as some programs write them."""
     if all(re.fullmatch(r"[-+]?\d+(\.0*)?", label) for label in labels):
-        return {label: str(int(float(label))) for label in labels}
+        return {label: str(int(label.partition(".")[0])) for label in labels}
     return {}
 
 
@@ -244,7 +259,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
     first = text.split("\n", 1)[0]
     parting = max(",;\t", key=first.count)
     try:
-        rows = list(csv.reader(text.splitlines(), delimiter=parting, strict=True))
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=parting, strict=True))
     except csv.Error as error:
         raise InputError(f"{path} is no table of file,label ({error})") from error
     filled = [(line, [cell.strip() for cell in row]) for line, row in enumerate(rows, 1) if any(row)]

@@ -51,7 +51,7 @@ class FolderPictures(ImageModule):
         parts: indices of train, val and test.
         shown: indices of the training samples of an epoch.
         size: height and width all are stretched to; None takes that of the first, which all must have.
-        colour: grey or rgb; None takes that of the first.
+        colour: grey or rgb, which all are made; None takes that of the first, and refuses colours where it is grey.
         augmentation, sequence: as in ImageModule.
 
     Batches: images [B, C, H, W] in [0, 1], or with sequence=rows [T=H, B, C * W]; labels [B].
@@ -73,7 +73,7 @@ class FolderPictures(ImageModule):
     ) -> None:
         self.listing, self.parts, self.shown = listing, parts, shown
         found, first_size = look_at(listing.paths[0])
-        self.resized, self.colour = size is not None, colour or found
+        self.resized, self.colour, self.convert = size is not None, colour or found, colour is not None
         self.shape = (1 if self.colour == "grey" else 3, *(size or first_size))  # type: ignore[misc]
         total = len(listing.names) * math.prod(self.shape)
         limits.check_bytes(f"data.folder: {listing.folder} with pictures {list(self.shape)}", total, limits.ON_DISK)
@@ -112,16 +112,20 @@ class FolderPictures(ImageModule):
 
     def _pixels(self, digests: list[str]) -> np.ndarray:
         """Return all pictures, uint8 [N, C, H, W]: those in the cache, else they are decoded and put there."""
-        key = hashlib.sha256(json.dumps([VERSION, digests, self.shape, self.resized]).encode()).hexdigest()[:16]
+        key = hashlib.sha256(
+            json.dumps([VERSION, digests, self.shape, self.resized, self.convert]).encode()
+        ).hexdigest()[:16]
         path, shape = self.cache / "images" / f"folder-{key}.pixels", (len(digests), *self.shape)
         images = _stored(path, shape)
         if images is None and math.prod(shape) <= IN_MEMORY:
-            images = np.stack(list(self._decoded()))
-            keep(path, images.tofile)
+            images = decoded = np.empty(shape, np.uint8)
+            for place, pixels in zip(decoded, self._decoded(), strict=True):
+                place[:] = pixels
+            keep(path, lambda file: file.write(decoded.data))
         elif images is None:
             with atomic(path) as file:
                 for pixels in self._decoded():
-                    pixels.tofile(file)
+                    file.write(np.ascontiguousarray(pixels).data)
             images = _stored(path, shape)
             assert images is not None
         return images
@@ -130,7 +134,7 @@ class FolderPictures(ImageModule):
         """Yield the pixels of each picture, uint8 [C, H, W]."""
         size = self.shape[1:]
         for picture in progress(self.listing.paths, "decoding pictures"):
-            pixels = read_picture(picture, self.colour, size if self.resized else None)
+            pixels = read_picture(picture, self.colour, size if self.resized else None, self.convert)
             if pixels.shape != self.shape:
                 raise InputError(
                     f"{picture} is {pixels.shape[1]} x {pixels.shape[2]}, the first {size[0]} x {size[1]} "

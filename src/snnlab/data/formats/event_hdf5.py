@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from snnlab.data import limits
+from snnlab.data.files import open_file
 from snnlab.data.formats.event_array import events_of
 from snnlab.data.formats.event_columns import from_columns, named
 from snnlab.data.formats.prophesee_raw import sensor_of
@@ -33,6 +34,8 @@ def read_hdf5(path: Path, order: str | None = None, unit: str | None = None) -> 
     """
     import h5py
 
+    with open_file(path):  # HDF5 itself waits for a pipe
+        pass
     try:
         with h5py.File(path, "r") as file:
             sensor = sensor_of(" ".join(f"{name} {value}" for name, value in file.attrs.items()))

@@ -18,7 +18,7 @@ from snnlab.errors import InputError, one_line
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-MOST_PIXELS = 100_000_000  # of one picture; a camera's have 50 million
+MOST_PIXELS = 60_000_000  # of one picture; a camera's have 50 million, and each takes 20 bytes here
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 TURNED = (5, 6, 7, 8)  # EXIF orientations in which width and height change places
 Colour = Literal["grey", "rgb"]
@@ -32,35 +32,39 @@ def look_at(path: Path) -> tuple[Colour, tuple[int, int]]:
     return _opened(path, lambda image: _about(image))
 
 
-def read_picture(path: Path, colour: Colour, size: tuple[int, int] | None) -> np.ndarray:
+def read_picture(path: Path, colour: Colour, size: tuple[int, int] | None, convert: bool = False) -> np.ndarray:
     """Return the picture at ``path``, uint8 [1 or 3, H, W].
 
     Args:
-        colour: grey or rgb; a coloured picture is never made grey.
+        colour: grey or rgb.
         size: height and width it is stretched to (bilinear, pixels averaged where it shrinks); None keeps it.
+        convert: make colours grey where grey is asked for: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).
 
     Raises: InputError: missing, no picture, damaged, too large, of other numbers than 8 or 16 bits, or coloured where
-        grey is asked for.
+        grey is asked for, unless ``convert``.
     """
 
     def pixels(image: Any) -> np.ndarray:
         from PIL import Image, ImageOps
 
-        if colour == "grey" and _about(image)[0] == "rgb":
+        coloured = _about(image)[0] == "rgb"
+        if colour == "grey" and coloured and not convert:
             raise InputError(
-                f"{path} has colours, and all are read as grey, as data.colour says or the first picture is; "
-                "data.colour=rgb makes all of them coloured"
+                f"{path} has colours, and all are read as grey, as the first picture is; data.colour=rgb makes all of "
+                "them coloured, data.colour=grey makes all of them grey"
             )
         image = ImageOps.exif_transpose(image)
         if image.mode == "F" or (image.mode == "I" and max(map(abs, image.getextrema())) > 65535):
             raise InputError(f"{path} has numbers of more than 16 bits; save it with 8 or 16 bits a colour")
         if image.mode.startswith("I"):
-            values = np.asarray(image).astype(np.int64)
+            values = np.asarray(image).astype(np.int32)
             deep = image.mode != "I" or values.max(initial=0) > 255
             image = Image.fromarray(((values + 128) // 257 if deep else values).clip(0, 255).astype(np.uint8))
         if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+        if coloured or colour == "rgb":
+            image = image.convert("RGB")
         image = image.convert("L" if colour == "grey" else "RGB")
         if size is not None and image.size != size[::-1]:
             image = image.resize(size[::-1], Image.Resampling.BILINEAR)

@@ -126,10 +126,9 @@ class LocalPlasticity(OwnSteps):
         counts: list[Tensor] = []
         labels: list[Tensor] = []
         left = self.label_samples
-        for batch in batches:
-            shown = Batch(batch.inputs.to(self.device), batch.labels.to(self.device))
-            counts.append(self.count(self.frames(shown))[:left])
-            labels.append(shown.labels[:left])
+        for batch in map(self.here, batches):
+            counts.append(self.count(self.frames(batch))[:left])
+            labels.append(batch.labels[:left])
             left = None if left is None else left - len(batch.labels)
             if left is not None and left <= 0:
                 break
@@ -170,7 +169,7 @@ class LocalPlasticity(OwnSteps):
         """Receptive fields, and the spikes of one presentation."""
         from snnlab.methods.base.local_figures import fields_figure
 
-        batch = next(iter(data.test_dataloader()))
+        batch = self.here(next(iter(data.test_dataloader())))
         return {
             "receptive_fields": fields_figure(self.output_weight(), self.assignment, self.data.input_shape),
             "presentation": self.presentation(batch),

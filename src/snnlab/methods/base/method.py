@@ -204,6 +204,10 @@ class Method(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule.config(self.monitor)}
 
     # the input --------------------------------------------------------------------------------------------------------
+    def here(self, batch: Batch) -> Batch:
+        """Return the batch where the method lies; Lightning's loops have moved theirs, a loader's lies on the CPU."""
+        return self.transfer_batch_to_device(batch, self.device, 0)  # type: ignore[no-any-return]
+
     @property
     def spiking_input(self) -> bool:
         """Whether the network's input is spikes or event counts, not analog values."""
@@ -239,8 +243,11 @@ class Method(L.LightningModule):
         return self.data.question.scores_over_time(self.network(frames))
 
     def predictions(self, batch: Batch) -> Tensor:
-        """Return what the method answers, in the form of the labels: the class of each sample [B], for instance."""
-        return self.data.question.answer(self.scores(self.frames(batch)))
+        """Return what the method answers, in the form of the labels: the class of each sample [B], for instance.
+
+        The batch may lie anywhere; the answer lies where the method does.
+        """
+        return self.data.question.answer(self.scores(self.frames(self.here(batch))))
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the scalar loss of scores; the question's usual one, unless the method has its own."""

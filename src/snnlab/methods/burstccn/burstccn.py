@@ -341,7 +341,7 @@ class BurstCCN(Rates, OwnSteps):
         """Angles to backpropagation over the epochs; burst probabilities and apical potentials of a taught batch."""
         pictures = {"angles": angles_figure(self.history)} if self.history else {}
         if self.gradient == "burst":
-            pictures["bursts"] = self.bursts_figure(next(iter(data.test_dataloader())))
+            pictures["bursts"] = self.bursts_figure(self.here(next(iter(data.test_dataloader()))))
         return pictures
 
     def bursts_figure(self, batch: Batch) -> Any:

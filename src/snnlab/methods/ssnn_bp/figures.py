@@ -20,8 +20,8 @@ def streams_figure(signals: Any, label: int, classes: int) -> Any:
     axes[0].plot(winners, "o", color=style.MUTED, markerfacecolor="none", markersize=5, linewidth=0, label="winner")
     for axis, title, plus, minus in rows:
         for stream, colour, name in ((plus, style.RED, "positive"), (minus, style.BLUE, "negative")):
-            times, units = stream[:, 0].nonzero(as_tuple=True)
-            axis.scatter(times.cpu(), units.cpu(), s=12, marker="|", color=colour, linewidths=0.9, label=name)
+            times, units = stream[:, 0].cpu().nonzero(as_tuple=True)
+            axis.scatter(times, units, s=12, marker="|", color=colour, linewidths=0.9, label=name)
         axis.set(ylabel="unit", title=title, xlim=(-0.5, len(signals.hidden) - 0.5))
     axes[0].set(ylim=(-0.7, classes - 0.3))
     axes[0].yaxis.get_major_locator().set_params(integer=True)

@@ -331,7 +331,7 @@ class SSNNBP(OwnSteps):
         """The streams of one presentation, weights at rest."""
         if self.gradient == "backprop":
             return {}
-        batch = next(iter(data.test_dataloader()))
+        batch = self.here(next(iter(data.test_dataloader())))
         frames = self.frames(batch)[:, :1].flatten(2)
         teacher = nn.functional.one_hot(batch.labels[:1], self.data.classes).to(frames.dtype)
         signals, _, _ = self.advance(frames, self.weights()[0].used, teacher, self.initial_states(teacher))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from snnlab import style
-from snnlab.data.contract import Batch, DataModule
+from snnlab.data.contract import DataModule
 from snnlab.methods.vdib.autoencoder import Autoencoder
 
 MOST_POINTS, FEWEST_POINTS = 400, 10  # of the t-SNE
@@ -27,28 +27,26 @@ def all_figures(method: Autoencoder, data: DataModule) -> dict[str, Figure]:
 def _figures(method: Autoencoder, data: DataModule) -> dict[str, Figure]:
     inputs, spikes, logits, labels, targets = [], [], [], [], []
     seen = 0
-    for batch in data.test_dataloader():
-        signals = None if batch.signals is None else batch.signals.to(method.device)
-        batch = Batch(batch.inputs.to(method.device), batch.labels.to(method.device), signals)
+    for batch in map(method.here, data.test_dataloader()):
         frames = method.frames(batch)
         y = method.network(frames)
-        inputs.append(frames.flatten(2)[:, :1].cpu())
-        spikes.append(y.cpu())
-        logits.append(method.decode(y).cpu())
-        labels.append(batch.labels.cpu())
+        inputs.append(frames.flatten(2)[:, :1])
+        spikes.append(y)
+        logits.append(method.decode(y))
+        labels.append(batch.labels)
         if not method.task:
-            targets.append(method.targets(batch).cpu())
+            targets.append(method.targets(batch))
         seen += y.shape[1]
         if seen >= MOST_POINTS:
             break
-    y = torch.cat(spikes, 1)[:, :MOST_POINTS]
+    y = torch.cat(spikes, 1)[:, :MOST_POINTS].cpu()
     found = {"encoder_raster": raster(inputs[0][:, 0], y[:, 0])}
     if method.task:
-        found["decoded"] = decoded(torch.cat(logits, 1)[:, 0], torch.cat(labels, 1)[:, 0])
+        found["decoded"] = decoded(torch.cat(logits, 1)[:, 0].cpu(), torch.cat(labels, 1)[:, 0].cpu())
         return found
-    classes = torch.cat(labels)
-    images = method.reconstructions(torch.cat(logits))
-    found["reconstructions"] = reconstructions(torch.cat(targets), images, classes)
+    classes = torch.cat(labels).cpu()
+    images = method.reconstructions(torch.cat(logits)).cpu()
+    found["reconstructions"] = reconstructions(torch.cat(targets).cpu(), images, classes)
     if y.shape[1] >= FEWEST_POINTS:
         trains = y.movedim(0, 1).flatten(1)  # [samples, T * N_out]
         found["tsne"] = tsne(trains, classes[:MOST_POINTS])

@@ -6,6 +6,7 @@ images are padded (28 x 28) or resized (other sizes) to 32 x 32 as in the origin
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import tempfile
@@ -166,6 +167,8 @@ def load_judge(images: DataModule) -> LeNet:
     )
     started = time.perf_counter()
     judge = train_judge(images)
-    keep(path, lambda file: torch.save(judge.state_dict(), file))
+    weights = io.BytesIO()
+    torch.save(judge.state_dict(), weights)  # into a file it would not say that the disk is full
+    keep(path, lambda file: file.write(weights.getbuffer()))
     log.info("vdib: the judge is trained, %.1f s", time.perf_counter() - started)
     return judge
