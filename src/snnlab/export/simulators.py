@@ -2,7 +2,7 @@
 
 What a library takes to be otherwise than the graph has it is allowed for, and said in ``allowed``:
 
-    norse       passes over r, v_reset and the reset kind, which are set here; has no AvgPool2d: a convolution does it
+    norse       passes over r, v_reset and the reset kind, starts at v_leak: set here; an AvgPool2d is a convolution
     snntorch    has a time step of 1e-4 s: tau is put in it; resets to 0, always
     both        know no levels of a membrane: it is rounded to them after each step, as metadata say
 
@@ -96,6 +96,11 @@ def norse(graph: Any) -> Simulator:
         elif kind(node) == "LIF" and np.any(node.v_reset != 0):
             module.p = module.p._replace(v_reset=torch.from_numpy(node.v_reset))
             allowed.append("v_reset set")
+        if kind(node) == "LIF" and np.any(node.v_leak != 0):
+            from norse.torch.functional.lif_box import LIFBoxFeedForwardState
+
+            module.state_fallback = lambda current: LIFBoxFeedForwardState(v=torch.zeros_like(current))
+            allowed.append("v starts at 0")
         if levels := of_state(node, float(metadata(node, "unit", 1.0))):
             module.register_forward_hook(
                 lambda _m, _i, out, to=levels: (out[0], type(out[1])(**{**out[1]._asdict(), "v": to(out[1].v)}))

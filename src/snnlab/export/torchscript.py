@@ -6,6 +6,11 @@ The layers are traced with their steps written out; what is written must give th
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +37,22 @@ class Steps(nn.Module):
             return torch.stack(outputs)
 
 
+@contextmanager
+def plain_functions() -> Iterator[None]:
+    """Let every ``autograd.Function`` be its forward alone: a trace cannot hold the Python of its backward."""
+    own = torch.autograd.Function.__dict__["apply"]
+
+    def apply(kind: Any, *arguments: Any) -> Any:
+        given = SimpleNamespace(save_for_backward=lambda *_: None, needs_input_grad=(False,) * len(arguments))
+        return kind.forward(given, *arguments)
+
+    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        torch.autograd.Function.apply = own  # type: ignore[method-assign]
+
+
 @torch.no_grad()
 def to_torchscript(network: Network, frames: Tensor) -> bytes:
     """Return the file's bytes, for inputs of the shape of ``frames`` [T, B, ...], batches of any size among them.
@@ -43,7 +64,9 @@ def to_torchscript(network: Network, frames: Tensor) -> bytes:
     with kernels.using(kernels.Path("step")):
         own, network.kernels = network.kernels, kernels.Path("step")
         try:
-            traced = torch.jit.trace(Steps(network), (frames,), check_trace=False)
+            with plain_functions(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                traced = torch.jit.trace(Steps(network), (frames,), check_trace=False)
             buffer = io.BytesIO()
             torch.jit.save(traced, buffer)
             buffer.seek(0)

@@ -15,8 +15,8 @@ import time
 from typing import Any
 
 SECONDS = 20  # of computing for the whole file
-MEMORY = 3 << 30  # bytes beyond those that the libraries take
-BYTES = 512 << 20  # of all that the graph holds; the weights of 128 million synapses
+MEMORY = 2 << 30  # bytes beyond those that the libraries take
+BYTES = 256 << 20  # of all that the graph holds, 8 for each number; 33 million weights
 CHUNK = 64 << 20  # bytes of a compressed piece of an array, which is held whole
 OBJECTS, DEPTH, NAME = 20_000, 4, 200  # groups and arrays in the file; groups in groups; letters of a name
 TEXT = 10_000  # letters of a text
@@ -81,7 +81,7 @@ def value(name: str, data: Any, total: list[int]) -> Any:
         raise Unfit(f"{name} holds {data.dtype}, needed are numbers or texts")
     if data.size is None:
         raise Unfit(f"{name} is empty")
-    total[1] += data.size * (64 if text else data.dtype.itemsize)
+    total[1] += data.size * (64 if text else 8)
     if total[1] > BYTES:
         raise Unfit(f"it declares more than {BYTES:,} bytes")
     if data.chunks is not None and data.dtype.itemsize * math.prod(data.chunks) > CHUNK:
