@@ -50,10 +50,8 @@ def advance(node, kind, x, states, name, step, soft):
         sizes = (tuple(int(s) for s in size) for size in (node.kernel_size, node.stride, node.padding))
         return functional.avg_pool2d(torch.from_numpy(np.asarray(x, float))[None], *sizes)[0].numpy()
     v = states.get(name, 0.0)
-    if kind in ("IF", "I"):
-        v = v + step * node.r * x
-    else:
-        v = v + step / node.tau * ((node.v_leak - v) + node.r * x)
+    leaks = kind not in ("IF", "I")
+    v = v + step * (((node.v_leak - v) + node.r * x) / node.tau if leaks else node.r * x)
     if kind in ("I", "LI"):
         states[name] = v
         return v

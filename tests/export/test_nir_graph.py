@@ -10,9 +10,9 @@ from torch import nn
 from snnlab.errors import InputError
 from snnlab.export.nir_graph import WHY, to_nir
 from snnlab.layers.batch_norm_through_time import BatchNormThroughTime
+from snnlab.layers.network import Network
 from snnlab.layers.recurrent import Recurrent
 from snnlab.layers.residual import Residual
-from snnlab.layers.network import Network
 from snnlab.neurons.ahp import AHP
 from snnlab.neurons.alif import ALIF
 from snnlab.neurons.cuba_lif import CubaLIF
@@ -55,7 +55,8 @@ def test_the_equations_of_nir_give_the_spikes(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("decay", "leak", "threshold"), [(0.5, "first", 0.5), (0.75, "scaled", 1.0), (0.5, "last", 0.5), (0.0, "first", 1.0)]
+    ("decay", "leak", "threshold"),
+    [(0.5, "first", 0.5), (0.75, "scaled", 1.0), (0.5, "last", 0.5), (0.0, "first", 1.0)],
 )
 def test_the_time_constant_and_threshold_by_hand(decay, leak, threshold):
     network = chain(nn.Linear(2, 3, bias=False), lif(decay, 1.0, leak=leak), nn.Linear(3, 2), Integrator(0.9))
@@ -96,7 +97,10 @@ def test_the_bias_of_a_returning_weight_goes_to_the_one_in_front():
     front, back = network.layers["linear0"], network.layers["recurrent1"].weight
     assert type(graph.nodes["recurrent1.w_rec"]).__name__ == "Linear"
     assert np.allclose(graph.nodes["linear0"].bias, (front.bias + back.bias).detach().numpy())
-    assert ("recurrent1.lif", "recurrent1.w_rec") in graph.edges and ("recurrent1.w_rec", "recurrent1.lif") in graph.edges
+    assert ("recurrent1.lif", "recurrent1.w_rec") in graph.edges and (
+        "recurrent1.w_rec",
+        "recurrent1.lif",
+    ) in graph.edges
 
 
 @pytest.mark.parametrize(

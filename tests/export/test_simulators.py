@@ -1,4 +1,4 @@
-"""Exported graphs in norse and snntorch, where they are installed: no bin differs; and whose rule it is where one would."""
+"""Exported graphs in norse and snntorch, where they are installed: no bin differs; whose rule it is where one would."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_norse_resets_a_lif_to_a_value_whatever_it_is_told():
 def test_both_stay_silent_at_equality():
     assert steps(in_norse(node()), [1.0]) == [0.0]
     assert steps(in_snntorch(node(tau=2e-4)), [1.0]) == [0.0]
-    network, graph = one_neuron(decay=0.5, threshold=1.0, strict=False)  # fires at equality, and so does its graph
+    _, graph = one_neuron(decay=0.5, threshold=1.0, strict=False)  # fires at equality, and so does its graph
     for simulator in (norse, snntorch):
         assert simulator(graph).run(torch.ones(1, 1))["lif1"].item() == 1.0
 
@@ -149,5 +149,5 @@ def test_snntorch_leads_the_input_of_a_recurrent_layer_through_its_returning_wei
 
 def test_a_refused_readout_is_no_refused_graph():
     """norse and snntorch have no LI: what integrates at the end never fires, and is left out."""
-    network, graph = one_neuron(decay=0.5, threshold=0.4)
+    _, graph = one_neuron(decay=0.5, threshold=0.4)
     assert norse(graph).run(torch.ones(2, 1))["lif1"].flatten().tolist() == [1.0, 1.0]

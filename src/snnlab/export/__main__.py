@@ -42,9 +42,7 @@ def export(arguments: list[str]) -> int:
         InputError: a run that is none, a layer without an exact form, a library that is not there.
         RunFailure: where a library's spikes differ.
     """
-    line = parse(
-        arguments, ("-h --help",), (CONFIG_DIR, "-f --format", "--verify", "--samples", "-o --out", "--from")
-    )
+    line = parse(arguments, ("-h --help",), (CONFIG_DIR, "-f --format", "--verify", "--samples", "-o --out", "--from"))
     if "help" in line.flags or not (line.words or "from" in line.values):
         print(HELP, end="")
         return 0 if "help" in line.flags else 2
@@ -73,16 +71,17 @@ def export(arguments: list[str]) -> int:
     stored = record.folder
     check_links(stored)
     seen = bool(libraries) or form == "torchscript"
-    parts = (open_run if seen else load_parts)(stored, line.overrides, config_dir_of(line))
+    folder = config_dir_of(line)
+    parts = (open_run if seen else load_parts)(stored, line.overrides, folder)
+    if parts.method.needs_data and not seen:
+        parts = open_run(stored, line.overrides, folder)
     method, spec = parts.method.eval(), parts.data.spec
-    if not method.scores_sequences:
-        raise InputError(f"{stored}: {type(method).__name__} does not score by the outputs of its network over time")
     time_step, told = spec.time_step, ""
     if time_step is None:
         from snnlab.export.nir_graph import TIME_STEP
 
         time_step, told = TIME_STEP, f"time step    {TIME_STEP:g} s, as {spec.name} has none of its own"
-    frames = test_frames(parts, samples) if seen else None
+    frames: Any = test_frames(parts, samples) if seen else None
     content = prepared(form, parts, time_step, frames, stored)
     output = out_of(line.values.get("out")) or make_folder(stored / "exports", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
     report = content.write(output)
@@ -170,13 +169,11 @@ def prepared(form: str, parts: Any, time_step: float, frames: Any, run: Path) ->
 
         arrays, lines = integers(method.network, target)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        strict = any(key.endswith("/strict") and bool(value) for key, value in arrays.items())
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         readme = README.format(
             target=hardware,
             run=run.name,
             lines="\n".join(f"- {text}" for text in lines),
-            comparison=">" if strict else ">=",
             time_step=time_step,
         )
         files = {"network.npz": buffer.getvalue(), "README.md": readme.encode()}

@@ -1,7 +1,7 @@
 """A network under whole-numbered limits as the numbers that a chip holds: integers and their units, in one .npz file.
 
-    weight = levels * unit              levels: integers
-    v      = (whole number) * level     level: of the neuron's state, in whole numbers or where states are rounded
+weight = levels * unit              levels: integers
+v      = (whole number) * level     level: of the neuron's state, in whole numbers or where states are rounded
 """
 
 from __future__ import annotations
@@ -34,22 +34,24 @@ README = """# {target}: the integers of {run}
 | key | what it is |
 | --- | --- |
 | `<layer>/levels` | weights in whole numbers, [outputs, inputs, ...]; a weight is levels x `<layer>/unit` |
-| `<layer>/unit` | what one level is worth, one number or one for each output, a membrane's unit being 1 |
-| `<layer>/shift` | only in whole numbers: a level adds itself times 2^shift to the membrane's whole number |
+| `<layer>/unit` | what one level is worth, one number or one for each output |
+| `<layer>/shift` | where membranes count in whole numbers: a level adds itself times 2^shift to them |
 | `<layer>/places` | places that an average in front of the weight takes, which the chip sums; 1 where there is none |
-| `<layer>/bias` | in units of the membrane of the neurons behind it, times `<layer>/level` where they have one |
+| `<layer>/bias` | a number, in the unit of the weights, added at each step |
 | `<layer>/stride`, `padding`, `dilation`, `groups` | of a convolution |
-| `<layer>/level` | what one level of a neuron's state is worth; `threshold`, `low`, `high` are whole numbers of it |
-| `<layer>/threshold` | a spike where v {comparison} it |
+| `<layer>/level` | what one level of a neuron's state is worth; the next four are numbers of levels |
+| `<layer>/threshold` | a spike where v reaches it, or where it is above it (`<layer>/strict`) |
+| `<layer>/v_reset` | what v is after a spike, where `<layer>/reset` is `hard`; `soft`: the threshold is subtracted |
+| `<layer>/low`, `high` | ends of the state, which saturates |
 | `<layer>/decay_4096ths` | d: v keeps v (4096 - d) / 4096, cut towards 0 |
-| `<layer>/decay_shift` | k: v loses max(floor(v / 2^k), 1) |
+| `<layer>/decay_shift` | k: v loses max(floor(v / 2^k), 1), the 1 where v >= 1 alone |
 | `<layer>/decay` | a factor, where the target has any |
-| `<layer>/reset` | `hard`: to 0; `soft`: the threshold is subtracted |
+| `<layer>/leak` | `first`: v decays, then the current is added; `last`: v decays after the reset |
 | `<layer>/refractory` | silent steps after a spike |
-| `<layer>/w_a`, `decay_a_...` | of AHP neurons: what a spike adds to their slow current, and how that decays |
+| `<layer>/w_a`, `decay_a_...` | of AHP neurons: what a spike takes from their slow current, and how that decays |
 
-Each step, for each layer: v decays, the weighted spikes are added, v is compared, reset, and kept in `low` to `high`.
-Time step: {time_step:g} s.
+Each step, for each layer: v decays, the weighted spikes are added, v is compared, reset, rounded to its levels and kept
+in `low` to `high`. Time step: {time_step:g} s.
 """
 
 
@@ -71,11 +73,15 @@ def integers(network: Network, target: Target | None) -> tuple[dict[str, np.ndar
         if not (weight.values.parts and isinstance(weight.values.parts[-1], OnLevels)):
             raise InputError(f"{name} ({type(weight.layer).__name__}) lies on no levels, so it has no integers")
         levels, unit = levels_of(weight)
-        arrays |= {f"{name}/levels": smallest(levels), f"{name}/unit": array(unit), f"{name}/places": np.int64(places)}
+        arrays |= {
+            f"{name}/levels": smallest(levels),
+            f"{name}/unit": array(unit),
+            f"{name}/places": np.asarray(places),
+        }
         behind = [inner(network.leaves()[t]) for t in driven.get(name, []) if t in network.leaves()]
         level = min((n.levels.unit for n in behind if isinstance(n, whole.OnLevels)), default=None)
         if target.whole_numbers and level is not None:
-            arrays[f"{name}/shift"] = np.int64(round(math.log2(float(unit) / (level * places))))
+            arrays[f"{name}/shift"] = np.asarray(round(math.log2(float(unit) / (level * places))))
         if weight.bias_values is not None:
             arrays[f"{name}/bias"] = array(weight.bias_values.used)
         for key in ("stride", "padding", "dilation", "groups"):
@@ -109,8 +115,9 @@ def of_neuron(neuron: Temporal) -> dict[str, Any]:
         decay: Any = getattr(neuron, key, None)
         if isinstance(decay, float | int):
             found |= decays(key, float(decay), None if levels is None else levels.decay)
-    if hasattr(neuron, "refractory"):
-        found["refractory"] = np.int64(neuron.refractory)
+    refractory: Any = getattr(neuron, "refractory", None)
+    if refractory is not None:
+        found["refractory"] = int(refractory)
     if hasattr(neuron, "spike"):
         found["strict"] = bool(getattr(neuron.spike, "strict", False))
     return found
@@ -133,8 +140,10 @@ def in_units(value: Any, unit: float) -> Any:
 
 def smallest(levels: torch.Tensor) -> np.ndarray:
     """Whole numbers in the smallest type of integers that holds them."""
-    whole_ones = levels.cpu().numpy().astype(np.int64)
-    return whole_ones.astype(np.result_type(*map(np.min_scalar_type, (whole_ones.min(), whole_ones.max(), -1))))
+    found = levels.cpu().numpy().astype(np.int64)
+    low, high = int(found.min()), int(found.max())
+    kinds = (np.int8, np.int16, np.int32, np.int64)
+    return found.astype(next(k for k in kinds if np.iinfo(k).min <= low and high <= np.iinfo(k).max))
 
 
 def told(values: dict[str, Any]) -> str:

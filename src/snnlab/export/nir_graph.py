@@ -9,9 +9,10 @@ membrane is counted in another unit where that is needed:
     tau = time_step / (1 - decay),  R = 1,  v_threshold = unit * threshold,  unit = (1 - decay) / gain          (1)
     R = 1 / time_step, the membrane as it is                                                    decay = 1: NIR's IF
 
-NIR fires above the threshold. Where equality fires here, v_threshold is the largest number of 32 bits below it, and in
-whole numbers half a level below it (half above, where equality stays silent), so that NIR's own comparison gives the
-same spikes. NIR resets to a value; where the threshold is subtracted here, metadata say so: importers must be told.
+NIR fires above the threshold. Where equality fires here, v_threshold is the largest number of 32 bits below it, so that
+NIR's own comparison gives the same spikes; where every sum is a whole number of levels, it lies half a level below the
+threshold (half above, where equality stays silent). NIR resets to a value; where the threshold is subtracted here,
+metadata say so: importers must be told.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ def library() -> Any:
     try:
         import nir
     except ImportError as error:
-        raise InputError("--format nir needs the package nir, which is not installed; pip install nir==1.0.8") from error
+        raise InputError("--format nir needs the package nir, which is not there; pip install nir==1.0.8") from error
     return nir
 
 
@@ -229,7 +230,7 @@ def on_levels(weight: Weight) -> dict[str, Any]:
 def levels_of(weight: Weight) -> tuple[Tensor, Tensor]:
     """The whole-number levels of a weight, and the unit that makes ``used`` of them, to the bit."""
     values = weight.values.stored
-    *before, last = weight.values.parts
+    *before, last = (cast(Any, part) for part in weight.values.parts)
     for part in before:
         values = part(values)
     levels, unit = last.of(values)
@@ -312,9 +313,11 @@ def fires(graph: Graph, name: str, layer: Any, shape: tuple[int, ...]) -> Any:
     if layer.reset == "soft":
         graph.note("neurons subtract their threshold, and NIR's own are reset to a value: metadata reset = soft")
     unit = 1.0 if made.decay == 1 else (1 - made.decay) / made.gain  # (1)
-    threshold = lowered(made.threshold, strict, level.unit if level and graph.whole_numbers else None)
-    threshold = np.float32(unit * threshold) if strict or threshold != made.threshold else below(unit * threshold)
-    values = {"v_threshold": full(shape, float(threshold)), "v_reset": full(shape, unit * float(layer.v_reset))}
+    whole_sums = level is not None and graph.whole_numbers and made.decay in (0, 1)
+    threshold = lowered(made.threshold, strict, level.unit if level is not None and whole_sums else None)
+    between = strict or threshold != made.threshold
+    above = np.float32(unit * threshold) if between else below(unit * threshold)
+    values = {"v_threshold": full(shape, float(above)), "v_reset": full(shape, unit * float(layer.v_reset))}
     metadata["unit"] = unit
     if made.decay == 1:
         return nir.IF(r=full(shape, 1 / graph.time_step), metadata=metadata, **values)
@@ -323,7 +326,7 @@ def fires(graph: Graph, name: str, layer: Any, shape: tuple[int, ...]) -> Any:
 
 
 def lowered(threshold: float, strict: bool, level: float | None) -> float:
-    """The threshold that NIR's comparison takes, in whole numbers of ``level``: between what is silent and what fires."""
+    """The threshold in whole numbers of ``level``, between what is silent and what fires."""
     return threshold if level is None else threshold + (0.5 if strict else -0.5) * level
 
 

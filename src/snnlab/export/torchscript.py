@@ -77,7 +77,7 @@ def to_torchscript(network: Network, frames: Tensor) -> bytes:
                     raise InputError("--format torchscript: what was traced does not give the network's numbers")
         except (RuntimeError, torch.jit.TracingCheckError) as error:
             line = str(error).strip().splitlines()[-1][:160]
-            raise InputError(f"--format torchscript: the network cannot be traced ({line}); use --format nir") from error
+            raise InputError(f"--format torchscript: this network cannot be traced ({line}); use nir") from error
         finally:
             network.kernels = own
     return buffer.getvalue()

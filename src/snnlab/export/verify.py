@@ -53,9 +53,7 @@ class Verdict:
         wide = max([len(row.layer) for row in self.rows], default=5)
         lines = []
         if self.rows:
-            lines.append(
-                f"{'verify':10} {'layer':{wide}} {'steps':>6} {'bins':>12} {'spikes':>10} {'mismatches':>10}"
-            )
+            lines.append(f"{'verify':10} {'layer':{wide}} {'steps':>6} {'bins':>12} {'spikes':>10} {'mismatches':>10}")
         for row in self.rows:
             numbers = f"{row.steps:6,} {row.bins:12,} {row.spikes:10,} {row.mismatches:10,}"
             lines.append(f"{row.simulator:10} {row.layer:{wide}} {numbers}" + (f"  {row.first}" if row.first else ""))

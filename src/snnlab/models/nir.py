@@ -78,7 +78,7 @@ class NIR(Model):
         shape, last = self.shape, max((i for i, node in enumerate(self.chain) if node.type in WEIGHTS), default=0)
         if not last:
             raise InputError("it holds no weights")
-        for i, node in enumerate(self.chain[:last]):
+        for node in self.chain[:last]:
             made = self.layer(blocks, node, shape)
             if made is not None:
                 layers.append((called(node.name, layers), made))
@@ -96,7 +96,7 @@ class NIR(Model):
         if node.type == "AvgPool2d":
             if len(shape) != 3 or min(node.sizes("kernel_size")) < 1 or min(node.sizes("stride")) < 1:
                 raise InputError(f"node {node.name} pools {list(shape)} by {node.values.get('kernel_size')}")
-            return nn.AvgPool2d(*(node.sizes(key) for key in ("kernel_size", "stride", "padding")))
+            return nn.AvgPool2d(node.sizes("kernel_size"), node.sizes("stride"), node.sizes("padding"))
         if node.type == "Flatten":
             return nn.Flatten()
         if node.type in FIRES:
@@ -208,7 +208,7 @@ def chained(file: File) -> list[Node]:
     """
     for node in file.nodes.values():
         if node.type not in KNOWN:
-            raise InputError(f"node {node.name} is a {node.type or 'group without a type'}; read are {', '.join(KNOWN)}")
+            raise InputError(f"node {node.name} is a {node.type or 'nothing'}; read are {', '.join(KNOWN)}")
     starts = [node for node in file.nodes.values() if node.type == "Input"]
     if len(starts) != 1:
         raise InputError(f"it has {len(starts)} inputs, and a network here has one")
@@ -298,8 +298,9 @@ def filled(layer: nn.Module, node: Node, weight: np.ndarray) -> nn.Module:
 def after(layer: nn.Module, node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape behind a layer."""
     if node.type in FIRES:
-        if np.shape(node.values.get("v_threshold")) not in ((), (1,), shape):
-            raise InputError(f"node {node.name} is {list(np.shape(node.values['v_threshold']))}, its input {list(shape)}")
+        size = np.shape(node.array("v_threshold"))
+        if size not in ((), (1,), shape):
+            raise InputError(f"node {node.name} is {list(size)}, its input {list(shape)}")
         return shape
     with torch.no_grad():
         inside = [weight.layer for _, weight in weights_inside(layer)]

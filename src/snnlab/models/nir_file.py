@@ -1,6 +1,6 @@
 """A NIR file as plain values: its nodes by name, its edges, its metadata. The file may be a stranger's.
 
-What is read is held against limits, in another process (nir_trial.py); nothing in the file is run, imported or followed.
+What is read is held against limits, in another process (nir_trial.py); nothing in it is run, imported or followed.
 """
 
 from __future__ import annotations

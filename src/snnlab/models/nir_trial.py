@@ -1,8 +1,8 @@
 """Read a NIR file (HDF5) in a process of its own, and hand on its arrays: HDF5 runs in circles on some damaged files.
 
 Run as a script with the path, it writes an .npz of all that the graph holds to stdout, by the path of each value in it:
-``nodes/NAME/KEY``, ``edges``, ``metadata/KEY``. What is wrong it says in one line on stderr, and ends with 1. It imports
-nothing of snnlab, which takes longer than a file is read.
+``nodes/NAME/KEY``, ``edges``, ``metadata/KEY``. What is wrong it says in one line on stderr, and ends with 1. It
+imports nothing of snnlab, which takes longer than a file is read.
 """
 
 from __future__ import annotations
