@@ -281,7 +281,11 @@ def test_every_other_choice_composes(group, choice):
         ["method=stbp", "data=digits", f"{group}={choice}"]
         + (["encoder.time_steps=4"] if group == "encoder" and choice != "none" else [])
     ).config
-    refusals = {("encoder", "none"): "still images", ("model", "vgg11"): "too small for 4 pools"}  # digits are 8 x 8
+    refusals = {
+        ("encoder", "none"): "still images",
+        ("model", "vgg11"): "too small for 4 pools",
+        ("model", "nir"): "name the graph",
+    }
     if (group, choice) in refusals:
         with pytest.raises(InputError, match=refusals[group, choice]):
             build(config)
