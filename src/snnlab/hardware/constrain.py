@@ -114,7 +114,7 @@ def check(network: Network, target: Target, spiking_input: bool) -> None:
         if isinstance(link.layer, Neuron):
             check_neuron(link, target, outside)
         elif target.whole_numbers and not isinstance(link.layer, PASSING) and link.weight is None and not outside:
-            raise refusal(target, f"{link.name} is {kind}", "use model=mlp or small_conv")
+            raise refusal(target, f"{link.name} is {kind}", "use method=stbp with model=mlp or small_conv")
     for name, weight, places in reached(network):
         if not (weight.dense or target.convolutions):
             raise refusal(target, f"{name} is a convolution", "use model=mlp")
