@@ -1,0 +1,114 @@
+"""What an inference costs: the metrics of this room on one network, and beside it the same network without spikes.
+
+The artificial network has the same weights and is shown one frame: every weight multiplies once, whatever its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.layers.network import Network
+from snnlab.metrics.activation_sparsity import ActivationSparsity
+from snnlab.metrics.connection_sparsity import ConnectionSparsity
+from snnlab.metrics.energy import AC_JOULE, MAC_JOULE, Energy
+from snnlab.metrics.mean import Mean
+from snnlab.metrics.membrane_updates import MembraneUpdates
+from snnlab.metrics.memory import Bits, Memory, as_stored
+from snnlab.metrics.operations import Operations
+from snnlab.metrics.sizes import sizes
+from snnlab.weights.weight import Weight
+
+
+class Cost(nn.Module):
+    """Counts while batches of a test are scored; ``values`` are the means, by the names that run.json has.
+
+    Args:
+        time_step: seconds of a step; None counts delays in steps.
+        mac_joule, ac_joule: see energy.py.
+        weight_bits, state_bits: see memory.py.
+    """
+
+    def __init__(
+        self,
+        time_step: float | None = None,
+        mac_joule: float = MAC_JOULE,
+        ac_joule: float = AC_JOULE,
+        weight_bits: Bits = as_stored,
+        state_bits: Bits = as_stored,
+    ) -> None:
+        super().__init__()
+        self.time_step = time_step
+        self.operations, self.membrane_updates = Operations(), MembraneUpdates()
+        self.activations, self.connections = ActivationSparsity(), ConnectionSparsity()
+        self.energy, self.memory = Energy(mac_joule, ac_joule), Memory(weight_bits, state_bits)
+        self.delay = Mean().set_dtype(torch.float64)
+        self.macs: float | None = None  # of the artificial network; None until a network was looked at
+        self.membranes = 0  # of one sample
+
+    @contextmanager
+    def watch(
+        self,
+        network: Network,
+        frames: Tensor,
+        spiking_input: bool,
+        beside: Mapping[str, Weight] | None = None,
+        synapses: float = 0.0,
+    ) -> Iterator[None]:
+        """Count, while the context is open, what ``network`` does with frames [T, B, ...]; see operations.py.
+
+        Args:
+            beside: weights outside of the network, which read analog values.
+            synapses: of what is no weight, for the artificial network.
+        """
+        if self.macs is None:
+            found = sizes(network, frames)
+            self.membranes = sum(found.neurons.values())
+            self.memory.update(network, found, beside)
+            self.look_at(network, found.macs | {"": synapses}, beside)
+        with self.operations.watch(network, frames, spiking_input, beside):
+            yield
+        steps, samples = frames.shape[:2]
+        self.membrane_updates.update(self.membranes, steps, samples)
+        self.took(steps * (self.time_step or 1), samples)
+
+    def look_at(self, network: Network, macs: Mapping[str, float], beside: Mapping[str, Weight] | None = None) -> None:
+        """Note what of a network does not depend on the samples; ``macs`` are those of each weight, see sizes.py."""
+        self.macs = sum(macs.values()) + sum(float(weight.used.numel()) for weight in (beside or {}).values())
+        self.connections.update(network)
+
+    def took(self, delay: float, samples: int) -> None:
+        """Note how long an inference takes, in seconds, or in steps where a step is no time."""
+        self.delay.update(torch.tensor(delay, dtype=torch.float64, device=self.delay.total.device), samples)
+
+    def values(self) -> dict[str, Tensor]:
+        """The figures by name; all of them are float64 numbers."""
+        operations = self.operations.compute()
+        self.energy.reset()
+        self.energy.update(operations["multiply_accumulates"], operations["accumulates"], self.delay.compute())
+        energy = self.energy.compute()
+        macs = torch.tensor(self.macs or 0.0, dtype=torch.float64, device=energy["energy"].device)
+        ann = self.energy.mac_joule * macs
+        unit = "steps" if self.time_step is None else "seconds"
+        found = {
+            **operations,
+            "energy_joule": energy["energy"],
+            f"energy_delay_joule_{unit}": energy["energy_delay"],
+            "ann_multiply_accumulates": macs,
+            "ann_energy_joule": ann,
+            "ann_energy_ratio": ann / energy["energy"],
+            "sparsity/connections": self.connections.compute(),
+            "sparsity/activations": self.activations.compute(),
+            "membrane_updates": self.membrane_updates.compute(),
+            **{f"memory_bytes/{name}": value for name, value in self.memory.compute().items()},
+        }
+        return {name: value.double() for name, value in found.items()}
+
+    def reset(self) -> None:
+        """Begin anew, also with what the network is."""
+        self.macs = None
+        for metric in self.children():
+            metric.reset()  # type: ignore[operator]

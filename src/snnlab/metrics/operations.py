@@ -1,0 +1,161 @@
+"""Accumulates and multiply-accumulates of one inference, as far as they have an effect.
+
+    accumulates             weights added, or subtracted: |x| for an input x, times the weights that it reaches
+    multiply_accumulates    weights multiplied first: 1 for an input x, times the same
+    dense_operations        every input times every weight, whatever their values, at every step
+
+A weight accumulates where all that reached it are whole numbers: spikes, signed spikes, or counts (2 events in a bin are
+2 accumulates). It multiplies where anything else did: pooled spikes, membranes, images; and wherever the network says
+that what it reads is no spikes (layers/edges.py), so the first layer of direct coding multiplies at every step. Inputs
+and weights that are 0 count in ``dense_operations`` only. Borders are exact: padding is no input. What returns to a layer
+counts at every step at which it returns. Biases, pools, norms, leaks, resets and memory traffic are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from snnlab import kernels
+from snnlab.layers.chain import Chain
+from snnlab.layers.edges import Edge
+from snnlab.layers.network import Network
+from snnlab.metrics.synaptic_operations import sent
+from snnlab.neurons.neuron import Temporal
+from snnlab.weights.weight import Weight
+
+
+class Operations(Metric):
+    """Means over inferences; what they are stands in the docstring of this file.
+
+    ``update`` takes, for each of some weights, totals over so many samples: accumulates and multiply-accumulates it
+    would have made, whether it made the latter (0 or 1), and its dense operations, all [weights]. ``add`` takes what was
+    counted elsewhere.
+    """
+
+    full_state_update = False
+    accumulates: Tensor
+    multiply_accumulates: Tensor
+    multiplies: Tensor
+    dense: Tensor
+    others: Tensor
+    samples: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("accumulates", "multiply_accumulates", "dense"):
+            self.add_state(name, torch.zeros(1, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("multiplies", torch.zeros(1, dtype=torch.float64), dist_reduce_fx="max")
+        self.add_state("others", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("samples", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(
+        self, accumulates: Tensor, multiply_accumulates: Tensor, multiplies: Tensor, dense: Tensor, samples: int
+    ) -> None:
+        self.accumulates = self.accumulates + accumulates
+        self.multiply_accumulates = self.multiply_accumulates + multiply_accumulates
+        self.multiplies = torch.maximum(self.multiplies, multiplies)
+        self.dense = self.dense + dense
+        self.samples = self.samples + samples
+
+    def add(self, accumulates: Tensor | float, dense: Tensor | float, samples: int = 0) -> None:
+        """Count accumulates, and dense operations, of what is no weight of a network, or is no step."""
+        new = (torch.as_tensor(value, dtype=torch.float64, device=self.others.device) for value in (accumulates, dense))
+        self.others = self.others + torch.stack(list(new))
+        self.samples = self.samples + samples
+
+    def compute(self) -> dict[str, Tensor]:
+        samples = self.samples.clamp(min=1)
+        multiplies, (added, dense) = self.multiplies > 0, self.others
+        return {
+            "accumulates": (torch.where(multiplies, 0.0, self.accumulates).sum() + added) / samples,
+            "multiply_accumulates": torch.where(multiplies, self.multiply_accumulates, 0.0).sum() / samples,
+            "dense_operations": (self.dense.sum() + dense) / samples,
+        }
+
+    @contextmanager
+    def watch(
+        self,
+        network: Network,
+        frames: Tensor,
+        spiking_input: bool = True,
+        beside: Mapping[str, Weight] | None = None,
+    ) -> Iterator[None]:
+        """Count, while the context is open, what ``network`` does with frames [T, B, ...], forward or step by step.
+
+        Args:
+            spiking_input: whether frames are spikes or event counts rather than analog.
+            beside: weights outside of the network, which read analog values.
+        """
+        edges = Chain(network).edges(spiking_input)
+        edges += [Edge(name, weight, (), False) for name, weight in (beside or {}).items()]
+        counter = Counter(edges, self.samples.device)
+        first = first_weight(network, frames)
+        hooks = []
+        for place, edge in enumerate(edges):
+            if not edge.spikes and first is not None and edge.weight.layer is first[0]:
+                counter.add(place, first[1].flatten(0, 1), len(frames) // len(first[1]))  # a hook would slow it down
+            else:
+                hooks.append(edge.weight.layer.register_forward_hook(counter.hook(place)))
+        try:
+            yield
+        finally:
+            for handle in hooks:
+                handle.remove()
+        self.update(*counter.totals(), samples=frames.shape[1])
+
+
+class Counter:
+    """Totals over one sequence of what reached the weights ``edges``."""
+
+    def __init__(self, edges: list[Edge], device: torch.device) -> None:
+        self.edges = edges
+        zero = torch.zeros((), dtype=torch.float64, device=device)
+        self.sums = [torch.stack([zero, zero, zero]) for _ in edges or [None]]  # accumulates, multiplications, dense
+        self.multiplies = [zero for _ in edges or [None]]
+        self.reached: dict[tuple[int, torch.Size], tuple[Tensor, Tensor]] = {}
+
+    def hook(self, place: int) -> Any:
+        def see(_layer: nn.Module, inputs: Any, _output: Tensor) -> None:
+            self.add(place, inputs[0].detach())
+
+        return see
+
+    def add(self, place: int, inputs: Tensor, times: int = 1) -> None:
+        """Count inputs [B, ...] of a weight, seen so many times."""
+        edge, key = self.edges[place], (place, inputs.shape[1:])
+        if key not in self.reached:
+            every = edge.weight.reach(inputs).expand_as(inputs[:1]).sum(dtype=torch.float64)
+            self.reached[key] = edge.weight.reach(inputs, edge.weight.used != 0), every
+        reached, every = self.reached[key]
+        adds, multiplies = (
+            (of_unit.sum(0, dtype=torch.float64) * reached).sum() for of_unit in (sent(inputs), inputs != 0)
+        )
+        fractions = (inputs != inputs.round()).any() if edge.spikes else torch.ones_like(every)
+        self.sums[place] = self.sums[place] + torch.stack([adds, multiplies, every * len(inputs)]) * times
+        self.multiplies[place] = torch.maximum(self.multiplies[place], fractions.double())
+
+    def totals(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Accumulates, multiply-accumulates, whether it makes the latter, dense operations: all [weights]."""
+        adds, multiplications, dense = torch.stack(self.sums, 1)
+        return adds, multiplications, torch.stack(self.multiplies), dense
+
+
+@torch.no_grad()
+def first_weight(network: Network, frames: Tensor) -> tuple[nn.Module, Tensor] | None:
+    """The layer of the weight that reads the network's input, and what reaches it: [T, B, ...], or [1, B, ...] where
+    that is the same at every step. None where something with a state, or nothing, is in front of it."""
+    shown = frames[:1] if frames.stride(0) == 0 else frames
+    with kernels.using(network.kernels):
+        for link in Chain(network).links:
+            if link.weight is not None:
+                return link.weight.layer, shown
+            if isinstance(link.layer, Temporal):
+                return None
+            shown = link.run(shown)
+    return None
