@@ -42,7 +42,8 @@ class Cost(nn.Module):
     ) -> None:
         super().__init__()
         self.time_step = time_step
-        self.operations, self.membrane_updates = Operations(), MembraneUpdates()
+        self.operations, self.others = Operations(), Operations()  # of weights; of what a method counts itself
+        self.membrane_updates = MembraneUpdates()
         self.activations, self.connections = ActivationSparsity(), ConnectionSparsity()
         self.energy, self.memory = Energy(mac_joule, ac_joule), Memory(weight_bits, state_bits)
         self.delay = Mean().set_dtype(torch.float64)
@@ -82,29 +83,37 @@ class Cost(nn.Module):
 
     def took(self, delay: float, samples: int) -> None:
         """Note how long an inference takes, in seconds, or in steps where a step is no time."""
-        self.delay.update(torch.tensor(delay, dtype=torch.float64, device=self.delay.total.device), samples)
+        self.delay.update(torch.tensor(delay, dtype=torch.float64), samples)
+
+    def count(self, accumulates: Tensor, dense: Tensor | float, samples: int) -> None:
+        """Add the accumulates, and dense operations, of what is no weight of a network, or takes no step."""
+        zero = torch.zeros_like(accumulates)
+        self.others.update(accumulates, zero, zero, torch.as_tensor(dense, dtype=torch.float64), samples)
 
     def values(self) -> dict[str, Tensor]:
-        """The figures by name; all of them are float64 numbers."""
-        operations = self.operations.compute()
-        self.energy.reset()
-        self.energy.update(operations["multiply_accumulates"], operations["accumulates"], self.delay.compute())
-        energy = self.energy.compute()
-        macs = torch.tensor(self.macs or 0.0, dtype=torch.float64, device=energy["energy"].device)
-        ann = self.energy.mac_joule * macs
-        unit = "steps" if self.time_step is None else "seconds"
-        found = {
-            **operations,
-            "energy_joule": energy["energy"],
-            f"energy_delay_joule_{unit}": energy["energy_delay"],
-            "ann_multiply_accumulates": macs,
-            "ann_energy_joule": ann,
-            "ann_energy_ratio": ann / energy["energy"],
-            "sparsity/connections": self.connections.compute(),
-            "sparsity/activations": self.activations.compute(),
-            "membrane_updates": self.membrane_updates.compute(),
-            **{f"memory_bytes/{name}": value for name, value in self.memory.compute().items()},
-        }
+        """The figures by name, as far as something was counted for them; all of them are float64 numbers."""
+        found: dict[str, Tensor] = {}
+        for counter in (self.operations, self.others):
+            if counter.update_called:
+                found = {name: value + found.get(name, 0.0) for name, value in counter.compute().items()}
+        ann = torch.tensor(self.macs or 0.0, dtype=torch.float64)
+        found |= {"ann_multiply_accumulates": ann, "ann_energy_joule": self.energy.mac_joule * ann}
+        if "accumulates" in found:
+            self.energy.reset()
+            self.energy.update(found["multiply_accumulates"], found["accumulates"], self.delay.compute())
+            energy = self.energy.compute()
+            unit = "steps" if self.time_step is None else "seconds"
+            found |= {"energy_joule": energy["energy"], f"energy_delay_joule_{unit}": energy["energy_delay"]}
+            found["ann_energy_ratio"] = found["ann_energy_joule"] / energy["energy"]
+        if self.memory.update_called:
+            found |= {f"memory_bytes/{name}": value for name, value in self.memory.compute().items()}
+        for name, metric in (
+            ("membrane_updates", self.membrane_updates),
+            ("sparsity/activations", self.activations),
+            ("sparsity/connections", self.connections),
+        ):
+            if metric.update_called:
+                found[name] = metric.compute()
         return {name: value.double() for name, value in found.items()}
 
     def reset(self) -> None:

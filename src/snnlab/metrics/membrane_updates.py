@@ -28,4 +28,4 @@ class MembraneUpdates(Metric):
         self.samples = self.samples + samples
 
     def compute(self) -> Tensor:
-        return self.updates / self.samples  # NaN where nothing took a step
+        return self.updates / self.samples.clamp(min=1)

@@ -26,7 +26,7 @@ class Memory(Metric):
     """What has to be held for one sample at a time.
 
     weights   every weight and bias at the bits of the weight, one that is 0 or masked too; all other parameters and
-              buffers (norms, learned thresholds) as they are here. What a constraint stores beside a weight is left out.
+              buffers (norms, learned thresholds) as they are here; not what a constraint stores beside a weight
     states    the numbers that neurons and readouts keep from one step to the next, at the bits of the layer
     spikes    1 bit for each neuron that fires: the spikes of one step
 
@@ -46,9 +46,7 @@ class Memory(Metric):
         for name in ("weights", "states", "spikes"):
             self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="max")
 
-    def update(
-        self, network: Network, sizes: Sizes | None = None, beside: Mapping[str, Weight] | None = None
-    ) -> None:
+    def update(self, network: Network, sizes: Sizes | None = None, beside: Mapping[str, Weight] | None = None) -> None:
         """Look at a network, at the sizes of its states if it has any, and at weights beside it; the latest counts."""
         bits, of_weights = 0.0, set[nn.Module]()
         self.has_states = sizes is not None

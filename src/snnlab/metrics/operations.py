@@ -4,11 +4,11 @@
     multiply_accumulates    weights multiplied first: 1 for an input x, times the same
     dense_operations        every input times every weight, whatever their values, at every step
 
-A weight accumulates where all that reached it are whole numbers: spikes, signed spikes, or counts (2 events in a bin are
-2 accumulates). It multiplies where anything else did: pooled spikes, membranes, images; and wherever the network says
-that what it reads is no spikes (layers/edges.py), so the first layer of direct coding multiplies at every step. Inputs
-and weights that are 0 count in ``dense_operations`` only. Borders are exact: padding is no input. What returns to a layer
-counts at every step at which it returns. Biases, pools, norms, leaks, resets and memory traffic are not counted.
+A weight accumulates where all that reached it are whole numbers: spikes, signed spikes, or counts (2 events in a bin
+are 2 accumulates). It multiplies where anything else did: pooled spikes, membranes, images; and wherever the network
+says that what it reads is no spikes (layers/edges.py), so the first layer of direct coding multiplies at every step.
+Inputs and weights that are 0 count in ``dense_operations`` only. Borders are exact: padding is no input. What comes
+back to a layer counts at each step at which it does. Biases, pools, norms, leaks, resets and memory traffic do not count.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ class Operations(Metric):
     """Means over inferences; what they are stands in the docstring of this file.
 
     ``update`` takes, for each of some weights, totals over so many samples: accumulates and multiply-accumulates it
-    would have made, whether it made the latter (0 or 1), and its dense operations, all [weights]. ``add`` takes what was
-    counted elsewhere.
+    would have made, whether it made the latter (0 or 1), and its dense operations, all [weights].
     """
 
     full_state_update = False
@@ -43,7 +42,6 @@ class Operations(Metric):
     multiply_accumulates: Tensor
     multiplies: Tensor
     dense: Tensor
-    others: Tensor
     samples: Tensor
 
     def __init__(self) -> None:
@@ -51,7 +49,6 @@ class Operations(Metric):
         for name in ("accumulates", "multiply_accumulates", "dense"):
             self.add_state(name, torch.zeros(1, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("multiplies", torch.zeros(1, dtype=torch.float64), dist_reduce_fx="max")
-        self.add_state("others", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("samples", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(
@@ -63,19 +60,13 @@ class Operations(Metric):
         self.dense = self.dense + dense
         self.samples = self.samples + samples
 
-    def add(self, accumulates: Tensor | float, dense: Tensor | float, samples: int = 0) -> None:
-        """Count accumulates, and dense operations, of what is no weight of a network, or is no step."""
-        new = (torch.as_tensor(value, dtype=torch.float64, device=self.others.device) for value in (accumulates, dense))
-        self.others = self.others + torch.stack(list(new))
-        self.samples = self.samples + samples
-
     def compute(self) -> dict[str, Tensor]:
         samples = self.samples.clamp(min=1)
-        multiplies, (added, dense) = self.multiplies > 0, self.others
+        multiplies = self.multiplies > 0
         return {
-            "accumulates": (torch.where(multiplies, 0.0, self.accumulates).sum() + added) / samples,
+            "accumulates": torch.where(multiplies, 0.0, self.accumulates).sum() / samples,
             "multiply_accumulates": torch.where(multiplies, self.multiply_accumulates, 0.0).sum() / samples,
-            "dense_operations": (self.dense.sum() + dense) / samples,
+            "dense_operations": self.dense.sum() / samples,
         }
 
     @contextmanager
@@ -115,9 +106,9 @@ class Counter:
 
     def __init__(self, edges: list[Edge], device: torch.device) -> None:
         self.edges = edges
-        zero = torch.zeros((), dtype=torch.float64, device=device)
-        self.sums = [torch.stack([zero, zero, zero]) for _ in edges or [None]]  # accumulates, multiplications, dense
-        self.multiplies = [zero for _ in edges or [None]]
+        zeros, places = torch.zeros(3, dtype=torch.float64, device=device), max(1, len(edges))
+        self.sums = [zeros] * places  # accumulates, multiplications, dense
+        self.multiplies = [zeros[0]] * places
         self.reached: dict[tuple[int, torch.Size], tuple[Tensor, Tensor]] = {}
 
     def hook(self, place: int) -> Any:

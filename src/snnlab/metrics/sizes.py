@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
-from snnlab.neurons.neuron import Neuron
 from snnlab.weights.weight import Weight
 
 

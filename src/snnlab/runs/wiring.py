@@ -31,7 +31,8 @@ from snnlab.checkpoint import load_weights, most_bytes
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
 from snnlab.errors import InputError, RunFailure, one_line, plain
-from snnlab.runs.record import flat, spelled
+from snnlab.runs.record import flat
+from snnlab.runs.units import shown
 
 log = logging.getLogger("snnlab")
 PROFILERS: dict[Any, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}  # they write fit-profile.txt, ...
@@ -58,8 +59,7 @@ def metric_lines(metrics: Mapping[str, Any], prefix: str = "") -> list[str]:
         if isinstance(value, Mapping):
             lines += metric_lines(value, f"{prefix}{key}/")
         else:
-            number = spelled(value) if abs(value) < 1000 else f"{value:,.0f}"
-            lines.append(f"test     {plain(prefix + key):32} {number}")
+            lines.append(f"test     {plain(prefix + key):32} {shown(prefix + key, value)}")
     return lines
 
 

@@ -19,7 +19,8 @@ from typing import Any
 from snnlab.errors import InputError, nearest, plain
 from snnlab.runs.identity import digest, less_seed, recorded
 from snnlab.runs.latest import run_folder
-from snnlab.runs.record import RunRecord, flags_of, flat, is_small, label_of
+from snnlab.runs.record import RunRecord, flags_of, flat, label_of
+from snnlab.runs.units import is_small, unit_of, with_unit
 from snnlab.tables.names import names
 
 Run = dict[str, Any]  # the content of a run.json
@@ -131,7 +132,9 @@ def markdown(runs: Sequence[Run], metrics: Sequence[str], before: Sequence[Run] 
         cells = []
         for metric in metrics:
             for values in ([old[key].values(metric) if key in old else []] if before else []) + [row.values(metric)]:
-                cells.append(cell(values) + (f" ({len(values)} seeds)" if 1 <= len(values) != len(scored) else ""))
+                cells.append(
+                    cell(values, metric) + (f" ({len(values)} seeds)" if 1 <= len(values) != len(scored) else "")
+                )
         seeds = ", ".join(str(run["seed"]) for run in scored)
         lines.append(f"| {name} | {seeds} | {' | '.join(cells)} | {status_of(row, scored)} |")
     return "\n".join(map(plain, lines)) + "\n"
@@ -194,14 +197,19 @@ def look_up(run: Run, metric: str) -> float | None:
     return float(node) if not isinstance(node, dict) else None
 
 
-def cell(values: Sequence[float]) -> str:
-    """Mean ± standard deviation with four decimals, none from 100 on; one value alone; small ones as 4.84e-08."""
+def cell(values: Sequence[float], metric: str = "") -> str:
+    """Mean ± standard deviation with four decimals, none from 100 on; one value alone; small ones as 4.84e-08.
+
+    Joules and bytes have their unit: 48.4 nJ.
+    """
     if not values:
         return ""
-    largest = max(map(abs, values))
+    mean, largest = statistics.fmean(values), max(map(abs, values))
+    spread = [] if len(values) == 1 else [statistics.stdev(values)]
+    if (unit := unit_of(metric)).startswith(("J", "B")):
+        return " ± ".join(with_unit(number, unit) for number in (mean, *spread))
     form = ".3g" if is_small(largest) else ".0f" if largest >= 100 else ".4f"
-    mean = f"{statistics.fmean(values):{form}}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):{form}}"
+    return " ± ".join(f"{number:{form}}" for number in (mean, *spread))
 
 
 def as_json(runs: Sequence[Run], metrics: Sequence[str]) -> str:

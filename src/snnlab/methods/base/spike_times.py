@@ -91,7 +91,7 @@ class SpikeTimes(Autograd):
             trains = self.chain.trains(frames)
         self.count_spikes(seen, samples)
         self.synaptic_operations.update(self.reached(trains, lambda weight: weight.exists), samples)
-        self.cost.operations.add(self.reached(trains, lambda weight: weight.used != 0), torch.nan, samples)
+        self.cost.count(self.reached(trains, lambda weight: weight.used != 0), torch.nan, samples)
         self.cost.took(self.duration, samples)
         if self.cost.macs is None:
             self.cost.memory.update(self.network)

@@ -309,7 +309,7 @@ class Autoencoder(OwnSteps):
         size = outcome.y.shape[2]
         operations = sent(encoding.outputs).sum(dtype=torch.float64) * synapses
         self.synaptic_operations.update(operations, size)
-        self.cost.operations.add(operations, encoding.outputs.numel() * synapses)
+        self.cost.count(operations, encoding.outputs.numel() * synapses, size)
         self.count_spikes(encoding.hidden | {"readout": outcome.y[:, 0]}, size)
         self.log_outcome("test", outcome)
         self.log_decoded("test", outcome, batch)
