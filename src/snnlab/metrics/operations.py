@@ -8,7 +8,7 @@ A weight accumulates where all that reached it are whole numbers: spikes, signed
 are 2 accumulates). It multiplies where anything else did: pooled spikes, membranes, images; and wherever the network
 says that what it reads is no spikes (layers/edges.py), so the first layer of direct coding multiplies at every step.
 Inputs and weights that are 0 count in ``dense_operations`` only. Borders are exact: padding is no input. What comes
-back to a layer counts at each step at which it does. Biases, pools, norms, leaks, resets and memory traffic do not count.
+back to a layer counts at each step at which it does. Biases, pools, norms, leaks, resets and memory traffic do not.
 """
 
 from __future__ import annotations
