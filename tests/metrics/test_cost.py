@@ -21,6 +21,7 @@ from snnlab.metrics.sizes import sizes
 from snnlab.neurons.alif import ALIF
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
+from snnlab.neurons.ltc import LTC
 from snnlab.weights.find import weight_of
 from snnlab.weights.masked import keep_mask
 
@@ -145,6 +146,14 @@ def test_weights_beside_the_network_multiply():
     with torch.no_grad(), counter.watch(network, torch.ones(1, 1, 2), True, {"reader": weight_of(reader)}):
         reader(network(torch.ones(1, 1, 2))[0])
     assert counter.compute()["accumulates"] == 2 * 3 and counter.compute()["multiply_accumulates"] == 3 * 4
+
+
+def test_gates_of_liquid_neurons_multiply():
+    network = Network([("weight", ones(nn.Linear(2, 3))), ("ltc", LTC(3, strength=0.0))])
+    adds, multiplies, _ = counted(network, torch.ones(4, 1, 2))
+    assert adds == 4 * 2 * 3 and multiplies == 4 * 3 * 3  # currents, never 0; hard reset: v is 0 at every step
+    maps = Network([("conv", ones(nn.Conv2d(1, 3, 1))), ("ltc", LTC(3, strength=0.0))])
+    assert counted(maps, torch.ones(4, 1, 1, 2, 2))[1] == 4 * 4 * 3 * 3
 
 
 def test_batches_of_another_size_and_a_test_in_inference_mode():

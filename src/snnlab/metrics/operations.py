@@ -21,12 +21,11 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from snnlab import kernels
 from snnlab.layers.chain import Chain
 from snnlab.layers.edges import Edge
 from snnlab.layers.network import Network
 from snnlab.metrics.synaptic_operations import sent
-from snnlab.neurons.neuron import Temporal
+from snnlab.weights.gate import gates
 from snnlab.weights.weight import Weight
 
 
@@ -84,13 +83,19 @@ class Operations(Metric):
             beside: weights outside of the network, which read analog values.
         """
         edges = Chain(network).edges(spiking_input)
-        edges += [Edge(name, weight, (), False) for name, weight in (beside or {}).items()]
+        analog = gates(network) | dict(beside or {})
+        edges += [Edge(name, weight, (), False) for name, weight in analog.items()]
         counter = Counter(edges, self.samples.device)
-        first = first_weight(network, frames)
+        link, entering = Chain(network).entering(frames)
         hooks = []
         for place, edge in enumerate(edges):
-            if not edge.spikes and first is not None and edge.weight.layer is first[0]:
-                counter.add(place, first[1].flatten(0, 1), len(frames) // len(first[1]))  # a hook would slow it down
+            if (
+                not edge.spikes
+                and link is not None
+                and link.weight is not None
+                and edge.weight.layer is link.weight.layer
+            ):
+                counter.add(place, entering.flatten(0, 1), len(frames) // len(entering))  # a hook would slow it down
             else:
                 hooks.append(edge.weight.layer.register_forward_hook(counter.hook(place)))
         try:
@@ -113,7 +118,7 @@ class Counter:
 
     def hook(self, place: int) -> Any:
         def see(_layer: nn.Module, inputs: Any, _output: Tensor) -> None:
-            self.add(place, inputs[0].detach())
+            self.add(place, torch.cat(inputs, 1).detach() if len(inputs) > 1 else inputs[0].detach())
 
         return see
 
@@ -135,18 +140,3 @@ class Counter:
         """Accumulates, multiply-accumulates, whether it makes the latter, dense operations: all [weights]."""
         adds, multiplications, dense = torch.stack(self.sums, 1)
         return adds, multiplications, torch.stack(self.multiplies), dense
-
-
-@torch.no_grad()
-def first_weight(network: Network, frames: Tensor) -> tuple[nn.Module, Tensor] | None:
-    """The layer of the weight that reads the network's input, and what reaches it: [T, B, ...], or [1, B, ...] where
-    that is the same at every step. None where something with a state, or nothing, is in front of it."""
-    shown = frames[:1] if frames.stride(0) == 0 else frames
-    with kernels.using(network.kernels):
-        for link in Chain(network).links:
-            if link.weight is not None:
-                return link.weight.layer, shown
-            if isinstance(link.layer, Temporal):
-                return None
-            shown = link.run(shown)
-    return None
