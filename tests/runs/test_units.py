@@ -2,7 +2,7 @@
 
 import pytest
 
-from snnlab.runs.units import shown
+from snnlab.runs.units import shown, with_unit
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,8 @@ from snnlab.runs.units import shown
 )
 def test_a_figure_has_the_unit_that_its_name_tells(name, number, text):
     assert shown(name, number) == text
+
+
+def test_a_spread_has_the_prefix_of_its_mean():
+    assert with_unit(4.84e-8, "J", 7.07e-10) == "48.4 ± 0.707 nJ"
+    assert with_unit(76840.0, "B", 0.0) == "76.8 ± 0 kB" and with_unit(float("nan"), "J") == "nan J"

@@ -31,17 +31,17 @@ def shown(name: str, number: float) -> str:
     return spelled(number) if abs(number) < 1000 else f"{number:,.0f}"
 
 
-def with_unit(number: float, unit: str) -> str:
-    """Three digits, a power of 1,000 as a letter, and the unit: 48.4 nJ, 12.3 k spikes, 250 spikes."""
-    if not math.isfinite(number) or number == 0:
-        return f"{number:g} {unit}"
+def with_unit(number: float, unit: str, spread: float | None = None) -> str:
+    """Three digits, a power of 1,000 as a letter, and the unit: 48.4 nJ, 12.3 k spikes, 250 spikes, 48.4 ± 0.3 nJ."""
     rounded = float(f"{number:.3g}")
-    power = min(max(math.floor(math.log10(abs(rounded)) / 3 + 1e-9) * 3, min(PREFIXES)), max(PREFIXES))
-    if power < 0 and unit not in ("J", "J s", "J steps"):
-        return f"{rounded:g} {unit}"  # a fraction of a spike: no one says milli
-    prefix = PREFIXES[power]
-    between = " " if prefix and len(unit) > 1 and not unit.startswith("J") else ""
-    return f"{float(f'{rounded / 10.0**power:.3g}'):g} {prefix}{between}{unit}"
+    power = 0
+    if math.isfinite(number) and number != 0:
+        power = min(max(math.floor(math.log10(abs(rounded)) / 3 + 1e-9) * 3, min(PREFIXES)), max(PREFIXES))
+    if power < 0 and not unit.startswith("J"):
+        power = 0  # a fraction of a spike: no one says milli
+    scaled = [f"{float(f'{part / 10.0**power:.3g}'):g}" for part in (rounded, spread) if part is not None]
+    between = " " if PREFIXES[power] and len(unit) > 1 and not unit.startswith("J") else ""
+    return f"{' ± '.join(scaled)} {PREFIXES[power]}{between}{unit}"
 
 
 def spelled(number: float) -> str:

@@ -24,7 +24,7 @@ from snnlab.runs.units import is_small, unit_of, with_unit
 from snnlab.tables.names import names
 
 Run = dict[str, Any]  # the content of a run.json
-MATTER = ("test/accuracy", "test/judge_accuracy", "test/loss", "test/spikes_per_inference")
+MATTER = ("test/accuracy", "test/judge_accuracy", "test/loss", "test/spikes_per_inference", "test/energy_joule")
 
 
 @dataclass
@@ -200,14 +200,14 @@ def look_up(run: Run, metric: str) -> float | None:
 def cell(values: Sequence[float], metric: str = "") -> str:
     """Mean ± standard deviation with four decimals, none from 100 on; one value alone; small ones as 4.84e-08.
 
-    Joules and bytes have their unit: 48.4 nJ.
+    Joules and bytes have their unit: 48.4 ± 0.3 nJ.
     """
     if not values:
         return ""
     mean, largest = statistics.fmean(values), max(map(abs, values))
     spread = [] if len(values) == 1 else [statistics.stdev(values)]
     if (unit := unit_of(metric)).startswith(("J", "B")):
-        return " ± ".join(with_unit(number, unit) for number in (mean, *spread))
+        return with_unit(mean, unit, *spread)
     form = ".3g" if is_small(largest) else ".0f" if largest >= 100 else ".4f"
     return " ± ".join(f"{number:{form}}" for number in (mean, *spread))
 
