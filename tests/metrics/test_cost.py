@@ -276,6 +276,13 @@ def test_all_of_it_beside_the_same_network_without_spikes():
         "memory_bytes/spikes": 1,
     }
     assert values == pytest.approx(wanted, rel=1e-12, abs=0)
+    cost.reset()
+    cost.run_on(2e-12, 1e-12, lambda name: 8, lambda name: 24)
+    with torch.no_grad(), cost.watch(network, frames, False):
+        network(frames)
+    values = cost.values()
+    assert values["energy_joule"].item() == pytest.approx(40 * 2e-12 + 120 * 1e-12, rel=1e-12, abs=0)
+    assert values["memory_bytes/weights"] == 46 and values["memory_bytes/states"] == 3 * 10
     cost = Cost()
     cost.count(torch.tensor(7.0), torch.nan, 1)
     cost.took(3, 1)

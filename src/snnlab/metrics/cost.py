@@ -50,6 +50,10 @@ class Cost(nn.Module):
         self.macs: float | None = None  # of the artificial network; None until a network was looked at
         self.membranes = 0  # of one sample
 
+    def run_on(self, mac_joule: float, ac_joule: float, weight_bits: Bits, state_bits: Bits) -> None:
+        """Count for another machine from now on; arguments as above."""
+        self.energy, self.memory = Energy(mac_joule, ac_joule), Memory(weight_bits, state_bits)
+
     @contextmanager
     def watch(
         self,

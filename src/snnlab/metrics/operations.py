@@ -24,7 +24,6 @@ from torchmetrics import Metric
 from snnlab.layers.chain import Chain
 from snnlab.layers.edges import Edge
 from snnlab.layers.network import Network
-from snnlab.metrics.synaptic_operations import sent
 from snnlab.weights.gate import gates
 from snnlab.weights.weight import Weight
 
@@ -129,12 +128,12 @@ class Counter:
             every = edge.weight.reach(inputs).expand_as(inputs[:1]).sum(dtype=torch.float64)
             self.reached[key] = edge.weight.reach(inputs, edge.weight.used != 0), every
         reached, every = self.reached[key]
-        adds, multiplies = (
-            (of_unit.sum(0, dtype=torch.float64) * reached).sum() for of_unit in (sent(inputs), inputs != 0)
-        )
-        fractions = (inputs != inputs.round()).any() if edge.spikes else torch.ones_like(every)
+        values = inputs.abs().to(torch.promote_types(inputs.dtype, torch.float32))  # one buffer: large ones are dear
+        plain, sends, active = values.sum(0), values.ceil_().sum(0), values.sign_().sum(0)  # exact below 2^24
+        adds, multiplies = ((of_unit.double() * reached).sum() for of_unit in (sends, active))
+        multiplied = (plain != sends).any() if edge.spikes else torch.ones_like(every)
         self.sums[place] = self.sums[place] + torch.stack([adds, multiplies, every * len(inputs)]) * times
-        self.multiplies[place] = torch.maximum(self.multiplies[place], fractions.double())
+        self.multiplies[place] = torch.maximum(self.multiplies[place], multiplied.double())
 
     def totals(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Accumulates, multiply-accumulates, whether it makes the latter, dense operations: all [weights]."""
