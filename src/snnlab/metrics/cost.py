@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from snnlab.layers.network import Network
 from snnlab.metrics.activation_sparsity import ActivationSparsity
@@ -70,10 +71,11 @@ class Cost(nn.Module):
             synapses: of what is no weight, for the artificial network.
         """
         if self.macs is None:
-            found = sizes(network, frames)
-            self.membranes = sum(found.neurons.values())
-            self.memory.update(network, found, beside)
-            self.look_at(network, found.macs | {"": synapses}, beside)
+            with parametrize.cached():  # a weight under a constraint is worked out once for all that look at it
+                found = sizes(network, frames)
+                self.membranes = sum(found.neurons.values())
+                self.memory.update(network, found, beside)
+                self.look_at(network, found.macs | {"": synapses}, beside)
         with self.operations.watch(network, frames, spiking_input, beside):
             yield
         steps, samples = frames.shape[:2]

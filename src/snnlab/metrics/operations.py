@@ -27,12 +27,15 @@ from snnlab.layers.network import Network
 from snnlab.weights.gate import gates
 from snnlab.weights.weight import Weight
 
+Reached = dict[tuple[str, torch.Size], tuple[Tensor, Tensor]]  # by name and shape: weights that a unit reaches, all
+
 
 class Operations(Metric):
     """Means over inferences; what they are stands in the docstring of this file.
 
     ``update`` takes, for each of some weights, totals over so many samples: accumulates and multiply-accumulates it
-    would have made, whether it made the latter (0 or 1), and its dense operations, all [weights].
+    would have made, whether it made the latter (0 or 1), and its dense operations, all [weights]. Which weights
+    are 0 must not change before ``reset``.
     """
 
     full_state_update = False
@@ -48,6 +51,7 @@ class Operations(Metric):
             self.add_state(name, torch.zeros(1, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("multiplies", torch.zeros(1, dtype=torch.float64), dist_reduce_fx="max")
         self.add_state("samples", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.reached: Reached = {}
 
     def update(
         self, accumulates: Tensor, multiply_accumulates: Tensor, multiplies: Tensor, dense: Tensor, samples: int
@@ -57,6 +61,10 @@ class Operations(Metric):
         self.multiplies = torch.maximum(self.multiplies, multiplies)
         self.dense = self.dense + dense
         self.samples = self.samples + samples
+
+    def reset(self) -> None:
+        super().reset()
+        self.reached = {}
 
     def compute(self) -> dict[str, Tensor]:
         samples = self.samples.clamp(min=1)
@@ -84,7 +92,7 @@ class Operations(Metric):
         edges = Chain(network).edges(spiking_input)
         analog = gates(network) | dict(beside or {})
         edges += [Edge(name, weight, (), False) for name, weight in analog.items()]
-        counter = Counter(edges, self.samples.device)
+        counter = Counter(edges, self.reached, self.samples.device)
         link, entering = Chain(network).entering(frames)
         hooks = []
         for place, edge in enumerate(edges):
@@ -108,12 +116,11 @@ class Operations(Metric):
 class Counter:
     """Totals over one sequence of what reached the weights ``edges``."""
 
-    def __init__(self, edges: list[Edge], device: torch.device) -> None:
-        self.edges = edges
+    def __init__(self, edges: list[Edge], reached: Reached, device: torch.device) -> None:
+        self.edges, self.reached = edges, reached
         zeros, places = torch.zeros(3, dtype=torch.float64, device=device), max(1, len(edges))
         self.sums = [zeros] * places  # accumulates, multiplications, dense
         self.multiplies = [zeros[0]] * places
-        self.reached: dict[tuple[int, torch.Size], tuple[Tensor, Tensor]] = {}
 
     def hook(self, place: int) -> Any:
         def see(_layer: nn.Module, inputs: Any, _output: Tensor) -> None:
@@ -123,7 +130,8 @@ class Counter:
 
     def add(self, place: int, inputs: Tensor, times: int = 1) -> None:
         """Count inputs [B, ...] of a weight, seen so many times."""
-        edge, key = self.edges[place], (place, inputs.shape[1:])
+        edge = self.edges[place]
+        key = edge.name, inputs.shape[1:]
         if key not in self.reached:
             every = edge.weight.reach(inputs).expand_as(inputs[:1]).sum(dtype=torch.float64)
             self.reached[key] = edge.weight.reach(inputs, edge.weight.used != 0), every
