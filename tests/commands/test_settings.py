@@ -111,7 +111,7 @@ def composed(base: list[str], overrides: list[str]) -> DictConfig:
             "a batch of T = 1,000,000 steps and B = 1,000 samples",
         ),
         (["model.hidden=[1000000000000]"], "the network needs 238,418.6 GiB at once for weights"),
-        (["model.dropout=2"], "model: HeldDropout: p = 2 must lie in [0, 1)"),
+        (["model.dropout=2"], "MLP: dropout = 2 must lie in [0, 1)"),
         (["model=vgg9", "model.channels=[64,P,P,P,P]"], "model: "),
         (["init._target_=torch.optim.SGD"], "init._target_ = torch.optim.SGD is of another kind"),
         (["init._target_=builtins.print"], "makes a NoneType, and something to be called with 2 things is needed"),
