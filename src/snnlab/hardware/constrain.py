@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import nn
 
 from snnlab.errors import InputError
@@ -27,6 +28,7 @@ from snnlab.layers.recurrent import Recurrent
 from snnlab.neurons import whole
 from snnlab.neurons.neuron import Neuron, Temporal
 from snnlab.weights import levels as of_weights
+from snnlab.weights.devices import Device, device, keep_in_devices
 from snnlab.weights.fan_in import keep_largest
 from snnlab.weights.find import weights_inside
 from snnlab.weights.weight import Weight
@@ -58,6 +60,9 @@ def constrain(network: Network, target: Target, spiking_input: bool) -> list[str
             notes.append(f"{name}: of the {weight.fan_in} weights of each neuron the {target.fan_in} largest are kept")
             keep_largest(weight, target.fan_in)
         limit(weight, target, min(driven[name], default=None), places)
+    if target.device is not None:
+        held(network, device(target.device, target.device_options))
+        notes.append(f"weights are conductances of {target.device} devices, and move in pulses; biases stay digital")
     return notes
 
 
@@ -94,6 +99,10 @@ def check(network: Network, target: Target, spiking_input: bool) -> None:
     Raises:
         InputError: naming the layer and what would do.
     """
+    if target.sampling:
+        raise refusal(
+            target, "this network answers for data, and no sampler", "use hardware=loihi2, int8 or another with data"
+        )
     links = Chain(network).links
     for link in links:
         kind = type(link.neuron).__name__
@@ -212,6 +221,13 @@ def dyadic(threshold: float) -> float:
     """The nearest number that is at most QUANTUM times a power of two."""
     part = whole.power_of_two(threshold) / QUANTUM
     return round(threshold / part) * part
+
+
+def held(network: Network, device: Device) -> None:
+    """Let the weights be held by devices, drawn from the run's seed, layer after layer."""
+    generator = torch.Generator().manual_seed(torch.initial_seed())
+    for _, weight, _ in reached(network):
+        keep_in_devices(weight, device, generator)
 
 
 def limit(weight: Weight, target: Target, unit: float | None, places: int) -> None:

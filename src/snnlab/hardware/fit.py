@@ -293,7 +293,7 @@ def _whole(add: _Adder, network: Network, parts: list[Part], input_shape: tuple[
     add("chip", "classes", "classes", classes)
     add("chip", "layers", "layers", len(forward))
     add("chip", "neurons_in_all", "neurons", hidden + last)
-    add("chip", "synapses", "synapses", sum(map(synapses, parts)))
+    add("chip", "synapses", "synapses", add.target.synapses_per_weight * sum(map(synapses, parts)))
     if add.made.cores:
         add("chip", "cores", "cores", sum(add.made.cores.values()))
 

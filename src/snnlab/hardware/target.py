@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from snnlab.errors import InputError
+from snnlab.weights.devices import device
 
 Decay = Literal["any", "4096ths", "shifts", "none"]
 Unit = Literal["layer", "output"]
@@ -41,6 +42,9 @@ class Target:
         state_low, state_high: levels of a neuron's state; beyond them it saturates.
         state_span: thresholds that state_high stands for, where the unit is the network's own.
         threshold_high, threshold_step: largest threshold, and of what it is a multiple.
+        device: what a weight is held by where it is a conductance, a name of weights/devices.py; null is a number.
+        device_options: numbers of that device, in place of its own.
+        sampling: whether the chip here runs samplers alone, which have a Hamiltonian in place of data.
         decay: which factors per step there are: any, 4096ths, 1 - 2^-k (shifts), or 1 alone (none).
         neurons: classes of neurons; null is every one.
         resets: of neurons: soft, hard, none; null is every one.
@@ -56,6 +60,7 @@ class Target:
         recurrent_synapses: of one layer.
         fan_in, fan_out: synapses of one neuron, and that one input reaches.
         neurons_in_all, synapses: of the whole chip.
+        synapses_per_weight: rows that a signed weight takes.
         cores: of the chip.
         neurons_per_core, axons_in, axons_out, synapse_bits: of one core; synapse_bits are of its weight memory.
         one_target_core: whether a neuron's spikes reach one core only.
@@ -97,12 +102,15 @@ class Target:
     threshold_high: int | None = None
     threshold_step: int = 1
     decay: Decay = "any"
+    device: str | None = None
+    device_options: dict[str, Any] = field(default_factory=dict)
     # neurons
     neurons: list[str] | None = None
     resets: list[str] | None = None
     refractory: int | None = None
     norms: bool = True
     time_step: float | None = None
+    sampling: bool = False
     # sizes
     inputs: int | None = None
     outputs: int | None = None
@@ -115,6 +123,7 @@ class Target:
     fan_out: int | None = None
     neurons_in_all: int | None = None
     synapses: int | None = None
+    synapses_per_weight: int = 1
     cores: int | None = None
     neurons_per_core: int | None = None
     axons_in: int | None = None
@@ -153,6 +162,12 @@ class Target:
             raise InputError(f"{name}: weight_types needs whole_numbers=true, in whose unit they count")
         if self.whole_numbers and (self.weight_high is None or self.weight_unit != "layer"):
             raise InputError(f"{name}: whole_numbers needs weight_low and weight_high, and one unit for a layer")
+        if self.device is not None:
+            if self.weight_high is not None:
+                raise InputError(f"{name}: a device has no levels; set weight_low=null, weight_high=null")
+            device(self.device, self.device_options)
+        elif self.device_options:
+            raise InputError(f"{name}: device_options are for a device; set hardware.device=gokmen_vlasov")
         if not self.state_span > 0:
             raise InputError(f"{name}: state_span = {self.state_span} must be positive; 8 thresholds are usual")
         if not (0 < self.ac_joule < 1 and 0 < self.mac_joule < 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from snnlab.checkpoint import inside, load_weights
@@ -11,6 +12,7 @@ from snnlab.config.build import Parts
 from snnlab.errors import InputError
 from snnlab.hardware.constrain import settle_currents
 from snnlab.runs.record import RunRecord
+from snnlab.weights.devices import devices_inside
 
 
 def start_from(parts: Parts) -> None:
@@ -32,10 +34,15 @@ def start_from(parts: Parts) -> None:
     method = parts.method
 
     def renamed(state: dict[str, Any]) -> dict[str, Any]:
-        return {limited(name, method.state_dict()): value for name, value in state.items()}
+        there = method.state_dict()
+        new = {name: value for name, value in there.items() if ".parametrizations." in name}  # of the limits
+        return new | {limited(name, there): value for name, value in state.items()}
 
     load_weights(method, path, f"hardware.start = {start}: its weights do not fit this network", renamed)
     settle_currents(method.network, parts.target)
+    with torch.no_grad():
+        for stored, devices in devices_inside(method.network):
+            stored.copy_(devices.set(stored))
     method.trains = False
 
 

@@ -35,6 +35,7 @@ from snnlab.metrics.mean import Mean
 from snnlab.metrics.synaptic_operations import SynapticOperations
 from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.questions.question import Monitor, Question
+from snnlab.weights.devices import devices_inside, settle
 from snnlab.weights.weight import Weight
 
 Model = Callable[[Blocks, tuple[int, ...], int], Network]
@@ -141,6 +142,11 @@ class Method(L.LightningModule):
     def setup(self, stage: str) -> None:
         if stage == "fit":  # a limit may have been put on a weight after the method was made
             self.check_weights()
+
+    def on_fit_start(self) -> None:
+        if any(True for _ in devices_inside(self.network)):  # what an optimizer asks of them they do in pulses
+            for optimizer in self.trainer.optimizers:
+                optimizer.register_step_post_hook(lambda *_: settle(self.network))
 
     @classmethod
     def check_data(cls, data: DataSpec, encoder: nn.Module | None) -> None:
