@@ -1,7 +1,7 @@
 """Weights that are conductances of analog devices, which move in pulses alone: a constraint of the weights contract.
 
     W = scale * sum of s g                              (1) one device, s = 1; a pair: s = 1, -1
-    n = |change of W| / (scale step), at most ``most``  (2) pulses that are asked for, rounded at random to a whole number
+    n = |change of W| / (scale step), at most ``most``  (2) pulses, rounded at random to a whole number
     dg = +- d f(g) + noise                              (3) what each of them does; g stays within the device's ends
     noise ~ N(0, 1) * cycle (d f(g) + add + slope |g|)  (4) add is in steps
     g read = g + write step N(0, 1)                     (5) of a device that was touched; g itself goes on without it
@@ -19,7 +19,8 @@ and afterwards the weight is what they hold. A stuck device has no steps. Of a o
 the larger is above 3/4 and the smaller above 1/4 of its end, both are set anew. A layer that begins without a negative
 weight stays between 0 and its largest: it needs one device, from 0 on, unless that is one-way.
 
-The first weights are set, not pulsed: as they are where the devices' ends allow it. Biases are digital.
+The first weights are set, not pulsed: as they are where the devices' ends allow it, a two-way pair around the middle of
+both ranges. Biases are digital.
 
 Source: aihwkit 1.1.0, simulator/configs/devices.py and presets/devices.py (Gokmen, Vlasov 2016; Gong et al. 2018;
 Nandakumar et al. 2020); ``most`` is its desired_bl.
@@ -285,8 +286,11 @@ class Devices(nn.Module):
         span = torch.where(self.signed, self.device.span, 1.0)
         self.scale.copy_(torch.where(largest > 0, largest, torch.ones_like(largest)) / (self.reach * span))
         wanted = values / self.scale
-        if self.pair:
-            target = torch.stack([wanted.clamp(min=0), (-wanted).clamp(min=0)]) + self._foot()
+        if self.device.one_way:
+            target = self._apart(wanted)
+        elif self.pair:
+            middle = (self.low.amax(0) + self.high.amin(0)) / 2
+            target = torch.stack([middle + wanted / 2, middle - wanted / 2])
         else:
             target = wanted.unsqueeze(0)
         target = torch.minimum(torch.maximum(target, self.low), self.high)
@@ -294,9 +298,9 @@ class Devices(nn.Module):
         self._read(torch.ones_like(values, dtype=torch.bool))
         return self.read.clone()
 
-    def _foot(self) -> Tensor:
-        """Where both devices of a pair stand for 0: the lower end that both reach."""
-        return self.low.max(0).values
+    def _apart(self, difference: Tensor) -> Tensor:
+        """A pair that is ``difference`` apart, the smaller where both can begin."""
+        return torch.stack([difference.clamp(min=0), (-difference).clamp(min=0)]) + self.low.amax(0)
 
     def _pulse(self, number: int, asked: Tensor, up: Tensor) -> None:
         """One pulse (3) for the weights that ask for it; the devices of a two-way pair take turns."""
@@ -335,9 +339,7 @@ class Devices(nn.Module):
             return
         share = self.conductance / self.high
         full = (share.amax(0) > FULL) & (share.amin(0) > HALF)
-        difference = self.conductance[0] - self.conductance[1]
-        target = torch.stack([difference.clamp(min=0), (-difference).clamp(min=0)]) + self._foot()
-        target = torch.minimum(target, self.high)
+        target = torch.minimum(self._apart(self.conductance[0] - self.conductance[1]), self.high)
         self.conductance.copy_(torch.where(full & ~self.stuck.any(0), target, self.conductance))
 
     def _read(self, touched: Tensor) -> None:
