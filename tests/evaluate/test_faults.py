@@ -1,4 +1,4 @@
-"""The question faults: nothing moves at p = 0, more breaks more, NaN is a wrong answer, and what has no place is said."""
+"""The question faults: nothing moves at p = 0, more breaks more, NaN is wrong, and what has no place is said."""
 
 import pytest
 import torch

@@ -92,6 +92,8 @@ def build(config: DictConfig) -> Parts:
         report = fit(method.network, target, data.spec.input_shape, method.outputs())
         if target.must_fit:
             must_fit(report)
+        bits, of_states = target.weight_bits, target.state_bits
+        method.cost.run_on(target.mac_joule, target.ac_joule, lambda _: bits, lambda _: of_states)
     method.check_weights()  # an initialiser may limit them, too
     return Parts(data, method, initializer, plain, target, changed, report)
 

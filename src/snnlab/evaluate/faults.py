@@ -60,7 +60,7 @@ def analyse(
         split: val, or test.
 
     Raises:
-        InputError: when an option leaves its range, or the run scores no classes of whole samples.
+        InputError: when an option leaves its range, or the data has no classes.
     """
     check(run, rates, seconds, exponent, exponent_spread, sigmas, repetitions, samples, split)
     values: dict[str, Any] = {"split": split, "repetitions": repetitions}
@@ -103,10 +103,10 @@ def check(
         raise InputError(f"faults: repetitions = {repetitions} must be at least 2, or there is no interval")
     if samples < 1:
         raise InputError(f"faults: samples = {samples} must be at least 1; 1000 is the default")
-    if not run.method.names_classes:
+    if not run.data.spec.question.has_classes:
         raise InputError(
-            f"{run.folder}: {type(run.method).__name__} gives no class scores that could be wrong: data="
-            f"{run.data.spec.name} asks for {run.data.spec.question.sentence}"
+            f"{run.folder}: data={run.data.spec.name} asks for {run.data.spec.question.sentence}, and faults is for "
+            "classes, which are right or wrong"
         )
     if split == "val" and run.data.spec.sizes.get("val") == 0:
         raise InputError(f"{run.folder}: there is no validation split to break it on; split=test takes the test's")
@@ -131,31 +131,31 @@ class Scorer:
         self.run, self.split, self.samples, self.seen = run, split, samples, 0
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Frames [T, B, ...] and labels [B]."""
+        """Frames [T, B, ...] and labels [B], or [T, B] where each step has one."""
         reseed(self.run.config["seed"], self.split)
         loader = self.run.data.val_dataloader() if self.split == "val" else self.run.data.test_dataloader()
         left = self.samples
         for batch in loader:
-            yield self.run.method.frames(batch)[:, :left], batch.labels[:left]
-            left -= len(batch.labels)
+            yield self.run.method.frames(batch)[:, :left], batch.labels[..., :left]
+            left -= batch.labels.shape[-1]
             if left <= 0:
                 return
 
     @torch.no_grad()
     def scores(self, break_batch: Callable[[Tensor], Any] = nullcontext) -> Iterator[tuple[Tensor, Tensor]]:
-        """Scores [B, K] and labels [B]; ``break_batch(frames)`` is open around each batch and gives its frames."""
+        """Scores [B, K] or [T, B, K], and labels; ``break_batch(frames)`` is open around a batch, and gives frames."""
         for frames, labels in self.batches():
             with break_batch(frames) as broken, kernels.watching(None):
                 yield self.run.method.scores(broken), labels
 
     def accuracy(self, break_batch: Callable[[Tensor], Any] = nullcontext) -> float:
         """Share of right answers; a score that is not finite is a wrong one."""
-        right = self.seen = 0
+        right = answers = self.seen = 0
         for scores, labels in self.scores(break_batch):
             hits = (self.run.data.spec.question.answer(scores) == labels) & torch.isfinite(scores).all(-1)
             right += int(hits.sum())
-            self.seen += len(labels)
-        return right / self.seen
+            answers, self.seen = answers + labels.numel(), self.seen + labels.shape[-1]
+        return right / answers
 
 
 def curve(right: Scorer, kind: str, points: tuple[float, ...], drift: tuple[float, float], repetitions: int) -> Curve:

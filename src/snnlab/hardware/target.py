@@ -178,6 +178,24 @@ class Target:
                 if number is not None and number < (0 if key in ("paddings", "refractory", "weight_shift") else 1):
                     raise InputError(f"{name}: {key} = {given} leaves nothing; null is no limit")
 
+    @property
+    def weight_bits(self) -> int | None:
+        """Bits of a weight's level; None where nothing limits it."""
+        if self.weight_low is None or self.weight_high is None:
+            return None
+        ends = [(self.weight_low, self.weight_high, self.weight_step)]
+        if self.mixed_low is not None and self.mixed_high is not None:
+            ends = [(self.mixed_low, self.mixed_high, self.mixed_step or self.weight_step)]
+        low, high, step = ends[0]
+        return ((high - low) // step + (1 if self.weight_zero else 0) - 1).bit_length() or 1
+
+    @property
+    def state_bits(self) -> int | None:
+        """Bits of a state; None where nothing limits it."""
+        if self.state_low is None or self.state_high is None:
+            return None
+        return (self.state_high - self.state_low).bit_length()
+
     def marked(self, limit: str) -> bool:
         """Whether a limit has no source."""
         return limit in self.assumptions
