@@ -74,8 +74,8 @@ def analyse(
         curves[kind] = curve(right, kind, points, (exponent, exponent_spread), repetitions)
     values["accuracy"] = right.accuracy()
     values["samples"] = right.seen
-    for kind, found in curves.items():
-        values |= {f"{kind} {name}": numbers for name, numbers in found.items()}
+    for named, found in curves.items():
+        values |= {f"{named} {name}": numbers for name, numbers in found.items()}
     return Analysis(values, {"faults": figure(curves, values["accuracy"], split)} if curves else {})
 
 

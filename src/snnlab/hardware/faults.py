@@ -168,7 +168,7 @@ def stuck(network: Network, value: float, p: float, generator: torch.Generator) 
     network.kernels = Path("step")
     try:
         for neuron in found:
-            neuron.__class__ = _stuck(type(neuron))  # type: ignore[assignment]
+            neuron.__class__ = _stuck(type(neuron))  # type: ignore[assignment, arg-type]
             neuron.stuck, neuron.which = (value, p, generator), None  # type: ignore[assignment]
         yield
     finally:

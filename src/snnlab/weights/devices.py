@@ -371,7 +371,8 @@ def keep_in_devices(weight: Weight, device: Device, generator: torch.Generator) 
     if not values.constrained:
         register_parametrization(weight.layer, "weight", part)
     else:
-        weight.layer.parametrizations["weight"].insert(0, part)  # type: ignore[index]
+        chain: Any = weight.layer.parametrizations
+        chain["weight"].insert(0, part)
 
 
 def devices_inside(module: nn.Module) -> Iterator[tuple[Tensor, Devices]]:
