@@ -131,7 +131,7 @@ class NIR(Model):
         elif not isinstance(end, Integrator):
             what = f"a {behind[0].type}" if behind else "its weights"
             raise InputError(
-                f"it ends in {what}, which never fires, and the method reads a {type(end).__name__}; "
+                f"it ends in {what}, where nothing fires, and the method reads a {type(end).__name__}; "
                 "method.readout=leaky, where the method has the key"
             )
         else:
