@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,14 +102,15 @@ def test_a_graph_that_comes_back_trains(stored, capsys, tmp_path):
     assert not torch.equal(before.layers["weight1"].weight, after.layers["weight1"].weight)
 
 
-def test_a_library_that_is_not_there_and_one_that_is(stored, capsys):
-    code, out, err, _ = written(capsys, stored, "--verify", "norse", "--samples", "5")
-    try:
-        import norse.torch  # noqa: F401
-    except ImportError:
-        assert code == 0 and "norse      not run: " in out and "pip install" in out
-    else:
-        assert code == 0 and "hidden1" in out and err == ""
+def test_a_library_that_is_not_there_and_one_that_is(stored, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "norse", None)
+    code, _, err, folder = written(capsys, stored, "--verify", "norse")
+    assert code == 2 and folder is None and "--verify norse: it cannot be imported" in err and "pip install" in err
+    monkeypatch.undo()
+    pytest.importorskip("norse.torch")
+    code, out, err, folder = written(capsys, stored, "--verify", "norse", "--samples", "5")
+    assert code == 0 and "norse      hidden1" in out and err == ""
+    assert json.loads((folder / "export.json").read_text())["verify"]["rows"][0]["mismatches"] == 0
 
 
 @pytest.mark.parametrize(

@@ -267,4 +267,4 @@ def test_the_reading_process_imports_nothing_of_the_house():
     code = (
         f"import sys, runpy; runpy.run_path({nir_trial.__file__!r}); print([m for m in sys.modules if 'snnlab' in m])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

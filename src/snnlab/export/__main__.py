@@ -181,11 +181,11 @@ def prepared(form: str, parts: Any, time_step: float, frames: Any, run: Path) ->
         return Content(files, [f"integers     {weights:,} weights of {hardware}", *lines], report)
     import nir
 
-    from snnlab import __version__
     from snnlab.export.nir_graph import to_nir
+    from snnlab.runs.record import versions
 
     whole = target is not None and target.whole_numbers
-    about = {"made_by": f"snnlab {__version__}", "run": run.name, "hardware": hardware}
+    about = {"made_by": f"snnlab {versions().get('snnlab', '')}", "run": run.name, "hardware": hardware}
     graph, notes = to_nir(method.network, parts.data.spec.input_shape, time_step, whole, about)
     buffer = io.BytesIO()
     nir.write(buffer, graph)

@@ -51,7 +51,7 @@ WHY = {  # of layers that have no exact form, by the name of their class
     "StochasticReadout": "draws its spikes at random",
     "CubaLIF": "feels a spike one step later, which simulators read out of NIR's equations in two ways",
     "MaxPool2d": "takes the largest, and NIR has averages and sums",
-    "ReLU": "is no neuron in time; method=conversion makes spiking ones of it",
+    "ReLU": "is no neuron in time, and NIR has none of its kind",
 }
 
 

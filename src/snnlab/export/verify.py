@@ -15,7 +15,7 @@ from torch import Tensor
 
 from snnlab.errors import InputError, nearest
 from snnlab.export.nir_graph import library
-from snnlab.export.simulators import SIMULATORS, firing
+from snnlab.export.simulators import SIMULATORS, firing, imported
 from snnlab.layers.network import Network
 
 
@@ -65,12 +65,13 @@ def chosen(text: str) -> list[str]:
     """The libraries that ``--verify`` names.
 
     Raises:
-        InputError: for one that there is not.
+        InputError: for one that there is not, or that is not installed.
     """
     names = [name for name in text.split(",") if name]
     for name in names:
         if name not in SIMULATORS:
             raise InputError(f"--verify {name}: there is no such library here; nearest: {nearest(name, SIMULATORS)}")
+        imported(name)
     return names
 
 

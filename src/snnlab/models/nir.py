@@ -131,7 +131,7 @@ class NIR(Model):
         elif not isinstance(end, Integrator):
             what = f"a {behind[0].type}" if behind else "its weights"
             raise InputError(
-                f"it ends in {what}, which never fires, and the method reads a {type(end).__name__}; "
+                f"it ends in {what}, where nothing fires, and the method reads a {type(end).__name__}; "
                 "method.readout=leaky, where the method has the key"
             )
         else:
@@ -145,7 +145,7 @@ class NIR(Model):
         if kind is not LIF:
             raise InputError(
                 f"node {node.name} is a {node.type}, and the method's neurons are {kind.__name__}; "
-                "method.neuron=lif, or a method whose neurons are, such as stbp"
+                "use method.neuron=lif, or a method that has LIF"
             )
         decay, gain = self.membrane(node)
         if node.type == "LIF" and node.number("v_leak"):
@@ -197,7 +197,7 @@ class NIR(Model):
             weight = node.values.get("weight", node.values.get("v_threshold", node.values.get("shape", ())))
             size = list(np.shape(weight)) if node.type not in ("Input", "Output") else list(np.ravel(weight).tolist())
             lines.append(f"  {node.name:{wide}} {node.type:10} {size if size else ''}")
-        return [*lines, f"train        python -m snnlab method=stbp data=... model=nir model.path={self.file.path}"]
+        return [*lines, f"train        python -m snnlab method=... data=... model=nir model.path={self.file.path}"]
 
 
 def chained(file: File) -> list[Node]:
