@@ -33,7 +33,7 @@ BASE = ["method=stbp", "data=digits", "logger=none", "trainer.max_epochs=1"]
             "method.targets = [3] must be a list of 2 numbers",
         ),
         (["model.hidden=[0]"], "model: MLP: hidden = [0] needs at least 1 unit"),
-        (["model.dropout=1.0"], "HeldDropout: p = 1.0 must lie in [0, 1)"),
+        (["model.dropout=1.0"], "MLP: dropout = 1.0 must lie in [0, 1)"),
         (["encoder=none"], "data=digits is still images: choose encoder=direct, rate"),
         (["encoder.time_steps=0"], "time_steps = 0"),
         (["data.batch_size=0"], "data.batch_size = 0 must be at least 1"),
