@@ -285,6 +285,10 @@ def test_every_other_choice_composes(group, choice):
         ("encoder", "none"): "still images",
         ("model", "vgg11"): "too small for 4 pools",
         ("model", "nir"): "name the graph",
+        ("hardware", "brainscales2"): "and no sampler",
+        ("hardware", "speck2f"): "use method.decay=1.0",
+        ("hardware", "truenorth"): "use method.decay=1.0",
+        ("hardware", "xylo"): "use method.reset=soft",
     }
     if (group, choice) in refusals:
         with pytest.raises(InputError, match=refusals[group, choice]):
@@ -308,7 +312,8 @@ def test_a_config_lists_every_argument_of_its_class(path):
     arguments = set(arguments_of(get_object(node["_target_"]))[0]) - {"model", "encoder"}
     if path.parent.name == "method":
         arguments -= {"data"}
-    assert arguments <= set(node), f"missing: {arguments - set(node)}"
+    if path.parent.name != "hardware":  # of some sixty limits a chip has a few; any may be given all the same
+        assert arguments <= set(node), f"missing: {arguments - set(node)}"
     assert set(node) - {"_target_", "recipes"} <= arguments
 
 
@@ -378,7 +383,7 @@ def test_nobody_asks_for_a_weight_by_its_class():
         if OF_A_CLASS.search(line)
     ]
     unreasoned = [(path, line) for path, line, before in found if "#" not in line + before]
-    assert {path for path, _, _ in found} == {"layers/over_time.py", "layers/spike_linear.py"}
+    assert {path for path, _, _ in found} == {"layers/over_time.py", "layers/spike_linear.py", "export/nir_graph.py"}
     assert not unreasoned
 
 

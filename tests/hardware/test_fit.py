@@ -71,7 +71,7 @@ CASES = [
     ("spinnaker2", dense(1, 152_000), dense(1, 152_001), "neurons"),
     ("spinnaker2", dense(1000, 152), dense(1000, 152_001), "synapses"),
     ("brainscales2", dense(4, 512), dense(4, 513), "neurons"),
-    ("brainscales2", dense(256, 512), dense(257, 512), "synapses"),
+    ("brainscales2", dense(128, 512), dense(129, 512), "synapses"),
     ("speck2f", conv(side=128, stride=4, kernel=4), conv(side=129, stride=4, kernel=4), "pixels of an input's side"),
     ("speck2f", conv(side=66, outputs=1), conv(side=67, outputs=1), "pixels of an output's side"),
     ("speck2f", conv(side=4, outputs=1024, channels=1), conv(side=4, outputs=1025, channels=1), "channels"),

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import InputError
+from snnlab.layers.chain import Chain
 from snnlab.layers.dropout import HeldDropout
 from snnlab.layers.network import Composite, Network
 from snnlab.layers.recurrent import Recurrent
@@ -128,8 +129,8 @@ def enter(
     graph: Graph, network: Network, prefix: str, sources: list[str], shape: tuple[int, ...]
 ) -> tuple[list[str], tuple[int, ...]]:
     """Enter the layers of ``network``; return the nodes whose sum leaves it, and its shape."""
-    for short, layer in network.layers.items():
-        name = prefix + short
+    for link in Chain(network).links:
+        name, layer = prefix + link.name, link.layer
         if isinstance(layer, Residual):
             one, made = enter(graph, layer.shortcut, f"{name}_", sources, shape)
             two, shape = enter(graph, layer.body, f"{name}_", sources, shape)
@@ -203,12 +204,14 @@ def of_weight(name: str, weight: Weight, shape: tuple[int, ...]) -> Any:
     used, bias = weight.used, weight.bias_values
     metadata = on_levels(weight)
     offset = None if bias is None else array(bias.used)
+    # NIR has a node for exactly these two layers of torch
     if isinstance(weight.layer, nn.Linear):
         if len(shape) != 1:
             raise refusal(name, f"is a linear layer on {list(shape)}, and NIR's is for one dimension")
         if offset is None:
             return nir.Linear(array(used), metadata=metadata)
         return nir.Affine(array(used), offset, metadata=metadata)
+    # and none for other windows
     if isinstance(weight.layer, nn.Conv2d) and weight.layer.padding_mode == "zeros":
         layer = weight.layer
         offset = np.zeros(layer.out_channels, np.float32) if offset is None else offset

@@ -37,6 +37,7 @@ PASSING = (nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity, HeldDropout)  # 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 DECAYS = ("decay", "decay_a")  # attributes of neurons that are factors per step
 NAMES = {"LIF": "lif", "AHP": "ahp"}  # of method.neuron
+OTHER = "take a method whose neurons the chip has (docs/hardware.md)"
 QUANTUM = 64  # a threshold is at most so many times a power of two
 
 
@@ -108,13 +109,13 @@ def check(network: Network, target: Target, spiking_input: bool) -> None:
         kind = type(link.neuron).__name__
         outside = link is links[-1] and isinstance(link.layer, Temporal)  # it reads the network
         if not target.norms and normalises(link.layer):
-            raise refusal(target, f"{link.name} normalises while the network runs", "use method=stbp")
+            raise refusal(target, f"{link.name} normalises while the network runs", OTHER)
         if isinstance(link.layer, Recurrent) and not target.recurrent:
             raise refusal(target, f"spikes of {link.name} return to it", "use a model without loops, such as mlp")
         if isinstance(link.layer, Neuron):
             check_neuron(link, target, outside)
         elif target.whole_numbers and not isinstance(link.layer, PASSING) and link.weight is None and not outside:
-            raise refusal(target, f"{link.name} is {kind}", "use method=stbp with model=mlp or small_conv")
+            raise refusal(target, f"{link.name} is {kind}", f"{OTHER} and model=mlp or small_conv")
     for name, weight, places in reached(network):
         if not (weight.dense or target.convolutions):
             raise refusal(target, f"{name} is a convolution", "use model=mlp")
@@ -125,7 +126,7 @@ def check(network: Network, target: Target, spiking_input: bool) -> None:
     if target.whole_numbers and not spiking_input and not target.graded_inputs:
         raise refusal(target, "the network's input is numbers, not spikes", "use encoder=rate, or event data")
     if target.whole_numbers and not neurons(network):
-        raise refusal(target, "the network has no neurons that spike", "use method=stbp")
+        raise refusal(target, "the network has no neurons that spike", OTHER)
 
 
 def normalises(layer: nn.Module) -> bool:
@@ -139,7 +140,7 @@ def check_neuron(link: Link, target: Target, outside: bool) -> None:
     kind, reset = type(neuron).__name__, getattr(neuron, "reset", None)
     if target.neurons is not None and kind not in target.neurons:
         ways = " or ".join(f"method.neuron={NAMES.get(name, name)}" for name in target.neurons)
-        raise refusal(target, f"{link.name} is {kind}", f"use method=stbp {ways}")
+        raise refusal(target, f"{link.name} is {kind}", f"{OTHER} and {ways}")
     if target.state_high is not None and not neuron.by_step and not (outside and not target.whole_numbers):
         raise refusal(
             target,

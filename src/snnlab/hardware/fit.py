@@ -21,6 +21,7 @@ from snnlab.hardware.target import Target
 from snnlab.layers.chain import Chain
 from snnlab.layers.edges import Edge
 from snnlab.layers.network import Network
+from snnlab.weights.conv import ConvWeight
 from snnlab.weights.fan_in import Largest
 
 
@@ -181,7 +182,7 @@ def _layer(add: _Adder, part: Part) -> None:
     add(name, "fan_out", "synapses of an input", float(fan_out.max()))
     if part.edge.recurrent:
         add(name, "recurrent_synapses", "recurrent synapses", synapses(part))
-    if isinstance(layer, nn.Conv2d):
+    if isinstance(weight, ConvWeight):
         add(name, "channels", "channels", layer.out_channels)
         add(name, "kernel", "pixels of a kernel's side", max(layer.kernel_size))
         for side in set(layer.stride):

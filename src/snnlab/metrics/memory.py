@@ -55,9 +55,9 @@ class Memory(Metric):
             for values in filter(None, (weight.values, weight.bias_values)):
                 given = self.weight_bits(name)
                 bits += values.used.numel() * (8 * values.used.element_size() if given is None else given)
-        others = [module for module in network.modules() if module not in of_weights]
-        own = [t for module in others for t in [*module._parameters.values(), *module._buffers.values()]]
-        different = {id(tensor): tensor for tensor in own if tensor is not None}
+        counted = {id(tensor) for layer in of_weights for tensor in (*layer.parameters(), *layer.buffers())}
+        own = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+        different = {name: tensor for name, tensor in own.items() if name not in counted}
         held = sum(tensor.numel() * tensor.element_size() for tensor in different.values())
         self.weights = torch.full_like(self.weights, math.ceil(bits / 8) + held)
         if sizes is not None:
