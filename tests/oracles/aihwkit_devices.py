@@ -2,7 +2,7 @@
 
 usage: python tests/oracles/aihwkit_devices.py
 
-The device of each preset that is as the mean of all stands here and there in 400 copies, so that chance averages out;
+The device of each preset that is as the mean of all stands here and there in 2,000 copies, so that chance averages out;
 each gets 10,000 pulses, up and down in turns (PCM: up alone), set anew to 0 after every 20, and is read after
 each. Held to 2 %: the mean step up and down, their asymmetry, the spread of a step, the write noise; and of the devices
 of a preset, 90,000 here and there, the mean and the spread of their ends and of their steps.
@@ -20,7 +20,7 @@ from aihwkit.simulator.tiles import AnalogTile
 
 from snnlab.weights.devices import PRESETS, Devices
 
-PULSES, COPIES = 10_000, 400
+PULSES, COPIES = 10_000, 2000
 EACH = (
     250  # pulses of one tile: its noise comes from a table of its own, whose mean is off by up to 0.6 % of its spread
 )
