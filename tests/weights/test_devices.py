@@ -68,13 +68,27 @@ def test_the_exponential_curve_of_reram_and_its_write_noise():
     assert (part.read - before[0]).std().item() == pytest.approx(75 * 0.00135, rel=0.03)
 
 
+def test_the_noise_of_pcm_grows_with_what_it_holds():
+    kind = replace(PRESETS["pcm"], **ALIKE)
+    part = Devices(kind, torch.full((40_000, 1), -1.0), drawn())
+    part.low.fill_(-100), part.high.fill_(100)
+    part.conductance.fill_(1.0)
+    width, asked = 200.0, torch.ones(40_000, 1, dtype=torch.bool)
+    torch.manual_seed(0)
+    part._pulse(0, asked, asked)
+    size = 0.01 * (1 + 27.235 * torch.tensor(2.5 * 2 * -1.0 * 1.0 / width).exp().item())
+    moved = part.conductance[0] - 1
+    assert moved.mean().item() == pytest.approx(size, rel=0.02)
+    assert moved.std().item() == pytest.approx(0.6 * (size + 0.042 + 0.108), rel=0.02)  # (4)
+
+
 def test_devices_differ_by_the_spreads_of_the_preset():
     part = Devices(PRESETS["gokmen_vlasov"], torch.full((300, 300), -0.1), drawn())
     for name, mean, spread in (("high", 1.0, 0.3), ("low", -1.0, 0.3), ("up", 0.0016, 0.3 * 0.0016)):
         values = getattr(part, name)
         assert values.mean().item() == pytest.approx(mean, rel=0.02)
         assert values.std().item() == pytest.approx(spread, rel=0.02)
-    tilt = (part.up - part.down) / (part.up + part.down)
+    tilt = (part.up - part.down) / 2 / 0.0016
     assert tilt.std().item() == pytest.approx(0.01, rel=0.02)
 
 

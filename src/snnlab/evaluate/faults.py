@@ -135,7 +135,7 @@ class Scorer:
         reseed(self.run.config["seed"], self.split)
         loader = self.run.data.val_dataloader() if self.split == "val" else self.run.data.test_dataloader()
         left = self.samples
-        for batch in loader:
+        for batch in map(self.run.method.here, loader):
             yield self.run.method.frames(batch)[:, :left], batch.labels[..., :left]
             left -= batch.labels.shape[-1]
             if left <= 0:

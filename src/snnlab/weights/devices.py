@@ -3,11 +3,11 @@
     W = scale * sum of s g                              (1) one device, s = 1; a pair: s = 1, -1
     n = |change of W| / (scale step), at most ``most``  (2) pulses, rounded at random to a whole number
     dg = +- d f(g) + noise                              (3) what each of them does; g stays within the device's ends
-    noise ~ N(0, 1) * cycle (d f(g) + add + slope |g|)  (4) add is in steps
+    noise ~ N(0, 1) * cycle (d f(g) + add + slope |g|)  (4)
     g read = g + write step N(0, 1)                     (5) of a device that was touched; g itself goes on without it
 
-    up      d = step (1 + step_spread N) (1 + asymmetry_spread M + min(asymmetry, 0))       (6) N, M ~ N(0, 1): a
-    down    d = step (1 + step_spread N) (1 - asymmetry_spread M - max(asymmetry, 0))           device's own, drawn once
+    up      d = step (1 + step_spread N + asymmetry_spread M + min(asymmetry, 0))           (6) N, M ~ N(0, 1): a
+    down    d = step (1 + step_spread N - asymmetry_spread M - max(asymmetry, 0))               device's own, drawn once
     ends    low (1 + low_spread N), high (1 + high_spread N)
 
     f       constant      1
@@ -231,9 +231,9 @@ class Devices(nn.Module):
         if count == 1 and not signed:
             low = torch.zeros_like(low)
         low, high = torch.minimum(low, high), torch.maximum(low, high)
-        size, tendency = device.step * (1 + device.step_spread * normal()), device.asymmetry_spread * normal()
-        up = (size * (1 + tendency + min(device.asymmetry, 0.0))).abs()
-        down = (size * (1 - tendency - max(device.asymmetry, 0.0))).abs()
+        size, tendency = 1 + device.step_spread * normal(), device.asymmetry_spread * normal()
+        up = (device.step * (size + tendency + min(device.asymmetry, 0.0))).abs()
+        down = (device.step * (size - tendency - max(device.asymmetry, 0.0))).abs()
         drawn = torch.rand((2, count, *weight.shape), generator=generator).to(weight)
         stuck = drawn[0] < device.stuck
         buffers = {"low": low, "high": high, "up": up.masked_fill(stuck, 0), "down": down.masked_fill(stuck, 0)}
@@ -312,9 +312,7 @@ class Devices(nn.Module):
                 moved = asked & (number % 2 == side)
             g = self.conductance[side]
             size = torch.where(direction, self.up[side], self.down[side]) * self._curve(side, direction)
-            noise = self.device.cycle * (
-                size + self.device.add * self.device.step + self.device.slope * g.abs() * self.device.step
-            )
+            noise = self.device.cycle * (size + self.device.add + self.device.slope * g.abs())
             noise = noise.masked_fill(self.stuck[side], 0) * torch.randn_like(g)
             after = torch.where(direction, g + (size + noise), g - (size + noise))
             after = torch.minimum(torch.maximum(after, self.low[side]), self.high[side])
