@@ -80,7 +80,7 @@ def shortest(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]], run: R
 
 
 def differs(one: Any, other: Any, inside: bool) -> bool:
-    """Whether two rows differ at a key; of parts class and name are compared, what is ``inside`` one has its own keys."""
+    """Whether two rows differ at a key; of parts class and name count, what is ``inside`` one has keys of its own."""
     if other is ABSENT:
         return not inside  # where the other has no such part, the part itself tells them apart
     if any(isinstance(value, Mapping) and "_target_" in value for value in (one, other)):
