@@ -52,3 +52,13 @@ def test_rows_are_named_by_their_target_and_drawn(tmp_path):
     assert (tmp_path / "front.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(InputError, match="ends in"):
         table([str(tmp_path / "runs"), "--picture", "front.xyz"], tmp_path)
+
+
+def test_a_row_says_whether_its_network_fits(tmp_path):
+    chips = {"fits": True, "loihi2": True, "speck2f": False}
+    for name, fits in chips.items():
+        content = config(0) | {"hardware": chip("int8" if name == "fits" else name)}
+        report = {"target": name, "fits": fits, "needs": [], "cores": {}}
+        write(tmp_path / name, 0, 0.9, content=content, hardware=name, fit_report=report)
+    text = table([str(tmp_path), "--metrics", "test/accuracy,fit"], tmp_path)
+    assert text.count("| fits |") == 2 and text.count("| does not fit |") == 1

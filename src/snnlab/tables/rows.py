@@ -24,7 +24,8 @@ from snnlab.runs.units import is_small, unit_of, with_unit
 from snnlab.tables.names import names
 
 Run = dict[str, Any]  # the content of a run.json
-MATTER = ("test/accuracy", "test/judge_accuracy", "test/loss", "test/spikes_per_inference", "test/energy_joule")
+MATTER = ("test/accuracy", "test/judge_accuracy", "test/loss", "test/spikes_per_inference", "test/energy_joule", "fit")
+FIT = "fit"  # whether the network fits the run's target, from its report
 
 
 @dataclass
@@ -167,6 +168,7 @@ def check_metrics(metrics: Sequence[str], runs: Sequence[Run]) -> None:
         InputError: naming the metrics that the runs have.
     """
     known = {key for run in runs for key in [*run["timing"], *flat(run["metrics"], between="/")]}
+    known |= {FIT} if any(look_up(run, FIT) is not None for run in runs) else set()
     if not known:
         return  # runs that have nothing yet: their status is the table
     for metric in metrics:
@@ -187,6 +189,9 @@ def in_columns(runs: Sequence[Run]) -> str:
 
 def look_up(run: Run, metric: str) -> float | None:
     """Value of ``test/accuracy`` (or ``fit_seconds``) in a run, None where it has none."""
+    if metric == FIT:
+        report = run.get("fit_report")
+        return float(bool(report["fits"])) if isinstance(report, dict) and "fits" in report else None
     if metric in run["timing"]:
         return float(run["timing"][metric])
     node: Any = run["metrics"]
@@ -204,6 +209,8 @@ def cell(values: Sequence[float], metric: str = "") -> str:
     """
     if not values:
         return ""
+    if metric == FIT:
+        return "fits" if all(values) else "does not fit"
     mean, largest = statistics.fmean(values), max(map(abs, values))
     spread = [] if len(values) == 1 else [statistics.stdev(values)]
     if (unit := unit_of(metric)).startswith(("J", "B")):
