@@ -281,7 +281,15 @@ def test_every_other_choice_composes(group, choice):
         ["method=stbp", "data=digits", f"{group}={choice}"]
         + (["encoder.time_steps=4"] if group == "encoder" and choice != "none" else [])
     ).config
-    refusals = {("encoder", "none"): "still images", ("model", "vgg11"): "too small for 4 pools"}  # digits are 8 x 8
+    refusals = {
+        ("encoder", "none"): "still images",
+        ("model", "vgg11"): "too small for 4 pools",
+        ("model", "nir"): "name the graph",
+        ("hardware", "brainscales2"): "and no sampler",
+        ("hardware", "speck2f"): "use method.decay=1.0",
+        ("hardware", "truenorth"): "use method.decay=1.0",
+        ("hardware", "xylo"): "use method.reset=soft",
+    }
     if (group, choice) in refusals:
         with pytest.raises(InputError, match=refusals[group, choice]):
             build(config)
@@ -304,7 +312,8 @@ def test_a_config_lists_every_argument_of_its_class(path):
     arguments = set(arguments_of(get_object(node["_target_"]))[0]) - {"model", "encoder"}
     if path.parent.name == "method":
         arguments -= {"data"}
-    assert arguments <= set(node), f"missing: {arguments - set(node)}"
+    if path.parent.name != "hardware":  # of some sixty limits a chip has a few; any may be given all the same
+        assert arguments <= set(node), f"missing: {arguments - set(node)}"
     assert set(node) - {"_target_", "recipes"} <= arguments
 
 
@@ -374,7 +383,7 @@ def test_nobody_asks_for_a_weight_by_its_class():
         if OF_A_CLASS.search(line)
     ]
     unreasoned = [(path, line) for path, line, before in found if "#" not in line + before]
-    assert {path for path, _, _ in found} == {"layers/over_time.py", "layers/spike_linear.py"}
+    assert {path for path, _, _ in found} == {"layers/over_time.py", "layers/spike_linear.py", "export/nir_graph.py"}
     assert not unreasoned
 
 

@@ -11,6 +11,7 @@ import os
 import pickle
 import stat
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,14 @@ def check_links(folder: Path) -> None:
                 raise InputError(f"{path} is neither a file nor a folder; remove it")
 
 
-def load_weights(module: nn.Module, path: Path, misfit: str) -> None:
+def load_weights(
+    module: nn.Module, path: Path, misfit: str, renamed: Callable[[dict[str, Any]], dict[str, Any]] = dict
+) -> None:
     """Load the ``state_dict`` of the checkpoint at ``path`` into ``module``, by name; nothing else of it is read.
 
     Args:
         misfit: what to say when names or shapes do not fit: whose weights they are.
+        renamed: gives what is stored the names that ``module`` has for it.
 
     Raises:
         InputError: when the file is missing or no checkpoint, or its weights do not fit.
@@ -152,7 +156,7 @@ def load_weights(module: nn.Module, path: Path, misfit: str) -> None:
             f"{path} is no readable checkpoint ({type(error).__name__}); run the experiment again"
         ) from error
     try:
-        module.load_state_dict(state)
+        module.load_state_dict(renamed(state))
     except (RuntimeError, TypeError, AttributeError) as error:
         lines = str(error).splitlines()
         raise InputError(f"{misfit}: {(lines[1] if len(lines) > 1 else lines[0]).strip()}") from error

@@ -125,6 +125,12 @@ CASES: dict[str, list[str]] = {
         "evaluate {0} spikes_over_time samples=50",
         "evaluate {0} memory_over_time steps=[2,4]",
     ],
+    "faults": [
+        train("method=stbp data=digits encoder=rate encoder.time_steps=6 model.hidden=[16] hardware=int4"),
+        "evaluate {0} faults repetitions=2 samples=20 rates=[0.0,0.1] seconds=[1.0,100.0] sigmas=[0.1]",
+        train("method=stbp data=digits model.hidden=[16] hardware=rpu hardware.device_options={stuck:0.1}"),
+        train("method=vdsp data=digits hardware=memristor method.neurons=5 encoder.time_steps=10"),
+    ],
     "question_map": [
         train("method=multispike_fast_deep data=digits model.hidden=[16]"),
         "evaluate {0} convergence_map points=3 repeats=2 epochs=3",

@@ -31,6 +31,7 @@ def far(kept: object, found: object, path: str = "") -> list[str]:
     return differences(kept, found, path)
 
 
+@pytest.mark.timeout(900)  # the largest takes half a minute on a quiet machine, ten times that on a busy one
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_of_the_golden_set_comes_to_its_numbers(name, monkeypatch):
     if name.startswith("real_") and not os.environ.get("SNNLAB_DATA"):

@@ -311,8 +311,8 @@ def test_small_numbers_are_printed_with_their_digits(capsys):
     from snnlab.runs.wiring import metric_lines
     from snnlab.tables.rows import cell
 
-    print_values({"joule": 4.84e-08, "accuracy": 0.98765, "silent": 0.0})
+    print_values({"joule": 4.84e-08, "rate": 4.84e-08, "accuracy": 0.98765, "silent": 0.0})
     words = capsys.readouterr().out.split()
-    assert words == ["joule", "4.84e-08", "accuracy", "0.9877", "silent", "0.0000"]
+    assert words == ["joule", "48.4", "nJ", "rate", "4.84e-08", "accuracy", "0.9877", "silent", "0.0000"]
     assert metric_lines({"rate": 1.25e-6})[0].endswith("1.25e-06")
     assert cell([4.84e-08]) == "4.84e-08" and cell([0.0]) == "0.0000" and cell([0.5, 0.7]) == "0.6000 ± 0.1414"

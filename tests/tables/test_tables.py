@@ -48,6 +48,14 @@ def lines(folder, *metrics):
     return markdown(read_runs([folder]), metrics or ["test/accuracy"]).splitlines()[2:]
 
 
+def test_joules_and_bytes_have_their_unit(tmp_path):
+    for seed, joule in enumerate((4.8e-8, 4.9e-8)):
+        figures = {"energy_joule": joule, "memory_bytes": {"weights": 76840.0}, "synaptic_operations": 52172.6}
+        write(tmp_path / str(seed), seed, 0.5, metrics={"train": {}, "val": {}, "test": figures})
+    (row,) = lines(tmp_path, "test/energy_joule", "test/memory_bytes/weights", "test/synaptic_operations")
+    assert "| 48.5 ± 0.707 nJ | 76.8 ± 0 kB | 52173 ± 0 | completed |" in row
+
+
 def test_seeds_become_one_row_with_mean_and_spread(tmp_path):
     write(tmp_path / "a", 0, 0.8)
     write(tmp_path / "b", 1, 0.9)

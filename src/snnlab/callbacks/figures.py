@@ -38,6 +38,7 @@ class Figures:
         title: heading of every picture, after its name.
         history: of the epochs.
         rates: spikes per neuron and step of each layer, as pairs (epochs so far, rate).
+        more: further pictures of the run, by name; what makes one may give None.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Figures:
         title: str,
         history: Any,
         rates: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+        more: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
         self.folder, self.title, self.history, self.rates = folder, title, history, rates or {}
+        self.more = more or {}
 
     def draw(self, method: Method, data: DataModule) -> list[Path]:
         """Return the paths of the pictures made; one that fails is reported and does not lose the run."""
@@ -81,6 +84,7 @@ class Figures:
             keep_all("run", lambda: self.of_samples(method, data, found))
             keep("learning_curves", lambda: curves_figure(self.history, method.monitor[0]))
             keep("layer_rates", lambda: rates_figure(self.rates), "in training, at four batches of every epoch")
+            keep_all("run", lambda: self.more)
             keep_all("question", lambda: question.pictures(found.answered, classes))
             if question.has_classes and not question.per_step and min(data.spec.input_shape[1:], default=1) > 1:
                 note = "" if data.spec.time_steps is None else "the eighth of the time that has the most events"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +24,9 @@ class Parts:
     method: Any  # Method
     initializer: Any
     config: dict[str, Any]
+    target: Any = None  # Target, None where nothing is limited
+    changed: list[str] = field(default_factory=list)  # what was changed to keep its limits
+    fit: Any = None  # Fit: what the network needs of the target
 
 
 def build(config: DictConfig) -> Parts:
@@ -35,6 +39,8 @@ def build(config: DictConfig) -> Parts:
     import torch
 
     from snnlab import kernels
+    from snnlab.hardware.constrain import constrain, settle
+    from snnlab.hardware.fit import fit, must_fit
     from snnlab.methods.base.method import UnansweredError
 
     container = OmegaConf.to_container(config, resolve=True)
@@ -48,6 +54,7 @@ def build(config: DictConfig) -> Parts:
     encoder = instantiate_part("encoder", plain["encoder"]) if "_target_" in plain["encoder"] else None
     model = instantiate_part("model", plain["model"])
     initializer = instantiate_part("init", plain["init"])
+    target = instantiate_part("hardware", plain["hardware"]) if "_target_" in plain.get("hardware", {}) else None
     try:
         with kernels.using(path):
             method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)
@@ -78,8 +85,17 @@ def build(config: DictConfig) -> Parts:
             frames = torch.zeros(1, 1, *data.spec.input_shape)
             initializer(method.network, frames)
     check_start(method)
+    changed, report = list[str](), None
+    if target is not None:
+        changed = constrain(method.network, target, method.spiking_input)
+        method.limit_neuron = partial(settle, "", target=target)
+        report = fit(method.network, target, data.spec.input_shape, method.outputs())
+        if target.must_fit:
+            must_fit(report)
+        bits, of_states = target.weight_bits, target.state_bits
+        method.cost.run_on(target.mac_joule, target.ac_joule, lambda _: bits, lambda _: of_states)
     method.check_weights()  # an initialiser may limit them, too
-    return Parts(data, method, initializer, plain)
+    return Parts(data, method, initializer, plain, target, changed, report)
 
 
 def batches_of_epoch(spec: Any, config: Mapping[str, Any], split: str = "train") -> int | None:

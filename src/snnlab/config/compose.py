@@ -154,7 +154,7 @@ def _compose(overrides: Sequence[Override], config_dir: str | Path | None) -> Di
         check_chosen([(key, str(value)) for key, value in values if key in GROUPS], Path(config_dir))
     search = [] if config_dir is None else [f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).resolve()}')}]"]
     try:
-        lines = [*search, *(opened(str(override.input_line)) for override in texts)]
+        lines = [*search, *(opened(any_limit(override)) for override in texts)]
         config = hydra_compose("config", overrides=lines, return_hydra_config=True)
     except Exception as error:  # whatever Hydra cannot compose is the fault of a line, or of a file of one's own
         raise _explain(error, overrides) from error
@@ -162,6 +162,12 @@ def _compose(overrides: Sequence[Override], config_dir: str | Path | None) -> Di
     for override in later:
         _place(config, override, overrides)
     return config
+
+
+def any_limit(override: Override) -> str:
+    """The text of an override; a limit of a chip may be one that its file leaves out."""
+    text = str(override.input_line)
+    return f"++{text}" if text.startswith("hardware.") and "@" not in override.key_or_group else text
 
 
 def _place(config: DictConfig, override: Override, overrides: Sequence[Override]) -> None:

@@ -28,6 +28,12 @@ def _encoder() -> Any:
     return Encoder
 
 
+def _target() -> Any:
+    from snnlab.hardware.target import Target
+
+    return Target
+
+
 def _method() -> Any:
     from snnlab.methods.base.method import Method
 
@@ -38,6 +44,7 @@ KINDS: dict[str, Callable[[], Any]] = {  # what each part is, by its name; a mod
     "data": _data,
     "encoder": _encoder,
     "method": _method,
+    "hardware": _target,
     "model": lambda: Callable,
     "init": lambda: Callable,
 }

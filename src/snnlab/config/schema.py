@@ -34,8 +34,8 @@ PLAIN: dict[str, Any] = {
     "paths.data": Text,
     "paths.cache": Text,
     "paths.output": Text,
-    "hardware.name": typing.Literal["none"],
-    "encoder.name": typing.Literal["none"],  # where it has no class
+    "hardware.name": typing.Literal["none"],  # where it has no class, as below
+    "encoder.name": typing.Literal["none"],
 }
 LEAST, MOST = 1e-45, 1e8  # less is 0 in 32 bits; nothing here is more
 SPECIAL = ("_target_", "_partial_")  # keys of a node that are no argument of its class
@@ -52,11 +52,13 @@ def check_plain(config: Mapping[str, Any]) -> None:
         if not isinstance(node, Mapping):
             raise InputError(f"{group} = {node!r} must be a mapping; {group}=NAME chooses one")
         known = [path.partition(".")[2] for path in PLAIN if path.startswith(f"{group}.")]
-        for key in () if group == "encoder" and "_target_" in node else node:
+        for key in () if "_target_" in node else node:
             if key not in known:
                 raise InputError(f"{group}.{key}: there is no such key; nearest: {nearest(str(key), known)}")
     for path, hint in PLAIN.items():
         value: Any = config
+        if path.endswith(".name") and "_target_" in (config.get(path[: -len(".name")]) or {}):
+            continue
         for key in path.split("."):
             value = value.get(key, _MISSING)
         if value is not _MISSING:  # a run stored before the key was there

@@ -37,6 +37,7 @@ GROUPS = {  # the base of each group of a config that is built
     "model": "snnlab.models.model.Model",
     "init": "snnlab.initializers.initializer.Initializer",
     "method": "snnlab.methods.base.method.Method",
+    "hardware": "snnlab.hardware.target.Target",
 }
 BASES = (  # where an argument declares no class
     *GROUPS.values(),

@@ -30,14 +30,18 @@ Scores the stored run in the folder RUN on its test split and writes RUN/evaluat
 
 def print_values(values: dict[str, Any]) -> None:
     """Print the single numbers and texts of an answer, and of its lists the ends."""
-    from snnlab.runs.record import spelled
+    from snnlab.runs.units import spelled, unit_of, with_unit
 
     for name, value in values.items():
         if isinstance(value, dict):
             continue
         if isinstance(value, list):
             value = f"{value[0]} ... {value[-1]} ({len(value)} values)" if value else "none"
-        print(f"{name:28} {spelled(value) if isinstance(value, float) else plain(value)}")
+        number = isinstance(value, float)
+        text = (
+            with_unit(value, unit) if number and (unit := unit_of(name)) else spelled(value) if number else plain(value)
+        )
+        print(f"{name:28} {text}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

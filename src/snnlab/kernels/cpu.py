@@ -47,6 +47,7 @@ FORMS = {
     "exp": "np.exp({})",
     "log": "np.log({})",
     "sqrt": "np.sqrt({})",
+    "floor": "np.floor({})",
     "tanh": "np.tanh({})",
     "sigmoid": "one / (one + np.exp(-{}))",
     "reciprocal": "one / {}",

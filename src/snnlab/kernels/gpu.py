@@ -28,6 +28,7 @@ FORMS = {
     "exp": "tl.exp({})",
     "log": "tl.log({})",
     "sqrt": "tl.sqrt({})",
+    "floor": "tl.floor({})",
     "tanh": "one - (one + one) / (tl.exp({0} + {0}) + one)",
     "sigmoid": "one / (one + tl.exp(-{}))",
     "reciprocal": "one / {}",

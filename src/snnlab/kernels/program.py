@@ -81,6 +81,7 @@ def _ops() -> dict[Any, str]:
         aten.exp.default: "exp",
         aten.log.default: "log",
         aten.sqrt.default: "sqrt",
+        aten.floor.default: "floor",
         aten.tanh.default: "tanh",
         aten.sigmoid.default: "sigmoid",
         aten.reciprocal.default: "reciprocal",

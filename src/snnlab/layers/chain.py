@@ -3,7 +3,7 @@
     layers      name - layer - the weight that it is or wraps
     stages      layers in front - weight - layers between - end      the end: neurons, a readout, or what one asks for
     edges       weight, from which layers of neurons to which, fed with spikes or not, recurrent or not
-    through     run the layers in order, or those in front of one
+    through     run the layers in order, or those in front of one; entering: those in front of the first weight
 
 ``network.leaves()`` has every layer by name, those inside composites included. A composite (a residual block, a loop)
 is one layer of the chain; edges see through it.
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -151,6 +152,20 @@ class Chain:
                 made = None if instead is None else instead(link, frames)
                 frames = link.run(frames) if made is None else made
         return frames
+
+    @torch.no_grad()
+    def entering(self, frames: Tensor) -> tuple[Link | None, Tensor]:
+        """The first layer that is a weight, or has a state, and what reaches it of frames [T, B, ...].
+
+        Frames that are the same at every step go in once: [1, B, ...].
+        """
+        frames = frames[:1] if frames.stride(0) == 0 else frames
+        with kernels.using(self.network.kernels):
+            for link in self.links:
+                if link.weight is not None or isinstance(link.layer, Temporal):
+                    return link, frames
+                frames = link.run(frames)
+        return None, frames
 
 
 def through(links: Iterable[Link], frames: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ class ExactNeuron(Neuron):
     Raises: ValueError: when an argument leaves its range.
     """
 
+    by_step = False
+
     def __init__(self, threshold: float, tau_synapse: float, duration: float, most: int) -> None:
         super().__init__()
         self.threshold, self.tau_synapse, self.duration, self.most = threshold, tau_synapse, duration, most

@@ -158,7 +158,10 @@ class Conversion(TwoPhase, Autograd):
         return bool(self.thresholds)
 
     def make_neuron(self, threshold: float) -> LIF:
-        return LIF(1.0, threshold, self.reset, surrogate=make_surrogate("rectangle", strict=self.strict))
+        neuron = LIF(1.0, threshold, self.reset, surrogate=make_surrogate("rectangle", strict=self.strict))
+        if self.limit_neuron is not None:
+            self.limit_neuron(neuron)
+        return neuron
 
     def rectify(self) -> None:
         """Put the rectified units back."""

@@ -114,8 +114,8 @@ class AHP(Neuron):
     def step(self, current: Tensor, state: AHPState) -> tuple[Tensor, AHPState]:
         check_state("AHP", state.v, current)
         v, a, before = (part.detach() for part in state) if self.detach_state else state
-        a = self.decay_a * a - self.broadcast_w_a(current) * before  # (1)
-        v = self.decay * v + current + a  # (2)
+        a = self.kept(a, self.decay_a) - self.broadcast_w_a(current) * before  # (1)
+        v = self.kept(v, self.decay) + current + a  # (2)
         spikes = self.spike(v - self.threshold)  # (3)
         if self.refractory:
             spikes = spikes * (1 - before.detach())

@@ -56,6 +56,8 @@ class CompositeNeuron(Neuron):
     Source: a reconstruction from the abstract of Biswas et al. 2023, doi 10.1088/2634-4386/acf1c5.
     """
 
+    by_step = False
+
     def __init__(self, low_pass: LowPass, rate: Rate = "relu", scale: float = 1.0) -> None:
         super().__init__()
         if rate not in ("relu", "sigmoid"):

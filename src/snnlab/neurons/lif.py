@@ -98,7 +98,7 @@ class LIF(Neuron):
         elif self.reset == "hard":
             v = v * (1 - reset_path) + self.v_reset * reset_path
         if self.leak == "last":
-            v = self.decay * v
+            v = self.kept(v, self.decay)
         return spikes, LIFState(v=v)
 
     def limit(self, current: Tensor) -> float | Tensor:
@@ -108,9 +108,9 @@ class LIF(Neuron):
     def integrate(self, current: Tensor, v: Tensor) -> Tensor:
         """Equation (1) in the chosen convention."""
         if self.leak == "first":
-            return self.decay * v + current
+            return self.kept(v, self.decay) + current
         if self.leak == "scaled":
-            return self.decay * v + (1 - self.decay) * current
+            return self.kept(v, self.decay) + (1 - self.decay) * current
         return v + current
 
     def response(self) -> Response:

@@ -42,6 +42,8 @@ class LowPass(Temporal):
 
     times = units(k="share per step")
 
+    by_step = False
+
     def __init__(self, k: float = 0.1, start: Start = "zero") -> None:
         super().__init__()
         if not 0 <= k <= 1:

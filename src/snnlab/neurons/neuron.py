@@ -23,6 +23,7 @@ class Temporal(nn.Module):
     """A layer with a state: a NamedTuple of tensors [B, ...], or of the states of layers inside it."""
 
     times: ClassVar[Mapping[str, Unit]] = units()  # the arguments that are times, or go with the step
+    by_step: ClassVar[bool] = True  # whether forward goes through ``step``, and a limit of the state there holds there
 
     @abstractmethod
     def initial_state(self, current: Tensor) -> Any:
@@ -61,6 +62,10 @@ class Temporal(nn.Module):
         if watch is not None:
             watch.ended(self, state)
         return torch.stack(outputs)
+
+    def kept(self, values: Tensor, decay: float | Tensor) -> Tensor:
+        """What is left of a state after a step with this factor; a chip with whole numbers has a rule of its own."""
+        return decay * values
 
     def response(self) -> Response:
         """What one spike through a weight of 1 does to the free membrane; initialisers ask for it.

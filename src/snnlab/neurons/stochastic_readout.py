@@ -69,6 +69,8 @@ class StochasticReadout(Neuron):
 
     times = units(memory="steps")
 
+    by_step = False
+
     def __init__(
         self, inputs: int, outputs: int, filters: int = 8, memory: int = 10, centred: bool = False, start: Start = "own"
     ) -> None:

@@ -34,6 +34,8 @@ class WinnerTakeAll(Neuron):
         ValueError: when draw is unknown.
     """
 
+    by_step = False
+
     def __init__(self, low_pass: LowPass, draw: Draw = "categorical") -> None:
         super().__init__()
         if draw not in ("categorical", "gumbel"):

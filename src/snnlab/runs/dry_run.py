@@ -12,6 +12,7 @@ from snnlab.config.build import Parts, batches_of_epoch, build
 from snnlab.config.compose import Composition
 from snnlab.data.contract import Batch
 from snnlab.neurons.neuron import Temporal
+from snnlab.runs.post_training import start_from
 from snnlab.runs.wiring import try_trainer
 
 
@@ -23,6 +24,7 @@ def dry_run(composition: Composition) -> str:
     """
     parts = build(composition.config)
     try_trainer(parts.config)
+    start_from(parts)
     method, spec, config = parts.method, parts.data.spec, parts.config
     frames = make_frames(parts)
     rows = layer_rows(method.network, frames)
@@ -43,6 +45,8 @@ def dry_run(composition: Composition) -> str:
         )
     else:
         lines.append(f"time         {seconds * 1000:.0f} ms a step for the network's {what}")
+    if parts.fit is not None:
+        lines += [*parts.changed, *parts.fit.lines()]
     return "\n".join(lines)
 
 

@@ -79,7 +79,7 @@ class RunRecord:
                 "timing": {},
                 "memory": {},
                 "parameters": model_parameters,
-                "fit_report": None,
+                "fit_report": None if parts.fit is None else parts.fit.as_dict(),
                 "process": process(),
                 "started": f"{datetime.now():%Y-%m-%dT%H:%M:%S}",
                 "resumed": False,
@@ -282,13 +282,3 @@ def cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.is_file() else None
     return found.group(1).strip() if found else platform.processor() or platform.machine()
-
-
-def spelled(number: float) -> str:
-    """For people: four decimals, or three digits and an exponent where those would leave none: 4.84e-08."""
-    return f"{number:.3g}" if is_small(number) else f"{number:.4f}"
-
-
-def is_small(number: float) -> bool:
-    """Whether four decimals would leave no digit of a number."""
-    return 0 < abs(number) < 5e-4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
 import threading
@@ -31,7 +32,8 @@ from snnlab.checkpoint import load_weights, most_bytes
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
 from snnlab.errors import InputError, RunFailure, one_line, plain
-from snnlab.runs.record import flat, spelled
+from snnlab.runs.record import flat
+from snnlab.runs.units import shown
 
 log = logging.getLogger("snnlab")
 PROFILERS: dict[Any, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}  # they write fit-profile.txt, ...
@@ -58,8 +60,7 @@ def metric_lines(metrics: Mapping[str, Any], prefix: str = "") -> list[str]:
         if isinstance(value, Mapping):
             lines += metric_lines(value, f"{prefix}{key}/")
         else:
-            number = spelled(value) if abs(value) < 1000 else f"{value:,.0f}"
-            lines.append(f"test     {plain(prefix + key):32} {number}")
+            lines.append(f"test     {plain(prefix + key):32} {shown(prefix + key, value)}")
     return lines
 
 
@@ -183,12 +184,15 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         KeyboardInterrupt: after a checkpoint has been written; also where trainer.max_time ends the run before its end.
     """
     from snnlab.callbacks.figures import Figures
+    from snnlab.hardware.picture import fit_figure
+    from snnlab.runs.post_training import start_from
     from snnlab.runs.resume import begin
     from snnlab.runs.wandb_run import make_wandb_logger
 
     parts = build(composition.config)
     config = parts.config
     try_trainer(config)
+    start_from(parts)
     parts.data.setup()
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
@@ -200,6 +204,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             log.info("run: completed already -> %s", record.folder)
             return Result(record.folder, record.content["metrics"], sorted(record.folder.glob("figures/*.png")))
         log.info("%s", record.announcement())
+        for line in [] if parts.fit is None else [*parts.changed, *parts.fit.lines()]:
+            log.info("%s", line)
         wandb_logger = make_wandb_logger(config, record, sweep)
         more = [LongerSchedules()] if begun.lengthened else []
         wired = wire(parts, record.folder, wandb_logger, more)
@@ -225,7 +231,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
                 record.tested(wired, fit_seconds, best, parts.method.network.path.taken())
             if config["callbacks"]["figures"]:
                 reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
-                figures = Figures(record.folder, record.title(), wired.history, wired.health.rates)
+                own = {} if parts.fit is None else {"fit": functools.partial(fit_figure, parts.fit)}
+                figures = Figures(record.folder, record.title(), wired.history, wired.health.rates, own)
                 device = wired.trainer.strategy.root_device  # where it was tested: a trainer leaves it on the CPU
                 pictures = figures.draw(parts.method.to(device), parts.data)
         record.complete()

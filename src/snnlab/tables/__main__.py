@@ -10,6 +10,7 @@ from snnlab.command import parse, run
 from snnlab.errors import InputError
 
 HELP = """usage: python -m snnlab.tables FOLDER ... [--metrics A,B] [--before FOLDER] [--json]
+       python -m snnlab.tables FOLDER ... --picture FILE
        python -m snnlab.tables --values FILE KEY[:OTHER] ...
        python -m snnlab.tables --page FILE [--check]
 
@@ -18,13 +19,17 @@ the shortest overrides that tell it from the others of its table; of several run
   --metrics A,B     the columns, e.g. test/accuracy,test/loss,fit_seconds; default test/accuracy
   --before FOLDER   a column more for each metric: the same rows as they were in FOLDER
   --json            one object per run instead of a markdown table
+  --picture FILE    accuracy against the bits of a weight and the energy of an inference (png, svg or pdf)
   --values FILE     two columns of an evaluation.json instead: each KEY, and the OTHER beside it
   --page FILE       make every table of a page again that stands below a line <!-- table: ARGUMENTS -->; folders are
                     looked up from the page's own
   --check           write nothing; 1 when a table of the page is not what its runs make
   --debug           show tracebacks
 """
-FLAGS, VALUED = ("-h --help", "--json", "--check"), ("--metrics", "--before", "--values", "--page")
+FLAGS, VALUED = ("-h --help", "--json", "--check"), ("--metrics", "--before", "--values", "--page", "--picture")
+
+
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,6 +82,14 @@ def table(arguments: list[str], base: Path) -> str:
     if not metrics or not words:
         raise InputError("give folders of runs, and --metrics such as test/accuracy,test/loss")
     runs = read_runs(base / Path(folder).expanduser() for folder in words)
+    if "picture" in line.values:
+        from snnlab.tables.picture import draw
+
+        path = base / Path(line.values["picture"]).expanduser()
+        if path.suffix not in PICTURES:
+            raise InputError(f"--picture {path}: the name ends in {', '.join(PICTURES)}")
+        draw(runs, path)
+        return f"picture  {path}\n"
     if "json" in line.flags:
         return as_json(runs, metrics)
     before = read_runs([base / Path(line.values["before"]).expanduser()]) if "before" in line.values else []

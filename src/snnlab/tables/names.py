@@ -80,11 +80,14 @@ def shortest(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]], run: R
 
 
 def differs(one: Any, other: Any, inside: bool) -> bool:
-    """Whether two rows differ at a key; of parts the class is compared, what is ``inside`` one has keys of its own."""
+    """Whether two rows differ at a key; of parts class and name count, what is ``inside`` one has keys of its own."""
     if other is ABSENT:
         return not inside  # where the other has no such part, the part itself tells them apart
     if any(isinstance(value, Mapping) and "_target_" in value for value in (one, other)):
-        one, other = (value.get("_target_") if isinstance(value, Mapping) else value for value in (one, other))
+        one, other = (
+            [value.get("_target_"), value.get("name")] if isinstance(value, Mapping) else value
+            for value in (one, other)
+        )
     return not same(one, other)
 
 

@@ -19,11 +19,13 @@ from typing import Any
 from snnlab.errors import InputError, nearest, plain
 from snnlab.runs.identity import digest, less_seed, recorded
 from snnlab.runs.latest import run_folder
-from snnlab.runs.record import RunRecord, flags_of, flat, is_small, label_of
+from snnlab.runs.record import RunRecord, flags_of, flat, label_of
+from snnlab.runs.units import is_small, unit_of, with_unit
 from snnlab.tables.names import names
 
 Run = dict[str, Any]  # the content of a run.json
-MATTER = ("test/accuracy", "test/judge_accuracy", "test/loss", "test/spikes_per_inference")
+MATTER = ("test/accuracy", "test/judge_accuracy", "test/loss", "test/spikes_per_inference", "test/energy_joule", "fit")
+FIT = "fit"  # whether the network fits the run's target, from its report
 
 
 @dataclass
@@ -131,7 +133,9 @@ def markdown(runs: Sequence[Run], metrics: Sequence[str], before: Sequence[Run] 
         cells = []
         for metric in metrics:
             for values in ([old[key].values(metric) if key in old else []] if before else []) + [row.values(metric)]:
-                cells.append(cell(values) + (f" ({len(values)} seeds)" if 1 <= len(values) != len(scored) else ""))
+                cells.append(
+                    cell(values, metric) + (f" ({len(values)} seeds)" if 1 <= len(values) != len(scored) else "")
+                )
         seeds = ", ".join(str(run["seed"]) for run in scored)
         lines.append(f"| {name} | {seeds} | {' | '.join(cells)} | {status_of(row, scored)} |")
     return "\n".join(map(plain, lines)) + "\n"
@@ -164,6 +168,7 @@ def check_metrics(metrics: Sequence[str], runs: Sequence[Run]) -> None:
         InputError: naming the metrics that the runs have.
     """
     known = {key for run in runs for key in [*run["timing"], *flat(run["metrics"], between="/")]}
+    known |= {FIT} if any(look_up(run, FIT) is not None for run in runs) else set()
     if not known:
         return  # runs that have nothing yet: their status is the table
     for metric in metrics:
@@ -184,6 +189,9 @@ def in_columns(runs: Sequence[Run]) -> str:
 
 def look_up(run: Run, metric: str) -> float | None:
     """Value of ``test/accuracy`` (or ``fit_seconds``) in a run, None where it has none."""
+    if metric == FIT:
+        report = run.get("fit_report")
+        return float(bool(report["fits"])) if isinstance(report, dict) and "fits" in report else None
     if metric in run["timing"]:
         return float(run["timing"][metric])
     node: Any = run["metrics"]
@@ -194,14 +202,21 @@ def look_up(run: Run, metric: str) -> float | None:
     return float(node) if not isinstance(node, dict) else None
 
 
-def cell(values: Sequence[float]) -> str:
-    """Mean ± standard deviation with four decimals, none from 100 on; one value alone; small ones as 4.84e-08."""
+def cell(values: Sequence[float], metric: str = "") -> str:
+    """Mean ± standard deviation with four decimals, none from 100 on; one value alone; small ones as 4.84e-08.
+
+    Joules and bytes have their unit: 48.4 ± 0.3 nJ.
+    """
     if not values:
         return ""
-    largest = max(map(abs, values))
+    if metric == FIT:
+        return "fits" if all(values) else "does not fit"
+    mean, largest = statistics.fmean(values), max(map(abs, values))
+    spread = [] if len(values) == 1 else [statistics.stdev(values)]
+    if (unit := unit_of(metric)).startswith(("J", "B")):
+        return with_unit(mean, unit, *spread)
     form = ".3g" if is_small(largest) else ".0f" if largest >= 100 else ".4f"
-    mean = f"{statistics.fmean(values):{form}}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):{form}}"
+    return " ± ".join(f"{number:{form}}" for number in (mean, *spread))
 
 
 def as_json(runs: Sequence[Run], metrics: Sequence[str]) -> str:

@@ -27,12 +27,11 @@ def pairs(path: Path, keys: Sequence[str]) -> str:
         for name in filter(None, (key, other)):
             if name not in numbers:
                 raise InputError(f"{path} holds no number {name}; nearest: {nearest(name, numbers)}")
-        lines.append(
-            f"| {word.replace(':', ', ')} | {spelled(numbers[key])} | {spelled(numbers[other]) if other else ''} |"
-        )
+        beside = spelled(other, numbers[other]) if other else ""
+        lines.append(f"| {word.replace(':', ', ')} | {spelled(key, numbers[key])} | {beside} |")
     return "\n".join(map(plain, lines)) + "\n"
 
 
-def spelled(number: float) -> str:
+def spelled(key: str, number: float) -> str:
     """A whole number as it is, another as in every table."""
-    return str(number) if isinstance(number, int) else cell([number])
+    return str(number) if isinstance(number, int) else cell([number], key)

@@ -20,9 +20,8 @@ class LinearWeight(Weight):
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return nn.functional.linear(x, weight, bias)
 
-    def fan_out(self, inputs: Tensor) -> Tensor:
-        exists = self.exists
-        return torch.tensor(float(self.outputs), device=inputs.device) if exists is None else exists.sum(0).float()
+    def reach(self, inputs: Tensor, taps: Tensor | None = None) -> Tensor:
+        return torch.tensor(float(self.outputs), device=inputs.device) if taps is None else taps.sum(0).float()
 
     def back(self, signal: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         return signal @ (self.used if weight is None else weight)

@@ -6,7 +6,7 @@
     stored      the tensor that an optimizer or a rule owns; ``used`` itself where nothing limits the weight
     write       new values go in through the constraint; afterwards ``used`` is what the constraint makes of them
     exists      1 where there is a synapse, 0 where a constraint leaves none, such as a mask
-    fan_out     synapses that each input reaches, for counters
+    fan_out     synapses that each input reaches, for counters; ``reach`` is the same of some of them
     back        W^T signal, or V^T signal through another tensor of W's shape: a feedback path
     outer       sum over the batch of signal x^T, in the shape of W
 
@@ -210,10 +210,14 @@ class Weight:
 
     def fan_out(self, inputs: Tensor) -> Tensor:
         """Synapses that each unit of ``inputs`` [B, ...] reaches, broadcastable to them; exact at borders."""
-        used, exists = self.used, self.exists
+        return self.reach(inputs, self.exists)
+
+    def reach(self, inputs: Tensor, taps: Tensor | None = None) -> Tensor:
+        """The same of the synapses ``taps``, 1 or 0 in the shape of W; None is all that there is place for."""
+        used = self.used
         exact = torch.promote_types(used.dtype, torch.float32)  # 16 bits cannot count beyond 256, or 2,048
         one = torch.zeros(1, *inputs.shape[1:], dtype=exact, device=used.device)
-        ones = normal(torch.ones_like(used, dtype=exact)) if exists is None else exists.to(exact)
+        ones = normal(torch.ones_like(used, dtype=exact)) if taps is None else normal(taps.to(exact))
         return pulled_back(lambda x: self.product(x, ones), one, None)
 
     def back(self, signal: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:

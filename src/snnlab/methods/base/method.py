@@ -29,11 +29,14 @@ from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
 from snnlab.methods.base.finite import culprit
 from snnlab.methods.base.schedule import make_schedule
+from snnlab.metrics.cost import Cost
 from snnlab.metrics.firing_rate import FiringRate
 from snnlab.metrics.mean import Mean
 from snnlab.metrics.synaptic_operations import SynapticOperations
 from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.questions.question import Monitor, Question
+from snnlab.weights.devices import devices_inside, settle
+from snnlab.weights.weight import Weight
 
 Model = Callable[[Blocks, tuple[int, ...], int], Network]
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -69,6 +72,7 @@ class Method(L.LightningModule):
     scores_sequences = True  # whether ``scores`` come from the readout itself, step by step
     trains = True  # False where the weights come with the method: they are validated and tested as they are
     writes_weights = False  # whether the rule adds its own changes to what is stored of a weight
+    limit_neuron: Callable[[Any], Any] | None = None  # puts neurons that are made later under a target's limits
     needs_data = False  # whether a stored run can be used only after its data was read: ``opened`` looks at it
 
     def __init__(
@@ -89,6 +93,7 @@ class Method(L.LightningModule):
         self.metrics = per_split(self.make_metrics)
         self.firing_rate = FiringRate()
         self.synaptic_operations = SynapticOperations()
+        self.cost = Cost(data.time_step)
 
     # what is refused, before any data is read -------------------------------------------------------------------------
     def check_trainer(self, trainer: Mapping[str, Any]) -> None:
@@ -138,6 +143,11 @@ class Method(L.LightningModule):
         if stage == "fit":  # a limit may have been put on a weight after the method was made
             self.check_weights()
 
+    def on_fit_start(self) -> None:
+        if any(True for _ in devices_inside(self.network)):  # what an optimizer asks of them they do in pulses
+            for optimizer in self.trainer.optimizers:
+                optimizer.register_step_post_hook(lambda *_: settle(self.network))
+
     @classmethod
     def check_data(cls, data: DataSpec, encoder: nn.Module | None) -> None:
         """Refuse data that the method cannot answer for, and an encoder where none, or another, is needed.
@@ -177,6 +187,10 @@ class Method(L.LightningModule):
     def units(self) -> int:
         """Units that the weights lead to, a channel of a convolution as one: the least that a step holds."""
         return sum(weight.outputs for weight in Chain(self.network).weights().values())
+
+    def beside(self) -> dict[str, Weight]:
+        """Weights that scores are made with and the network does not hold, by name; they read analog values."""
+        return {}
 
     def prepare(self, data: DataModule) -> None:
         """Called once when the data is there and before training: for what a method needs to see of it."""
@@ -266,13 +280,19 @@ class Method(L.LightningModule):
         self.log_scores("test", scores, batch.labels, self.loss(scores, batch.labels))
 
     def observed_scores(self, frames: Tensor) -> Tensor:
-        """Score and count: spikes per layer and synaptic operations of this batch go into the test metrics."""
+        """Score and count: what this batch costs, and its spikes per layer, go into the test metrics."""
         samples = frames.shape[1]
         counted = self.synaptic_operations.watch(self.network, self.spiking_input, samples)
-        with self.network.observe() as seen, counted:
+        costs = self.cost.watch(self.network, frames, self.spiking_input, self.beside())
+        with costs, counted, self.network.observe() as seen:  # the costs first: they look at the network, too
             scores = self.scores(frames)
-        self.firing_rate.update(seen, samples=samples)
+        self.count_spikes(seen, samples)
         return scores
+
+    def count_spikes(self, seen: Mapping[str, Tensor], samples: int) -> None:
+        """Count the spikes [T, B, ...] of each layer, by name."""
+        self.firing_rate.update(seen, samples=samples)
+        self.cost.activations.update(seen)
 
     def on_test_epoch_end(self) -> None:
         for name, value in self.firing_rate.compute().items():
@@ -280,6 +300,14 @@ class Method(L.LightningModule):
         self.firing_rate.reset()
         self.log("test/synaptic_operations", self.synaptic_operations.compute())
         self.synaptic_operations.reset()
+        self.log_cost()
+
+    def log_cost(self, *names: str) -> None:
+        """Log what an inference costs, all of it or what is named."""
+        for name, value in self.cost.values().items():
+            if not names or name in names:
+                self.log(f"test/{name}", value)
+        self.cost.reset()
 
     def log_scores(self, split: Split, scores: Tensor, labels: Tensor, loss: Tensor) -> None:
         """Log loss and metrics of a batch as ``<split>/loss``, ``<split>/accuracy``, ..., averaged over the epoch."""

@@ -8,6 +8,7 @@ Watched in rasters: a spike belongs to the step of the raster in which it comes,
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from snnlab.layers.chain import Chain
 from snnlab.layers.spike_time_network import STEPS, SpikeTimeNetwork
 from snnlab.methods.base.autograd import Autograd
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
+from snnlab.weights.weight import Weight
 
 
 class SpikeTimes(Autograd):
@@ -45,6 +47,7 @@ class SpikeTimes(Autograd):
         super().__init__(model, data, encoder, optimizer, scheduler)
         self.network = SpikeTimeNetwork([(link.name, link.layer) for link in Chain(self.network).links], duration)
         self.weights = self.chain.weights
+        self.cost.time_step = 1.0  # the duration is in seconds
 
     @property
     def chain(self) -> SpikeTimeNetwork:
@@ -83,16 +86,24 @@ class SpikeTimes(Autograd):
         return torch.stack([self.read(torch.where(times < end, times, torch.inf)) for end in ends])
 
     def observed_scores(self, frames: Tensor) -> Tensor:
+        samples = frames.shape[1]
         with self.network.observe() as seen:
             trains = self.chain.trains(frames)
-        self.firing_rate.update(seen, samples=frames.shape[1])
-        reached = zip(trains.values(), self.weights.values(), strict=False)  # the readout's spikes reach nothing
-        operations: Any = sum(
-            ((times < self.duration).sum(-1).double() * weight.fan_out(times[..., 0])).sum()
-            for times, weight in reached
-        )
-        self.synaptic_operations.update(operations, frames.shape[1])
+        self.count_spikes(seen, samples)
+        self.synaptic_operations.update(self.reached(trains, lambda weight: weight.exists), samples)
+        self.cost.count(self.reached(trains, lambda weight: weight.used != 0), torch.nan, samples)
+        self.cost.took(self.duration, samples)
+        if self.cost.macs is None:
+            self.cost.memory.update(self.network)
+            self.cost.look_at(self.network, {n: float(w.used.numel()) for n, w in self.weights.items()})
         return self.read(trains[list(trains)[-1]])
+
+    def reached(self, trains: dict[str, Tensor], taps: Callable[[Weight], Tensor | None]) -> Any:
+        """Synapses, of the chosen ones, that the spikes of a batch reach; the readout's reach nothing."""
+        return sum(
+            ((times < self.duration).sum(-1).double() * weight.reach(times[..., 0], taps(weight))).sum()
+            for times, weight in zip(trains.values(), self.weights.values(), strict=False)
+        )
 
 
 def count_loss(counts: Tensor, labels: Tensor, targets: tuple[float, float]) -> Tensor:

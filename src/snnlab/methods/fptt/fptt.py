@@ -44,6 +44,8 @@ from snnlab.neurons.surrogate import Curve, make_surrogate
 from snnlab.questions.class_at_end import ClassAtEnd
 from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.questions.value_at_end import ValueAtEnd
+from snnlab.weights.linear import LinearWeight
+from snnlab.weights.weight import Weight
 
 Readout = Literal["liquid", "leaky", "membrane"]
 
@@ -218,6 +220,9 @@ class FPTT(Online):
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """L of (1): cross-entropy of classes, mean squared error of values."""
         return self.data.question.loss(scores, labels)
+
+    def beside(self) -> dict[str, Weight]:
+        return {} if self.reader is None else {"reader": LinearWeight(self.reader)}
 
     # readings ---------------------------------------------------------------------------------------------------------
     def read(self, output: Tensor, states: Any) -> Tensor:

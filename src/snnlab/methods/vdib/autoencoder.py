@@ -290,22 +290,27 @@ class Autoencoder(OwnSteps):
         return judge.to(images.device)(images.float())  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def evaluated(self, batch: Batch) -> tuple[Encoding, Outcome]:
-        encoding = self.encode(self.frames(batch))
+    def evaluated(self, batch: Batch, frames: Tensor) -> tuple[Encoding, Outcome]:
+        encoding = self.encode(frames)
         return encoding, self.outcome(self.readout.potential(encoding.outputs), batch, 1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        _, outcome = self.evaluated(batch)
+        _, outcome = self.evaluated(batch, self.frames(batch))
         self.log_outcome("val", outcome)
         self.log_decoded("val", outcome, batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        with self.synaptic_operations.watch(self.network, self.spiking_input):  # weights before the hidden layers
-            encoding, outcome = self.evaluated(batch)
-        size = outcome.y.shape[2]
+        frames = self.frames(batch)
         synapses = self.readout.weight[0, 0].numel() * self.n_out  # one per filter, the readout's own fan-out
-        self.synaptic_operations.update(sent(encoding.outputs).sum(dtype=torch.float64) * synapses, size)
-        self.firing_rate.update(encoding.hidden | {"readout": outcome.y[:, 0]}, samples=size)
+        counted = self.synaptic_operations.watch(self.network, self.spiking_input)  # weights before the hidden layers
+        costs = self.cost.watch(self.network, frames, self.spiking_input, synapses=self.readout.weight.numel())
+        with costs, counted:
+            encoding, outcome = self.evaluated(batch, frames)
+        size = outcome.y.shape[2]
+        operations = sent(encoding.outputs).sum(dtype=torch.float64) * synapses
+        self.synaptic_operations.update(operations, size)
+        self.cost.count(operations, encoding.outputs.numel() * synapses, size)
+        self.count_spikes(encoding.hidden | {"readout": outcome.y[:, 0]}, size)
         self.log_outcome("test", outcome)
         self.log_decoded("test", outcome, batch)
         if not self.task and self.target == "same_image":

@@ -5,8 +5,7 @@
     memristor   V_app = v_prog - V is the voltage across the device
                 V_app > vthp    dw = + lr f_p(w) (exp(V_app) - exp(vthp))       (3)
                 V_app < -vthn   dw = - lr f_n(w) (exp(-V_app) - exp(vthn))      (4)
-                f_p(w) = 1 below x_p, else exp(-alpha_p (w - x_p)) (1 - w) / (1 - x_p)
-                f_n(w) = 1 above 1 - x_n, else exp(alpha_n (w + x_n - 1)) w / (1 - x_n)
+                f_p and f_n are the curves of weights/memristor.py
 
 Else dw = 0. (1) and (2) vanish at w = 1 and w = 0, and keep w in [0, 1] by themselves while lr (exp(max |V|) - 1) < 1.
 
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import InputError
+from snnlab.weights.memristor import Memristor as Device
 
 
 class Plain(NamedTuple):
@@ -69,12 +69,8 @@ class Memristor(NamedTuple):
 
     def change(self, w: Tensor, v: Tensor, lr: float) -> Tensor:
         """dw for weights w and potentials v that broadcast together."""
-        across = self.v_prog - v
-        slow_p = torch.exp(-self.alpha_p * (w - self.x_p)) * (1 - w) / (1 - self.x_p)
-        slow_n = torch.exp(self.alpha_n * (w + self.x_n - 1)) * w / (1 - self.x_n)
-        up = torch.where(w < self.x_p, 1.0, slow_p) * (torch.exp(across) - math.exp(self.vthp))
-        down = torch.where(w > 1 - self.x_n, 1.0, slow_n) * (torch.exp(-across) - math.exp(self.vthn))
-        return lr * torch.where(across > self.vthp, up, torch.where(across < -self.vthn, -down, 0.0))
+        curves = (self.vthp, self.vthn, self.alpha_p, self.alpha_n, self.x_p, self.x_n)
+        return lr * Device(0.0, 1.0, *curves).change(w, self.v_prog - v)
 
 
 def check_lr(lr: float, largest: float, room: float) -> None:

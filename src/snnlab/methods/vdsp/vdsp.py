@@ -31,6 +31,7 @@ from snnlab.methods.base.local_plasticity import LocalPlasticity
 from snnlab.methods.base.method import Model, Scheduler
 from snnlab.methods.vdsp.rules import Memristor, Plain
 from snnlab.neurons.signed_reset_lif import SignedResetLIF
+from snnlab.neurons.whole import OnLevels
 from snnlab.neurons.winner_take_all_lif import WinnerTakeAllLIF
 from snnlab.weights.weight import Weight
 
@@ -166,8 +167,10 @@ class VDSP(LocalPlasticity):
         return counts, {"input_spikes": pre, **updates}
 
     def compiled(self) -> bool:
-        """Whether the kernel holds here; without numba, on a GPU and with ``kernels: step`` it does not."""
-        return self.network.path.enabled and kernels.on_cpu(self.weight.used)
+        """Whether the kernel holds here: not without numba, on a GPU, with ``kernels: step`` or limited states."""
+        inputs, _, outputs = self.parts()
+        limited = isinstance(inputs, OnLevels) or isinstance(outputs, OnLevels)
+        return self.network.path.enabled and kernels.on_cpu(self.weight.used) and not limited
 
     def run_kernel(self, frames: Tensor, lr: float | None, carry: bool) -> tuple[Tensor, Tensor]:
         """Present frames [T, B, ...] by kernel.py: spikes of the output neurons [B, N], of all input neurons [B].

@@ -1,0 +1,1 @@
+"""``python -m snnlab.export``: a trained network leaves as a NIR graph, as a chip's integers, or as TorchScript."""

@@ -1,0 +1,313 @@
+"""Whether a network fits a target: layer by layer what it needs, what there is, the verdict, and what would fit.
+
+A layer here is a weight with the neurons that it drives, as a core of a chip holds them. Cores of a layer are those
+that its neurons or its weights' memory ask for, whichever are more; where the target names the memory of each core,
+layers are laid on cores one by one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from snnlab.errors import InputError
+from snnlab.hardware.constrain import neurons as neurons_of
+from snnlab.hardware.constrain import reached, unit_of
+from snnlab.hardware.target import Target
+from snnlab.layers.chain import Chain
+from snnlab.layers.edges import Edge
+from snnlab.layers.network import Network
+from snnlab.weights.conv import ConvWeight
+from snnlab.weights.fan_in import Largest
+
+
+@dataclass(frozen=True)
+class Need:
+    """One limit of one layer ("chip" for the whole): what is needed, what there is, and what would fit."""
+
+    layer: str
+    what: str
+    need: float
+    limit: float | list[int]
+    fits: bool
+    assumed: bool = False
+    instead: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """Of the limit that is needed, where it is a number."""
+        return None if isinstance(self.limit, list) else self.need / self.limit if self.limit else math.inf
+
+
+@dataclass
+class Fit:
+    """The report: needs, cores by layer, and whether all fits."""
+
+    target: str
+    needs: list[Need] = field(default_factory=list)
+    cores: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def fits(self) -> bool:
+        return all(need.fits for need in self.needs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For run.json."""
+        needs = [asdict(need) | {"need": number(need.need)} for need in self.needs]
+        return {"target": self.target, "fits": self.fits, "needs": needs, "cores": self.cores}
+
+    @classmethod
+    def of_dict(cls, stored: dict[str, Any]) -> Fit:
+        return cls(stored["target"], [Need(**need) for need in stored["needs"]], dict(stored["cores"]))
+
+    def lines(self) -> list[str]:
+        """A table for people: what does not fit first, then what comes nearest to its limit."""
+        if not self.needs:
+            return [f"fit          {self.target}: a number format, of any size"]
+        order = sorted(self.needs, key=lambda n: (n.fits, -(n.share or 0)))
+        shown = [n for n in order if not n.fits] + [n for n in order if n.fits][:NEAREST]
+        wide = max(len(n.layer) for n in shown), max(len(n.what) for n in shown)
+        verdict = "fits" if self.fits else "does NOT fit"
+        used = f", {sum(self.cores.values()):,} cores" if self.cores else ""
+        lines = [f"fit          {self.target}: {verdict}{used}"]
+        for n in shown:
+            there = str(n.limit) if isinstance(n.limit, list) else f"{n.limit:,}"
+            mark = " (assumed)" if n.assumed else ""
+            end = "fits" if n.fits else f"too much{': ' + n.instead if n.instead else ''}"
+            lines.append(f"  {n.layer:{wide[0]}}  {n.what:{wide[1]}}  {number(n.need):>12,} of {there}{mark}  {end}")
+        if more := len(order) - len(shown):
+            lines.append(f"  and {more} more that fit, in run.json")
+        return lines
+
+
+NEAREST = 8  # of what fits, the needs that come nearest to their limits are shown
+
+
+def number(value: float) -> float:
+    """A whole number as one."""
+    return int(value) if float(value).is_integer() else value
+
+
+@dataclass
+class Part:
+    """A layer as it lies on a chip."""
+
+    edge: Edge
+    places: int  # averaged in front of it
+    shape_in: tuple[int, ...]
+    shape_out: tuple[int, ...]
+    layer: Any
+
+    @property
+    def outputs(self) -> int:
+        return math.prod(self.shape_out)
+
+    @property
+    def inputs(self) -> int:
+        return math.prod(self.shape_in)
+
+
+def fit(network: Network, target: Target, input_shape: tuple[int, ...], classes: int) -> Fit:
+    """Return what ``network`` needs of ``target``.
+
+    Args:
+        input_shape: of one sample at one step.
+        classes: of the readout.
+    """
+    made, parts = Fit(target.name), parts_of(network, input_shape)
+    add = _Adder(made, target)
+    for part in parts:
+        _layer(add, part)
+    _neurons(add, network, target)
+    _cores(add, parts)
+    _whole(add, network, parts, input_shape, classes)
+    return made
+
+
+class _Adder:
+    """Enters needs into a report."""
+
+    def __init__(self, made: Fit, target: Target) -> None:
+        self.made, self.target = made, target
+
+    def __call__(self, layer: str, key: str, what: str, need: float, instead: str = "") -> None:
+        """Hold ``need`` against the limit ``key``, if there is one."""
+        limit = getattr(self.target, key)
+        if limit is None:
+            return
+        fits = need in limit if isinstance(limit, list) else need <= limit
+        if not instead and not fits and not isinstance(limit, list):
+            instead = f"{limit:,} {what} fit"
+        if not instead and not fits:
+            instead = f"one of {', '.join(map(str, limit))}"
+        self.made.needs.append(Need(layer, what, need, limit, fits, self.target.marked(key), "" if fits else instead))
+
+    def needs(self, layer: str, what: str, need: float, limit: float, instead: str) -> None:
+        """Hold ``need`` against a limit that follows from others."""
+        self.made.needs.append(Need(layer, what, need, limit, need <= limit, False, "" if need <= limit else instead))
+
+
+def parts_of(network: Network, input_shape: tuple[int, ...]) -> list[Part]:
+    """The weights with the shapes of what they read and drive, at one step of one sample."""
+    shapes: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+
+    def hook(layer: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        shapes[id(layer)] = (tuple(inputs[0].shape[1:]), tuple(output.shape[1:]))
+
+    weights = reached(network)
+    hooks = [weight.layer.register_forward_hook(hook) for _, weight, _ in weights]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            network.unroll(torch.zeros(2, 1, *input_shape))  # at the second step what returns to a layer does so
+    finally:
+        for handle in hooks:
+            handle.remove()
+    edges = {edge.name: edge for edge in Chain(network).edges()}
+    return [
+        Part(edges[name], places, *shapes[id(weight.layer)], weight.layer)
+        for name, weight, places in weights
+        if id(weight.layer) in shapes
+    ]
+
+
+def _layer(add: _Adder, part: Part) -> None:
+    """What one layer of weights asks for."""
+    name, weight, layer = part.edge.name, part.edge.weight, part.layer
+    fan_out = weight.fan_out(torch.zeros(1, *part.shape_in))
+    add(name, "fan_in", "synapses of a neuron", most_in(part))
+    add(name, "fan_out", "synapses of an input", float(fan_out.max()))
+    if part.edge.recurrent:
+        add(name, "recurrent_synapses", "recurrent synapses", synapses(part))
+    if isinstance(weight, ConvWeight):
+        add(name, "channels", "channels", layer.out_channels)
+        add(name, "kernel", "pixels of a kernel's side", max(layer.kernel_size))
+        for side in set(layer.stride):
+            add(name, "strides", "stride", side)
+        for side in set(layer.padding) if isinstance(layer.padding, tuple) else ():
+            add(name, "paddings", "padding", int(side))
+    if len(part.shape_in) == 3:
+        add(name, "input_side", "pixels of an input's side", max(part.shape_in[1:]))
+    if len(part.shape_out) == 3:
+        add(name, "output_side", "pixels of an output's side", max(part.shape_out[1:]))
+    if part.places > 1:
+        add(name, "pools", "pool in front", math.isqrt(part.places))
+
+
+def most_in(part: Part) -> int:
+    """Synapses of the neuron that has most."""
+    weight = part.edge.weight
+    pruned = [part.most for part in weight.values.parts if isinstance(part, Largest)]
+    exists = weight.exists
+    if exists is None or not weight.dense:
+        return min([weight.fan_in, *pruned])
+    return min([int(exists.flatten(1).sum(1).max()), *pruned])
+
+
+def synapses(part: Part) -> int:
+    """Synapses of a layer, those of a convolution at every place."""
+    fan_out = part.edge.weight.fan_out(torch.zeros(1, *part.shape_in))
+    return int(fan_out.expand(1, *part.shape_in).sum())
+
+
+def _neurons(add: _Adder, network: Network, target: Target) -> None:
+    """What the neurons of each layer ask for."""
+    for name, neuron in neurons_of(network).items():
+        if target.whole_numbers:
+            whole = round(float(neuron.threshold) / unit_of(neuron, target))  # type: ignore[arg-type]
+            add(name, "threshold_high", "levels of the threshold", whole)
+        add(name, "refractory", "silent steps after a spike", int(getattr(neuron, "refractory", 0) or 0))
+
+
+def _cores(add: _Adder, parts: list[Part]) -> None:
+    """On how many cores each layer lies, and whether they do."""
+    target = add.target
+    if target.kernel_words is not None and target.neuron_words is not None:
+        _lay(add, parts)
+        return
+    if target.neurons_per_core is None:
+        return
+    bits = math.ceil(math.log2(max(target.weight_high or 127, 1) + 1)) + 1
+    for part in parts:
+        name = part.edge.name
+        if part.edge.recurrent:
+            continue
+        into = [part, *(other for other in parts if other.edge.recurrent and other.edge.targets == part.edge.targets)]
+        count = math.ceil(part.outputs / target.neurons_per_core)
+        if target.synapse_bits is not None:
+            row = sum(synapses(other) for other in into) * bits / part.outputs
+            add(name, "synapse_bits", "bits of one neuron's weights", row)
+            count = max(count, math.ceil(part.outputs / max(int(target.synapse_bits / max(row, 1e-9)), 1)))
+        if part.edge.weight.dense:
+            add(name, "axons_in", "axons into a core", sum(other.inputs for other in into))
+        add.made.cores[name] = count
+    for part in parts:
+        after = [other for other in parts if set(part.edge.targets) & set(other.edge.sources)]
+        reach = sum(add.made.cores.get(other.edge.name, 0) for other in after if not other.edge.recurrent)
+        own = add.made.cores.get(part.edge.name, 0)
+        if target.one_target_core and after and not part.edge.recurrent:
+            one = f"{target.neurons_per_core:,} units in the next layer fit"
+            add.made.needs.append(
+                Need(part.edge.name, "cores that its neurons reach", reach, 1, reach <= 1, False, one)
+            )
+        if own:
+            add(part.edge.name, "axons_out", "axons out of a core", math.ceil(part.outputs / own) * max(reach, 1))
+
+
+def _lay(add: _Adder, parts: list[Part]) -> None:
+    """Lay each layer on a core of its own whose memories hold its weights and its neurons."""
+    from scipy.optimize import linear_sum_assignment
+
+    sizes = list(zip(add.target.kernel_words or [], add.target.neuron_words or [], strict=True))
+    wants = [(part.layer.weight.numel(), rounded_up(part.shape_out)) for part in parts]
+    suits = [[words <= k and states <= n for k, n in sizes] for words, states in wants]
+    for part, (words, states) in zip(parts, wants, strict=True):
+        most_words = max([k for k, n in sizes if states <= n] or [k for k, _ in sizes])
+        most_states = max([n for k, n in sizes if words <= k] or [n for _, n in sizes])
+        for what, need, limit in (("words of weights", words, most_words), ("words of states", states, most_states)):
+            fewer = f"{limit * part.shape_out[0] // need:,} outputs fit"
+            add.needs(part.edge.name, what, need, limit, fewer)
+    rows, columns = linear_sum_assignment([[not suited for suited in row] for row in suits])
+    laid = [int(row) for row, column in zip(rows, columns, strict=True) if suits[row][column]]
+    add.made.cores.update((parts[row].edge.name, 1) for row in laid)
+    if all(map(any, suits)):
+        add.needs("chip", "layers that find a core", len(parts), len(laid), f"{len(laid)} of them find one")
+
+
+def rounded_up(shape: tuple[int, ...]) -> int:
+    """Words that the states of a map take: its sides are rounded up to powers of two."""
+    channels, *sides = shape
+    return channels * math.prod(1 << (side - 1).bit_length() for side in sides)
+
+
+def _whole(add: _Adder, network: Network, parts: list[Part], input_shape: tuple[int, ...], classes: int) -> None:
+    """What the whole network asks for."""
+    forward = [part for part in parts if not part.edge.recurrent]
+    last = forward[-1].outputs if forward else 0
+    hidden = sum(part.outputs for part in forward[:-1])
+    add("chip", "inputs", "inputs", math.prod(input_shape))
+    add("chip", "hidden", "hidden neurons", hidden)
+    add("chip", "outputs", "outputs", last)
+    add("chip", "classes", "classes", classes)
+    add("chip", "layers", "layers", len(forward))
+    add("chip", "neurons_in_all", "neurons", hidden + last)
+    add("chip", "synapses", "synapses", add.target.synapses_per_weight * sum(map(synapses, parts)))
+    if add.made.cores:
+        add("chip", "cores", "cores", sum(add.made.cores.values()))
+
+
+def must_fit(made: Fit) -> None:
+    """Refuse a network that does not fit.
+
+    Raises:
+        InputError: naming the first limit that is passed, and what would fit.
+    """
+    for need in made.needs:
+        if not need.fits:
+            raise InputError(
+                f"hardware={made.target}: {need.layer} needs {number(need.need):,} {need.what}, and there are "
+                f"{need.limit}; {need.instead or 'make it smaller'} (hardware.must_fit=false trains it all the same)"
+            )

@@ -1,0 +1,204 @@
+"""What a chip or a number format allows: one file of values each in conf/hardware, and the class that they are for.
+
+A limit that is null is none. Levels are whole numbers: a weight is (whole number) x (unit), and the unit is the
+network's own unless ``whole_numbers`` ties it to the thresholds, as on a chip whose membrane counts in it.
+``assumptions`` names the limits that have no source; every report marks them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from snnlab.errors import InputError
+from snnlab.weights.devices import device
+
+Decay = Literal["any", "4096ths", "shifts", "none"]
+Unit = Literal["layer", "output"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The limits of a chip.
+
+    Args:
+        name: of the chip.
+        source: where the limits were read.
+        assumptions: names of the limits below that have no source.
+        start: a run folder whose weights are put under the limits as they are, without training; null trains.
+        must_fit: whether a network that does not fit is refused.
+
+        weight_low, weight_high: levels of a weight.
+        weight_step: distance of two levels.
+        weight_zero: whether 0 is a level.
+        mixed_low, mixed_high, mixed_step: the same for a layer that holds both signs; null is as above.
+        weight_unit: one unit for a layer, or one for each of its outputs.
+        weight_types: different values, beside 0, that one neuron's weights have; input i has type i modulo this.
+        whole_numbers: weights, thresholds and membranes count in one unit, a power of two.
+        threshold_levels: how many units a threshold is worth at most, and more than half of it, in whole numbers.
+        weight_shift: least and most powers of two of units that a level of a weight is worth, in whole numbers.
+        graded_inputs: whether the network's input may be numbers, not spikes, in whole numbers.
+        biases: whether there are any.
+        state_low, state_high: levels of a neuron's state; beyond them it saturates.
+        state_span: thresholds that state_high stands for, where the unit is the network's own.
+        threshold_high, threshold_step: largest threshold, and of what it is a multiple.
+        device: what a weight is held by where it is a conductance, a name of weights/devices.py; null is a number.
+        device_options: numbers of that device, in place of its own.
+        sampling: whether the chip here runs samplers alone, which have a Hamiltonian in place of data.
+        decay: which factors per step there are: any, 4096ths, 1 - 2^-k (shifts), or 1 alone (none).
+        neurons: classes of neurons; null is every one.
+        resets: of neurons: soft, hard, none; null is every one.
+        refractory: most silent steps after a spike.
+        norms: whether normalisation is worked out while the network runs.
+        time_step: of the chip's tick, in seconds, where it has one.
+
+        inputs, outputs: units of the network's input, and of its last layer.
+        hidden: neurons of all other layers.
+        classes: of the readout.
+        layers: layers of weights.
+        recurrent: whether spikes may return to their own layer.
+        recurrent_synapses: of one layer.
+        fan_in, fan_out: synapses of one neuron, and that one input reaches.
+        neurons_in_all, synapses: of the whole chip.
+        synapses_per_weight: rows that a signed weight takes.
+        cores: of the chip.
+        neurons_per_core, axons_in, axons_out, synapse_bits: of one core; synapse_bits are of its weight memory.
+        one_target_core: whether a neuron's spikes reach one core only.
+        kernel_words, neuron_words: of each core, where a layer is a core.
+        input_side, output_side: pixels of a map.
+        channels, kernel: of a convolution.
+        strides, paddings, pools: that there are.
+        convolutions: whether there are any.
+
+        mac_joule, ac_joule: energy of one multiplication with addition, and of one addition.
+
+    Raises:
+        InputError: when limits contradict each other.
+    """
+
+    name: str
+    source: str
+    assumptions: list[str] = field(default_factory=list)
+    start: str | None = None
+    must_fit: bool = False
+    # numbers
+    weight_low: int | None = None
+    weight_high: int | None = None
+    weight_step: int = 1
+    weight_zero: bool = True
+    mixed_low: int | None = None
+    mixed_high: int | None = None
+    mixed_step: int | None = None
+    weight_unit: Unit = "layer"
+    weight_types: int | None = None
+    whole_numbers: bool = False
+    threshold_levels: int = 128
+    weight_shift: list[int] = field(default_factory=lambda: [0, 0])
+    graded_inputs: bool = False
+    biases: bool = True
+    state_low: int | None = None
+    state_high: int | None = None
+    state_span: float = 8.0
+    threshold_high: int | None = None
+    threshold_step: int = 1
+    decay: Decay = "any"
+    device: str | None = None
+    device_options: dict[str, Any] = field(default_factory=dict)
+    # neurons
+    neurons: list[str] | None = None
+    resets: list[str] | None = None
+    refractory: int | None = None
+    norms: bool = True
+    time_step: float | None = None
+    sampling: bool = False
+    # sizes
+    inputs: int | None = None
+    outputs: int | None = None
+    hidden: int | None = None
+    classes: int | None = None
+    layers: int | None = None
+    recurrent: bool = True
+    recurrent_synapses: int | None = None
+    fan_in: int | None = None
+    fan_out: int | None = None
+    neurons_in_all: int | None = None
+    synapses: int | None = None
+    synapses_per_weight: int = 1
+    cores: int | None = None
+    neurons_per_core: int | None = None
+    axons_in: int | None = None
+    axons_out: int | None = None
+    synapse_bits: int | None = None
+    one_target_core: bool = False
+    kernel_words: list[int] | None = None
+    neuron_words: list[int] | None = None
+    input_side: int | None = None
+    output_side: int | None = None
+    channels: int | None = None
+    kernel: int | None = None
+    strides: list[int] | None = None
+    paddings: list[int] | None = None
+    pools: list[int] | None = None
+    convolutions: bool = True
+    # energy
+    mac_joule: float = 4.6e-12
+    ac_joule: float = 0.9e-12
+
+    def __post_init__(self) -> None:
+        name = f"hardware={self.name}"
+        known = [f.name for f in fields(self)]
+        for key in self.assumptions:
+            if key not in known:
+                raise InputError(f"{name}: assumptions has {key}, which is no limit")
+        for low, high in (("weight_low", "weight_high"), ("mixed_low", "mixed_high"), ("state_low", "state_high")):
+            least, most = getattr(self, low), getattr(self, high)
+            if (least is None) != (most is None):
+                raise InputError(f"{name}: {low} = {least} and {high} = {most} are given together, or not at all")
+            if least is not None and not (least <= 0 < most and most - least <= 2**25):
+                raise InputError(f"{name}: {low} = {least} and {high} = {most} must hold 0, and at most 2^25 levels")
+        if not self.weight_zero and (self.weight_low, self.weight_high) != (-1, 1):
+            raise InputError(f"{name}: weight_zero = false needs the levels -1 and 1; set weight_low=-1, weight_high=1")
+        if self.weight_types is not None and not self.whole_numbers:
+            raise InputError(f"{name}: weight_types needs whole_numbers=true, in whose unit they count")
+        if self.whole_numbers and (self.weight_high is None or self.weight_unit != "layer"):
+            raise InputError(f"{name}: whole_numbers needs weight_low and weight_high, and one unit for a layer")
+        if self.device is not None:
+            if self.weight_high is not None:
+                raise InputError(f"{name}: a device has no levels; set weight_low=null, weight_high=null")
+            device(self.device, self.device_options)
+        elif self.device_options:
+            raise InputError(f"{name}: device_options are for a device; set hardware.device=gokmen_vlasov")
+        if not self.state_span > 0:
+            raise InputError(f"{name}: state_span = {self.state_span} must be positive; 8 thresholds are usual")
+        if not (0 < self.ac_joule < 1 and 0 < self.mac_joule < 1):
+            raise InputError(f"{name}: mac_joule and ac_joule are energies of one operation, such as 4.6e-12")
+        for key in (f.name for f in fields(self) if f.name not in SIGNED and str(f.type).startswith(("int", "list[i"))):
+            given: Any = getattr(self, key)
+            for number in given if isinstance(given, list) else [given]:
+                if number is not None and number < (0 if key in ("paddings", "refractory", "weight_shift") else 1):
+                    raise InputError(f"{name}: {key} = {given} leaves nothing; null is no limit")
+
+    @property
+    def weight_bits(self) -> int | None:
+        """Bits of a weight's level; None where nothing limits it."""
+        if self.weight_low is None or self.weight_high is None:
+            return None
+        ends = [(self.weight_low, self.weight_high, self.weight_step)]
+        if self.mixed_low is not None and self.mixed_high is not None:
+            ends = [(self.mixed_low, self.mixed_high, self.mixed_step or self.weight_step)]
+        low, high, step = ends[0]
+        return ((high - low) // step + (1 if self.weight_zero else 0) - 1).bit_length() or 1
+
+    @property
+    def state_bits(self) -> int | None:
+        """Bits of a state; None where nothing limits it."""
+        if self.state_low is None or self.state_high is None:
+            return None
+        return (self.state_high - self.state_low).bit_length()
+
+    def marked(self, limit: str) -> bool:
+        """Whether a limit has no source."""
+        return limit in self.assumptions
+
+
+SIGNED = ("weight_low", "weight_high", "mixed_low", "mixed_high", "state_low", "state_high")  # limits that may be < 0

@@ -1,0 +1,53 @@
+"""``hardware.start=RUN``: the weights of a trained run put under a target's limits as they are, without training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snnlab.checkpoint import inside, load_weights
+from snnlab.config.build import Parts
+from snnlab.errors import InputError
+from snnlab.hardware.constrain import settle_currents
+from snnlab.runs.record import RunRecord
+from snnlab.weights.devices import devices_inside
+
+
+def start_from(parts: Parts) -> None:
+    """Give the method of ``parts`` the chosen weights of the run that its target names, and train it no further.
+
+    Raises:
+        InputError: when that is no finished run, or its weights do not fit.
+    """
+    if parts.target is None or parts.target.start is None:
+        return
+    start = parts.target.start
+    record = RunRecord.read(start)
+    if "checkpoint" not in record.content:
+        raise InputError(
+            f"hardware.start = {start}: status is {record.content['status']}, so no checkpoint was chosen; finish it "
+            f"with resume={start}"
+        )
+    path = inside(record.folder, record.content["checkpoint"])
+    method = parts.method
+
+    def renamed(state: dict[str, Any]) -> dict[str, Any]:
+        there = method.state_dict()
+        new = {name: value for name, value in there.items() if ".parametrizations." in name}  # of the limits
+        return new | {limited(name, there): value for name, value in state.items()}
+
+    load_weights(method, path, f"hardware.start = {start}: its weights do not fit this network", renamed)
+    settle_currents(method.network, parts.target)
+    with torch.no_grad():
+        for stored, devices in devices_inside(method.network):
+            stored.copy_(devices.set(stored))
+    method.trains = False
+
+
+def limited(name: str, there: dict[str, Tensor]) -> str:
+    """The name under which a limited layer stores what a free one stores as ``name``."""
+    before, _, last = name.rpartition(".")
+    stored = f"{before}.parametrizations.{last}.original"
+    return stored if name not in there and stored in there else name
