@@ -7,8 +7,9 @@
 
 In whole numbers a threshold is worth ``threshold_levels`` units or less, a unit is a power of two, and a level of a
 weight is worth 2^weight_shift units; biases are whole numbers of units, and what reaches a neuron (an image's numbers,
-or spikes that dropout scales) is rounded to units before it is added. Behind an average of k places a weight has levels k times as far apart: on the
-chip the places are summed. What reads a network from outside (an integrating readout) has weights on levels, too.
+or spikes that dropout scales) is rounded to units before it is added. Behind an average of k places a weight has levels
+k times as far apart: on the chip the places are summed. What reads a network from outside (an integrating readout) has
+weights on levels, too.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Target:
         resets: of neurons: soft, hard, none; null is every one.
         refractory: most silent steps after a spike.
         norms: whether normalisation is worked out while the network runs.
-        time_step: of the chip's tick, in seconds, where it has one.
+        time_step: of the chip's tick, in seconds, where it has one: what a step takes of data that has no time.
 
         inputs, outputs: units of the network's input, and of its last layer.
         hidden: neurons of all other layers.
