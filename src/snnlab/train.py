@@ -39,8 +39,9 @@ keys
 other commands (each with --help)
   python -m snnlab.data list | prepare NAME | show NAME
   python -m snnlab.evaluate RUN [QUESTION] [KEY=VALUE ...]
-  questions: accuracy_over_time comparison convergence_map early_exit faults memory_over_time robustness spikes_over_time
-  python -m snnlab.export RUN                  the network for other simulators (NIR), a chip (numpy) or TorchScript
+    questions: accuracy_over_time comparison convergence_map early_exit faults memory_over_time robustness
+               spikes_over_time
+  python -m snnlab.export RUN                the network for other simulators (NIR), a chip (numpy) or TorchScript
   python -m snnlab.tables FOLDER ...
   python -m snnlab.bench [WORKLOAD ...]
 

@@ -13,8 +13,8 @@ from snnlab.export.integers import integers
 from snnlab.layers.chain import Chain
 
 
-def built(*overrides):
-    line = ["method=stbp", "data=digits", "logger=none", "method.bias=false", "model.hidden=[12]", *overrides]
+def built(*overrides, bias="false"):
+    line = ["method=stbp", "data=digits", "logger=none", f"method.bias={bias}", "model.hidden=[12]", *overrides]
     parts = build(compose(line).config)
     return parts.method.network.eval(), parts.target
 
@@ -45,6 +45,7 @@ def chip(arrays, layers, spikes):
         v, made = np.zeros((spikes.shape[1], len(w)), np.int64), []
         for frame in spikes:
             v = np.sign(v) * (np.abs(v) * (4096 - get["decay_4096ths"]) // 4096) + frame.astype(np.int64) @ w.T
+            v = v + arrays.get(f"{weight}/bias", 0)
             fired = v > get["threshold"] if arrays[f"{name}/strict"] else v >= get["threshold"]
             v = np.where(fired, v - get["threshold"] if arrays[f"{name}/reset"] == "soft" else 0, v)
             v = v.clip(get["low"], get["high"])
@@ -54,20 +55,24 @@ def chip(arrays, layers, spikes):
 
 
 @pytest.mark.parametrize("reset", ["hard", "soft"])
-@pytest.mark.parametrize("strict", ["true", "false"])
-def test_the_integers_run_alone_give_the_spikes(reset, strict):
+@pytest.mark.parametrize(("strict", "bias"), [("true", "false"), ("false", "false"), ("false", "true")])
+def test_the_integers_run_alone_give_the_spikes(reset, strict, bias):
     network, target = built(
         "hardware=loihi2",
         f"method.reset={reset}",
         f"method.strict={strict}",
         "method.decay=0.8",
         "method.threshold=0.3",
+        bias=bias,
     )
+    for weight in Chain(network).weights().values() if bias == "true" else ():
+        torch.nn.init.uniform_(weight.bias_values.stored, -0.1, 0.1)
     arrays, _ = integers(network, target)
     frames = (torch.rand(30, 8, 1, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     with torch.no_grad(), network.observe() as seen:
         network(frames)
     layers = [("weight1", "hidden1"), ("readout_weight", "readout")]
+    assert bias == "false" or arrays["weight1/bias"].dtype == np.int64
     found = chip(arrays, layers, frames.flatten(2).numpy())
     for name, spikes in found.items():
         assert np.array_equal(spikes, seen[name].numpy()) and spikes.sum() > 100

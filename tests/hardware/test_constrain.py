@@ -16,9 +16,11 @@ from snnlab.config.compose import compose
 from snnlab.config.parts import instantiate_part
 from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError
+from snnlab.hardware.constrain import neurons, reached, unit_of
 from snnlab.hardware.target import Target
 from snnlab.layers.chain import Chain
 from snnlab.runs import wiring
+from snnlab.runs.dry_run import make_frames
 
 TARGETS = sorted(path.stem for path in (conf_dir() / "hardware").glob("*.yaml") if path.stem != "none")
 SMALL = ["method=stbp", "data=digits", "model.hidden=[12]", *FEW]
@@ -63,6 +65,44 @@ def test_sums_in_a_chips_network_are_whole_numbers():
 
 
 @pytest.mark.parametrize(
+    "line", [["encoder=direct"], ["encoder=rate", "model=small_conv"], ["encoder=direct", "model=recurrent_mlp"]]
+)
+def test_biases_and_an_images_numbers_are_whole_numbers_too(line):
+    words = ["method=stbp", "data=digits", "hardware=loihi2", "method.bias=true", *FEW, *line]
+    made = build(compose(words).config)
+    network = made.method.network
+    for _, weight, _ in reached(network):
+        weight.bias_values.stored.data.uniform_(-0.3, 0.3)
+        units = weight.bias_values.used / weight.bias_values.parts[-1].unit
+        assert torch.equal(units, units.round()) and not torch.equal(weight.bias_values.stored, weight.bias_values.used)
+    for neuron in neurons(network).values():
+        current = torch.full((1, 1), 0.3)
+        _, after = neuron.step(current, neuron.initial_state(current))
+        assert after.v == torch.floor(0.3 / neuron.levels.unit * torch.ones(()) + 0.5) * neuron.levels.unit
+    encoded = make_frames(made)
+    with torch.no_grad():
+        _, record = network.unroll(encoded)
+    loss = network(encoded).sum()
+    loss.backward()
+    for name, weight, _ in reached(network):
+        assert weight.bias_values.stored.grad.any(), name
+    for name, (_, states) in record.items():
+        if name in neurons(network):
+            units = getattr(states, "neuron", states).v / neurons(network)[name].levels.unit
+            assert torch.equal(units, units.round()) and units.any(), name
+
+
+def test_thresholds_are_multiples_of_the_step():
+    made = parts("hardware=loihi2", "hardware.threshold_levels=128", "method.threshold=0.43")
+    neuron = made.method.network.layers["hidden1"]
+    assert neuron.threshold / unit_of(neuron, made.target) in (64, 128)
+    free = parts(
+        "hardware=loihi2", "hardware.threshold_levels=128", "hardware.threshold_step=1", "method.threshold=0.43"
+    )
+    assert free.method.network.layers["hidden1"].threshold / unit_of(neuron, made.target) == 110
+
+
+@pytest.mark.parametrize(
     ("line", "words"),
     [
         (["hardware=xylo"], "hidden1 has reset=hard"),
@@ -72,6 +112,16 @@ def test_sums_in_a_chips_network_are_whole_numbers():
         (["hardware=loihi2", "method.neuron=alif"], "is ALIF"),
         (["hardware=loihi2", "method=bntt"], "normalises"),
         (["hardware=int8", "hardware.weight_low=3"], "must hold 0"),
+        (["hardware=int8", "hardware.weight_step=1000"], "must be a multiple of weight_step = 1000"),
+        (["hardware=int8", "hardware.mixed_step=9"], "needs mixed_low and mixed_high"),
+        (["hardware=binary", "hardware.fan_in=4"], "leaves weights of 0"),
+        (["hardware=loihi2", "hardware.weight_shift=[13,0]"], "the least first"),
+        (["hardware=loihi2", "hardware.weight_shift=[1]"], "two numbers"),
+        (["hardware=loihi2", "hardware.threshold_step=64000"], "at most threshold_levels = 16384"),
+        (["hardware=loihi2", "hardware.state_low=-9", "hardware.state_high=9"], "at most state_high = 9"),
+        (["hardware=loihi2", "hardware.state_low=null", "hardware.state_high=null"], "needs state_low and state_high"),
+        (["hardware=speck2f", "hardware.kernel_words=[1,2]"], "one of each for a core"),
+        (["hardware=loihi2", "hardware.time_step=-1"], "must be positive"),
         (["hardware=int8", "hardware.assumptions=[nix]"], "nix, which is no limit"),
         (["hardware=loihi2", "hardware.neurons_per_core=4", "hardware.must_fit=true", "hardware.cores=2"], "cores"),
     ],

@@ -95,6 +95,17 @@ def test_exactly_and_too_big_by_one(name, inside, outside, what):
     assert passed and not all(need.fits for need in passed)
 
 
+def test_what_returns_takes_synapses_of_the_same_neurons():
+    for name, what, inside, outside in (
+        ("truenorth", "synapses of a neuron", dense(200, 56, recurrent=True), dense(200, 57, recurrent=True)),
+        ("xylo", "synapses of an input", dense(4, 56, 8, recurrent=True), dense(4, 57, 8, recurrent=True)),
+    ):
+        fits, passed = (
+            [need.fits for need in report(name, made).needs if need.what == what] for made in (inside, outside)
+        )
+        assert all(fits) and not all(passed)
+
+
 def test_classes():
     assert not [n for n in report("speck2f", dense(4, 4), classes=14).needs if not n.fits]
     assert [n.what for n in report("speck2f", dense(4, 4), classes=15).needs if not n.fits] == ["classes"]

@@ -92,6 +92,7 @@ def build(config: DictConfig) -> Parts:
         report = fit(method.network, target, data.spec.input_shape, method.outputs())
         if target.must_fit:
             must_fit(report)
+        method.cost.time_step = method.cost.time_step or target.time_step
         bits, of_states = target.weight_bits, target.state_bits
         method.cost.run_on(target.mac_joule, target.ac_joule, lambda _: bits, lambda _: of_states)
     method.check_weights()  # an initialiser may limit them, too

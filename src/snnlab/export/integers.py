@@ -37,7 +37,7 @@ README = """# {target}: the integers of {run}
 | `<layer>/unit` | what one level is worth, one number or one for each output |
 | `<layer>/shift` | where membranes count in whole numbers: a level adds itself times 2^shift to them |
 | `<layer>/places` | places that an average in front of the weight takes, which the chip sums; 1 where there is none |
-| `<layer>/bias` | a number, in the unit of the weights, added at each step |
+| `<layer>/bias` | added at each step: a number of levels of the state where membranes count in whole numbers |
 | `<layer>/stride`, `padding`, `dilation`, `groups` | of a convolution |
 | `<layer>/level` | what one level of a neuron's state is worth; the next four are numbers of levels |
 | `<layer>/threshold` | a spike where v reaches it, or where it is above it (`<layer>/strict`) |
@@ -83,7 +83,8 @@ def integers(network: Network, target: Target | None) -> tuple[dict[str, np.ndar
         if target.whole_numbers and level is not None:
             arrays[f"{name}/shift"] = np.asarray(round(math.log2(float(unit) / (level * places))))
         if weight.bias_values is not None:
-            arrays[f"{name}/bias"] = array(weight.bias_values.used)
+            unit_of_bias = level if target.whole_numbers and level is not None else 1.0
+            arrays[f"{name}/bias"] = np.asarray(in_units(weight.bias_values.used, unit_of_bias))
         for key in ("stride", "padding", "dilation", "groups"):
             if not weight.dense and hasattr(weight.layer, key):
                 arrays[f"{name}/{key}"] = np.asarray(getattr(weight.layer, key))

@@ -6,8 +6,10 @@
     fan-in      of each neuron the largest weights that it may have (weights/fan_in.py)
 
 In whole numbers a threshold is worth ``threshold_levels`` units or less, a unit is a power of two, and a level of a
-weight is worth 2^weight_shift units. Behind an average of k places a weight has levels k times as far apart: on the
-chip the places are summed. What reads a network from outside (an integrating readout) has weights on levels, too.
+weight is worth 2^weight_shift units; biases are whole numbers of units, and what reaches a neuron (an image's numbers,
+or spikes that dropout scales) is rounded to units before it is added. Behind an average of k places a weight has levels
+k times as far apart: on the chip the places are summed. What reads a network from outside (an integrating readout) has
+weights on levels, too.
 """
 
 from __future__ import annotations
@@ -60,7 +62,10 @@ def constrain(network: Network, target: Target, spiking_input: bool) -> list[str
         if target.fan_in is not None and weight.fan_in > target.fan_in:
             notes.append(f"{name}: of the {weight.fan_in} weights of each neuron the {target.fan_in} largest are kept")
             keep_largest(weight, target.fan_in)
-        limit(weight, target, min(driven[name], default=None), places)
+        unit = min(driven[name], default=None)
+        limit(weight, target, unit, places)
+        if target.whole_numbers and unit is not None and weight.bias_values is not None:
+            of_weights.keep_bias_on(weight, of_weights.OnUnit(unit, target.state_low, target.state_high))
     if target.device is not None:
         held(network, device(target.device, target.device_options))
         notes.append(f"weights are conductances of {target.device} devices, and move in pulses; biases stay digital")
@@ -121,6 +126,9 @@ def check(network: Network, target: Target, spiking_input: bool) -> None:
             raise refusal(target, f"{name} is a convolution", "use model=mlp")
         if target.whole_numbers and places & (places - 1):
             raise refusal(target, f"{name} reads averages of {places} places", "pool 2, 4, 8, ... of them")
+        if weight.exists is not None and not target.weight_zero:
+            what = f"{name} lacks synapses, which are weights of 0"
+            raise refusal(target, what, "use hardware=ternary, or weights without a mask")
         if weight.bias_values is not None and not target.biases:
             raise refusal(target, f"{name} has a bias", "use method.bias=false")
     if target.whole_numbers and not spiking_input and not target.graded_inputs:
@@ -178,7 +186,7 @@ def settle(name: str, neuron: Any, target: Target) -> list[str]:
             if getattr(neuron, key) != before:
                 notes.append(f"{name}: {key} {before:g} -> {getattr(neuron, key):g}, the nearest that there is")
     if target.whole_numbers:
-        before, neuron.threshold = neuron.threshold, dyadic(neuron.threshold)
+        before, neuron.threshold = neuron.threshold, stepped(dyadic(neuron.threshold), target)
         if neuron.threshold != before:
             notes.append(f"{name}: threshold {before:g} -> {neuron.threshold:g}, a whole number of units")
         settle_current(neuron, target)
@@ -186,7 +194,8 @@ def settle(name: str, neuron: Any, target: Target) -> list[str]:
         return [*notes, f"{name}: its states are not rounded: it is read from outside, not step by step"]
     if target.state_low is not None and target.state_high is not None:
         unit = unit_of(neuron, target)
-        whole.keep_on_levels(neuron, whole.Levels(unit, target.state_low, target.state_high, target.decay))
+        made = whole.Levels(unit, target.state_low, target.state_high, target.decay, target.whole_numbers)
+        whole.keep_on_levels(neuron, made)
     return notes
 
 
@@ -222,6 +231,13 @@ def dyadic(threshold: float) -> float:
     """The nearest number that is at most QUANTUM times a power of two."""
     part = whole.power_of_two(threshold) / QUANTUM
     return round(threshold / part) * part
+
+
+def stepped(threshold: float, target: Target) -> float:
+    """The nearest threshold that is a multiple of ``threshold_step`` units, at most ``threshold_levels`` of them."""
+    step = target.threshold_step
+    part = step * whole.power_of_two(threshold / target.threshold_levels)
+    return part * min(max(round(threshold / part), 1), target.threshold_levels // step)
 
 
 def held(network: Network, device: Device) -> None:

@@ -121,7 +121,7 @@ def fit(network: Network, target: Target, input_shape: tuple[int, ...], classes:
     made, parts = Fit(target.name), parts_of(network, input_shape)
     add = _Adder(made, target)
     for part in parts:
-        _layer(add, part)
+        _layer(add, part, parts)
     _neurons(add, network, target)
     _cores(add, parts)
     _whole(add, network, parts, input_shape, classes)
@@ -174,12 +174,13 @@ def parts_of(network: Network, input_shape: tuple[int, ...]) -> list[Part]:
     ]
 
 
-def _layer(add: _Adder, part: Part) -> None:
+def _layer(add: _Adder, part: Part, parts: list[Part]) -> None:
     """What one layer of weights asks for."""
     name, weight, layer = part.edge.name, part.edge.weight, part.layer
-    fan_out = weight.fan_out(torch.zeros(1, *part.shape_in))
-    add(name, "fan_in", "synapses of a neuron", most_in(part))
-    add(name, "fan_out", "synapses of an input", float(fan_out.max()))
+    into = [p for p in parts if p is part or set(p.edge.targets) & set(part.edge.targets)]
+    out = [p for p in parts if p is part or set(p.edge.sources) & set(part.edge.sources)]
+    add(name, "fan_in", "synapses of a neuron", sum(map(most_in, into)))
+    add(name, "fan_out", "synapses of an input", sum(map(most_out, out)))
     if part.edge.recurrent:
         add(name, "recurrent_synapses", "recurrent synapses", synapses(part))
     if isinstance(weight, ConvWeight):
@@ -205,6 +206,11 @@ def most_in(part: Part) -> int:
     if exists is None or not weight.dense:
         return min([weight.fan_in, *pruned])
     return min([int(exists.flatten(1).sum(1).max()), *pruned])
+
+
+def most_out(part: Part) -> float:
+    """Synapses that the input which has most reaches."""
+    return float(part.edge.weight.fan_out(torch.zeros(1, *part.shape_in)).max())
 
 
 def synapses(part: Part) -> int:

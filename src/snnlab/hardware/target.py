@@ -50,7 +50,7 @@ class Target:
         resets: of neurons: soft, hard, none; null is every one.
         refractory: most silent steps after a spike.
         norms: whether normalisation is worked out while the network runs.
-        time_step: of the chip's tick, in seconds, where it has one.
+        time_step: of the chip's tick, in seconds, where it has one: what a step takes of data that has no time.
 
         inputs, outputs: units of the network's input, and of its last layer.
         hidden: neurons of all other layers.
@@ -156,12 +156,36 @@ class Target:
                 raise InputError(f"{name}: {low} = {least} and {high} = {most} are given together, or not at all")
             if least is not None and not (least <= 0 < most and most - least <= 2**25):
                 raise InputError(f"{name}: {low} = {least} and {high} = {most} must hold 0, and at most 2^25 levels")
+        for step, ends in (("weight_step", ("weight_low", "weight_high")), ("mixed_step", ("mixed_low", "mixed_high"))):
+            for end in ends:
+                if (size := getattr(self, step)) and (getattr(self, end) or 0) % size:
+                    raise InputError(f"{name}: {end} = {getattr(self, end)} must be a multiple of {step} = {size}")
+        if self.mixed_step is not None and self.mixed_high is None:
+            raise InputError(f"{name}: mixed_step = {self.mixed_step} needs mixed_low and mixed_high")
+        if not self.weight_zero and self.fan_in is not None:
+            raise InputError(f"{name}: fan_in = {self.fan_in} leaves weights of 0, which weight_zero = false has not")
         if not self.weight_zero and (self.weight_low, self.weight_high) != (-1, 1):
             raise InputError(f"{name}: weight_zero = false needs the levels -1 and 1; set weight_low=-1, weight_high=1")
         if self.weight_types is not None and not self.whole_numbers:
             raise InputError(f"{name}: weight_types needs whole_numbers=true, in whose unit they count")
         if self.whole_numbers and (self.weight_high is None or self.weight_unit != "layer"):
             raise InputError(f"{name}: whole_numbers needs weight_low and weight_high, and one unit for a layer")
+        if self.whole_numbers and self.state_high is None:
+            raise InputError(f"{name}: whole_numbers needs state_low and state_high; -8388608 and 8388607 are 24 bits")
+        if self.whole_numbers and self.threshold_levels > (self.state_high or 0):
+            most = f"state_high = {self.state_high}"
+            raise InputError(f"{name}: threshold_levels = {self.threshold_levels} must be at most {most}")
+        if self.threshold_step > self.threshold_levels:
+            most = f"threshold_levels = {self.threshold_levels}"
+            raise InputError(f"{name}: threshold_step = {self.threshold_step} must be at most {most}")
+        if len(self.weight_shift) != 2 or self.weight_shift[0] > self.weight_shift[1]:
+            raise InputError(
+                f"{name}: weight_shift = {self.weight_shift} must be two numbers, the least first: [0, 13]"
+            )
+        if len(self.kernel_words or []) != len(self.neuron_words or []):
+            raise InputError(f"{name}: kernel_words and neuron_words are given together, one of each for a core")
+        if self.time_step is not None and not self.time_step > 0:
+            raise InputError(f"{name}: time_step = {self.time_step} must be positive; 0.001 is a millisecond")
         if self.device is not None:
             if self.weight_high is not None:
                 raise InputError(f"{name}: a device has no levels; set weight_low=null, weight_high=null")

@@ -6,6 +6,8 @@
     kept(v)  = v - unit * max(floor(v / unit / 2^k), 1)         (3) decay="shifts": decay = 1 - 2^-k; the 1 is for
                                                                     v >= unit alone
     (1), (2) and (3) have the gradients of what they round; beyond low and high it is 0                         (4)
+    current  = unit * round(current / unit)                     (5) where all else is in whole numbers: no change then
+                                                                    but to an image's numbers, or scaled spikes
 
 Where weights, thresholds and currents are whole numbers of units too, and the unit is a power of two, every sum is
 exact in 32 bits below 2^24 units, and (2) below 2^18: the network is then the one in whole numbers that the chip runs.
@@ -24,17 +26,22 @@ from torch import Tensor
 from snnlab.neurons.neuron import Temporal
 
 COUNTS = ("spikes", "seen", "resting", "inhibited")  # fields of states that count events or steps
+EXACT = 2.0**24  # whole numbers up to this are exact in 32 bits
 PART = 64.0  # a number of up to 18 bits is multiplied by one of 12 in two parts of 24
 
 
 @dataclass(frozen=True)
 class Levels:
-    """unit: a power of two, in the unit of the membrane; low, high: whole numbers; decay: how a state decays."""
+    """unit: a power of two, in the unit of the membrane; low, high: whole numbers; decay: how a state decays.
+
+    whole: whether currents are rounded to units, too: (5).
+    """
 
     unit: float
     low: float
     high: float
     decay: Literal["any", "4096ths", "shifts", "none"] = "any"
+    whole: bool = False
 
 
 class _Rounded(torch.autograd.Function):
@@ -83,6 +90,8 @@ class OnLevels(Temporal):
     levels: Levels
 
     def step(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
+        if self.levels.whole:
+            current = _Rounded.apply(current, Levels(self.levels.unit, -EXACT, EXACT))  # (5)
         output, after = super().step(current, state)  # type: ignore[safe-super]
         rounded = {
             name: part if name in COUNTS else _Rounded.apply(part, self.levels)

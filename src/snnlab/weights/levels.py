@@ -160,6 +160,26 @@ def typed(values: Tensor, types: int) -> Tensor:
     return made
 
 
+class OnUnit(nn.Module):
+    """b -> unit * clip(round(b / unit), low, high), straight through, for biases; rounds half up; None is no end."""
+
+    def __init__(self, unit: float, low: int | None, high: int | None) -> None:
+        super().__init__()
+        self.unit, self.low, self.high = unit, low, high
+
+    def forward(self, values: Tensor) -> Tensor:
+        whole = torch.floor(values.detach() / self.unit + 0.5)
+        if self.low is not None:
+            whole = whole.clamp(self.low, self.high)
+        straight: Tensor = _Straight.apply(values, whole * self.unit)
+        return straight
+
+
 def keep_on_levels(weight: Weight, levels: OnLevels) -> None:
     """Let the values of ``weight`` lie on levels from now on."""
     register_parametrization(weight.layer, "weight", levels)
+
+
+def keep_bias_on(weight: Weight, unit: OnUnit) -> None:
+    """Let the biases of ``weight`` be whole numbers of a unit from now on."""
+    register_parametrization(weight.layer, "bias", unit)
