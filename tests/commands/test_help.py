@@ -34,7 +34,7 @@ def test_every_choice_of_every_group_is_in_the_help(group, help_page):
 def test_neurons_kernels_questions_and_commands_are_in_the_help(help_page):
     assert set(re.search(r"method\.neuron=(\S+),", help_page).group(1).split("|")) == set(NEURONS)
     assert re.search(r"kernels=(\S+)", help_page).group(1).split("|") == list(get_args(Choice))
-    assert re.search(r"questions: (.*)", help_page).group(1).split() == questions()
+    assert re.search(r"questions: (.*?)\n  python", help_page, re.DOTALL).group(1).split() == questions()
     rooms = {path.parent.name for path in Path(snnlab.__file__).parent.glob("*/__main__.py")}
     assert rooms == set(re.findall(r"python -m snnlab\.(\w+)", help_page))
 

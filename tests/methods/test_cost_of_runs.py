@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from small_runs import small_run
+from small_runs import FEW, small_run
 from snnlab.config.compose import compose
 from snnlab.runs import wiring
 
@@ -38,8 +38,9 @@ def test_spikes_into_a_dense_network_and_what_the_terminal_says(monkeypatch: Any
 
 
 def test_a_step_of_a_recording_is_a_time(monkeypatch: Any, tmp_path: Any) -> None:
+    monkeypatch.chdir(tmp_path)
     words = ["data=randman", "data.samples=20", "data.steps=20", "data.batch_size=10", "model.hidden=[8]"]
-    test, _ = figures_of(monkeypatch, tmp_path, "stbp", *words)
+    test = wiring.run(compose(["method=stbp", *FEW, *words])).metrics["test"]
     assert test["energy_delay_joule_seconds"] == pytest.approx(20 * 0.002 * test["energy_joule"], rel=1e-12, abs=0)
 
 

@@ -70,6 +70,23 @@ def test_the_fused_form_is_step(neuron, decay):
     torch.testing.assert_close(one.grad, two.grad, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+def test_the_fused_form_rounds_currents_as_step_does(reset):
+    layer, path = LIF(3686 / 4096, reset=reset), kernels.Path("auto")
+    keep_on_levels(layer, Levels(UNIT, -(2**15), 2**15 - 1, "4096ths", whole=True))
+    currents = torch.randn(25, 6, 40, generator=torch.Generator().manual_seed(5))  # of no whole numbers
+    one, two = currents.clone().requires_grad_(), currents.clone().requires_grad_()
+    with kernels.using(path):
+        fused = layer(one)
+    looped, states = layer.unroll(two)
+    assert path.fused == {"LIF"} and 0.02 < fused.mean() < 0.5 and torch.equal(fused, looped)
+    assert torch.equal(states.v / UNIT, (states.v / UNIT).round())
+    signal = torch.randn(fused.shape, generator=torch.Generator().manual_seed(6))
+    fused.backward(signal)
+    looped.backward(signal)
+    torch.testing.assert_close(one.grad, two.grad, rtol=1e-6, atol=1e-7)
+
+
 def test_states_are_rounded_and_saturate_where_no_gradient_passes():
     neuron = LIF(1.0, threshold=100.0, reset="none")
     keep_on_levels(neuron, Levels(0.25, -4, 3))

@@ -52,7 +52,7 @@ def check_plain(config: Mapping[str, Any]) -> None:
         if not isinstance(node, Mapping):
             raise InputError(f"{group} = {node!r} must be a mapping; {group}=NAME chooses one")
         known = [path.partition(".")[2] for path in PLAIN if path.startswith(f"{group}.")]
-        for key in () if "_target_" in node else node:
+        for key in () if group in ("hardware", "encoder") and "_target_" in node else node:
             if key not in known:
                 raise InputError(f"{group}.{key}: there is no such key; nearest: {nearest(str(key), known)}")
     for path, hint in PLAIN.items():

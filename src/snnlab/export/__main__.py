@@ -65,8 +65,8 @@ def export(arguments: list[str]) -> int:
     from snnlab.runs.stored import load_parts, open_run
 
     set_up_logging()
-    libraries = chosen(line.values.get("verify", ""))
     samples = count_of(line.values.get("samples", "100"))
+    libraries = chosen(line.values.get("verify", ""))
     record = RunRecord.read(line.words[0])
     stored = record.folder
     check_links(stored)
