@@ -27,13 +27,15 @@ from snnlab.runs import wiring
 # reads of one training, validation and test step that the rule needs, as many as there are, and why
 NEEDED: dict[str, tuple[int, int, int]] = {
     "vdsp": (10 * 4, 0, 0),  # who won a step decides which row of the weight is moved, sample by sample
-    "ssnn_bp": (1, 0, 0),  # inputs that are silent in the whole batch are left out of the counts
+    "ssnn_bp": (1, 0, 2),  # inputs that are silent in the whole batch are left out of the counts; the rest as below
+    "vdib": (0, 0, 2),  # which fields of a first state are infinite, once a layer where it is first unrolled
     "conversion": (0, 0, 1),  # which fields of the neurons' first state are infinite, which others learn in training
     **dict.fromkeys(("ann", "burstccn"), (0, 0, 1)),  # their multiply-accumulates, once a test
     # spike times are simulated on the CPU: input, both weights and, of training, the errors of the output
     "multispike_fast_deep": (1 + 2 + 1, 1 + 2, 1 + 2),
 }
 WATCHED = 1  # whether all was finite is asked at the end of an epoch, which is the one batch of validation and test
+SIZES = 1  # of the network, looked at once a test: what an inference costs
 SAMPLES = 30  # of each split, in batches of ten
 ASKED, DRAWN = 12, 20  # reads of a question and of all pictures together, whatever the number of batches
 SPIKE_TIMES = 1 + SAMPLES // 10  # times that they are simulated on the CPU for the pictures
@@ -140,7 +142,7 @@ def test_a_method_on_a_second_device(method: str, monkeypatch: pytest.MonkeyPatc
         there = Side(overrides, question, monkeypatch, reads)
     assert here.metrics == there.metrics
     train, val, test = NEEDED.get(method, (0, 0, 0))
-    most = {"train": train, "val": val + WATCHED, "test": test + WATCHED}
+    most = {"train": train, "val": val + WATCHED, "test": test + WATCHED + SIZES}
     assert steps.found.keys() == most.keys()
     for split, found in steps.found.items():
         assert len(found) <= most[split], (split, found)
