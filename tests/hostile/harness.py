@@ -38,7 +38,7 @@ class Outcome:
 def attempt(name: str, action: Callable[[], object], folder: Path, canary: Path) -> Outcome:
     """Call ``action`` in a child process that may write to ``folder`` and to the caches alone."""
     printed = tempfile.TemporaryFile()  # noqa: SIM115  the child writes to it
-    started = time.monotonic()
+    started, held = time.monotonic(), _resident()
     child = os.fork()
     if child == 0:
         _in_child(action, folder, printed.fileno())
@@ -60,8 +60,14 @@ def attempt(name: str, action: Callable[[], object], folder: Path, canary: Path)
     faults += [f"ended by signal {os.WTERMSIG(status)}"] if os.WIFSIGNALED(status) else []
     faults += [line for line in text.splitlines() if line.startswith("HARNESS")]
     faults += [f"{seconds:.1f} s"] if seconds > SECONDS else []
-    faults += [f"{usage.ru_maxrss * 1024:,} bytes"] if usage.ru_maxrss * 1024 > BYTES else []
-    return Outcome(name, text, seconds, usage.ru_maxrss * 1024, faults)
+    taken = max(usage.ru_maxrss * 1024 - held, 0)  # a child begins with what its parent holds
+    faults += [f"{taken:,} bytes"] if taken > BYTES else []
+    return Outcome(name, text, seconds, taken, faults)
+
+
+def _resident() -> int:
+    """Bytes that this process holds in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _in_child(action: Callable[[], object], folder: Path, output: int) -> None:
