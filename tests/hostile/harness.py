@@ -66,8 +66,9 @@ def attempt(name: str, action: Callable[[], object], folder: Path, canary: Path)
 
 
 def _resident() -> int:
-    """Bytes that this process holds in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Bytes that this process holds in memory, less those of files, which a child has to ask for again."""
+    _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _in_child(action: Callable[[], object], folder: Path, output: int) -> None:

@@ -46,6 +46,7 @@ def fires():
     return LIF(0.9, 1.0, surrogate=Sigmoid())
 
 
+torch.manual_seed(0)  # of the weights below
 CHAINS = {
     "hard": (named(nn.Flatten(), nn.Linear(16, 9), lif(), nn.Linear(9, 3), lif(0.2)), (1, 4, 4), fires),
     "soft": (named(nn.Linear(16, 9), lif(0.8, 0.2, "soft", False), nn.Linear(9, 3), Integrator(0.0)), (16,), None),
