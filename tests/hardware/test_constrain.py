@@ -156,5 +156,9 @@ def test_a_free_run_is_taken_under_limits_without_training(tmp_path: Path, monke
         head, _, last = name.rpartition(".")
         assert torch.equal(value, after.get(name, after.get(f"{head}.parametrizations.{last}.original")))
     assert taken.metrics["train"] == {}
-    with pytest.raises(InputError, match="do not fit this network"):
-        wiring.run(compose([*SMALL, "model.hidden=[13]", "hardware=int8", f"hardware.start={free.folder}"]))
+    for other in ("model.hidden=[13]", "model.hidden=[12,12]"):  # of one more layer, whose weights nobody has
+        with pytest.raises(InputError, match="do not fit this network"):
+            wiring.run(compose([*SMALL, other, "hardware=int8", f"hardware.start={free.folder}"]))
+    without = wiring.run(compose([*SMALL, "method.bias=false"]))
+    with pytest.raises(InputError, match="do not fit this network"):  # a chip's biases are stored under a limit
+        wiring.run(compose([*SMALL, "hardware=loihi2", f"hardware.start={without.folder}"]))

@@ -35,7 +35,8 @@ def start_from(parts: Parts) -> None:
 
     def renamed(state: dict[str, Any]) -> dict[str, Any]:
         there = method.state_dict()
-        new = {name: value for name, value in there.items() if ".parametrizations." in name}  # of the limits
+        new = {name: value for name, value in there.items() if ".parametrizations." in name}
+        new = {name: value for name, value in new.items() if not name.endswith(".original")}  # what devices are
         return new | {limited(name, there): value for name, value in state.items()}
 
     load_weights(method, path, f"hardware.start = {start}: its weights do not fit this network", renamed)
