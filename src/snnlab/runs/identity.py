@@ -23,6 +23,7 @@ from snnlab.errors import InputError, one_line
 
 OUTSIDE = ("resume", "debug", "dry_run", "paths", "logger", "callbacks")
 OF_DATA = ("root", "cache", "num_workers", "download")  # where the samples come from and who carries them
+OF_HARDWARE = ("source", "assumptions", "must_fit")  # what is said of a chip, and whether a report stops a run
 OF_TRAINER = (
     *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams", "enable_checkpointing"),
     *("log_every_n_steps", "profiler", "detect_anomaly"),
@@ -70,7 +71,7 @@ def deciding(config: Mapping[str, Any], stored: Mapping[str, Any] | None = None)
             continue
         if isinstance(value, Mapping):
             value = {name: item for name, item in value.items() if key != "method" or name != "recipes"}
-            dropped = {"data": OF_DATA, "trainer": OF_TRAINER}.get(key, ())
+            dropped = {"data": OF_DATA, "hardware": OF_HARDWARE, "trainer": OF_TRAINER}.get(key, ())
             value = {name: item for name, item in value.items() if name not in dropped}
             if key == "data" and value.get("seed") == config.get("seed"):
                 value.pop("seed", None)
