@@ -15,6 +15,7 @@ TINY = {
     "binning": ["events=[200]", "total=400", "time_steps=4"],
     "conv": ["channels=[2,3]", "hidden=4", "side=8", "batch=2", "time_steps=3"],
     "generic": ["neurons=[LIF,FilteredLIF,CompositeNeuron,Adaptive]", "units=8", "batch=2", "time_steps=5"],
+    "levels": ["units=8", "batch=2", "time_steps=5"],
     "linear_lif": ["units=[8,16]", "batch=2", "time_steps=5"],
     "memory": ["hidden=[8]", "batch=2", "time_steps=4", "steps=[2,4,8]", "resident=false"],
     "mlp": ["hidden=[8]", "batch=2", "time_steps=3"],
