@@ -272,10 +272,11 @@ class Shortcut(Composite):
         super().__init__(body=body)
 
     def initial_state(self, current):
-        raise NotImplementedError
+        return {}
 
     def step(self, current, state):
-        raise NotImplementedError
+        output, state = self.body.step(current, state)
+        return current + output, state
 
     def flow(self, signal, enter):
         return signal.join(enter(self.body, signal))

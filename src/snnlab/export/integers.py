@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from snnlab.errors import InputError
-from snnlab.export.nir_graph import array, kind_of, levels_of
+from snnlab.export.nir_graph import array, kind_of
 from snnlab.hardware.constrain import inner, reached
 from snnlab.hardware.target import Target
 from snnlab.layers.chain import Chain
@@ -21,7 +21,7 @@ from snnlab.layers.network import Network
 from snnlab.neurons import whole
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.neuron import Neuron, Temporal
-from snnlab.weights.levels import OnLevels
+from snnlab.weights.levels import OnLevels, levels_of
 
 DECAYS = {"4096ths": "decay_4096ths", "shifts": "decay_shift"}
 

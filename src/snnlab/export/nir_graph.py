@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ from snnlab.neurons.lif import LIF
 from snnlab.neurons.neuron import Temporal
 from snnlab.neurons.plif import PLIF
 from snnlab.weights.find import weight_of
-from snnlab.weights.levels import OnLevels
+from snnlab.weights.levels import OnLevels, levels_of
 from snnlab.weights.weight import Weight
 
 TIME_STEP = 1e-3  # seconds, of data whose steps are no time
@@ -228,16 +228,6 @@ def on_levels(weight: Weight) -> dict[str, Any]:
         return {}
     _, unit = levels_of(weight)
     return {"level": array(unit)}
-
-
-def levels_of(weight: Weight) -> tuple[Tensor, Tensor]:
-    """The whole-number levels of a weight, and the unit that makes ``used`` of them, to the bit."""
-    values = weight.values.stored
-    *before, last = (cast(Any, part) for part in weight.values.parts)
-    for part in before:
-        values = part(values)
-    levels, unit = last.of(values)
-    return levels, unit
 
 
 def array(tensor: Tensor) -> np.ndarray:

@@ -28,6 +28,7 @@ from snnlab.layers.network import Network
 from snnlab.layers.pooling_neuron import PoolingNeuron
 from snnlab.layers.recurrent import Recurrent
 from snnlab.neurons import whole
+from snnlab.neurons.choice import NEURONS
 from snnlab.neurons.neuron import Neuron, Temporal
 from snnlab.weights import levels as of_weights
 from snnlab.weights.devices import Device, device, keep_in_devices
@@ -38,7 +39,7 @@ from snnlab.weights.weight import Weight
 PASSING = (nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity, HeldDropout)  # what whole numbers come through
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 DECAYS = ("decay", "decay_a")  # attributes of neurons that are factors per step
-NAMES = {"LIF": "lif", "AHP": "ahp"}  # of method.neuron
+NAMES = {path.rpartition(".")[2]: name for name, path in NEURONS.items()}  # of method.neuron, by class
 OTHER = "take a method whose neurons the chip has (docs/hardware.md)"
 QUANTUM = 64  # a threshold is at most so many times a power of two
 
@@ -153,7 +154,9 @@ def check_neuron(link: Link, target: Target, outside: bool) -> None:
         raise refusal(
             target,
             f"{link.name} ({kind}) has states that cannot be rounded, not being worked out step by step",
-            "hardware.state_low=null hardware.state_high=null limits the weights alone",
+            OTHER
+            if target.whole_numbers
+            else "hardware.state_low=null hardware.state_high=null limits the weights alone",
         )
     if reset is not None and target.resets is not None and reset not in target.resets:
         raise refusal(target, f"{link.name} has reset={reset}", f"use method.reset={' or '.join(target.resets)}")

@@ -25,7 +25,7 @@ from snnlab.kernels import Path
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
 from snnlab.neurons.neuron import Temporal
-from snnlab.weights.levels import OnLevels
+from snnlab.weights.levels import OnLevels, levels_of
 from snnlab.weights.weight import Values, Weight
 
 WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -79,10 +79,7 @@ def flipped(weight: Weight, p: float, generator: torch.Generator) -> Tensor:
     if not (parts and isinstance(parts[-1], OnLevels)):
         return flipped_floats(weight.used.detach(), p, generator)
     form = parts[-1]
-    values: Tensor = weight.stored.detach()
-    for part in parts[:-1]:
-        values = part(values)
-    levels, unit = form.of(values)
+    levels, unit = levels_of(weight)
     one_sign = not bool((levels < 0).any() and (levels > 0).any())
     if form.mixed != form.one_sign and one_sign:
         sign = -1.0 if bool((levels < 0).any()) else 1.0

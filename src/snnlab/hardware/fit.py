@@ -60,10 +60,6 @@ class Fit:
         needs = [asdict(need) | {"need": number(need.need)} for need in self.needs]
         return {"target": self.target, "fits": self.fits, "needs": needs, "cores": self.cores}
 
-    @classmethod
-    def of_dict(cls, stored: dict[str, Any]) -> Fit:
-        return cls(stored["target"], [Need(**need) for need in stored["needs"]], dict(stored["cores"]))
-
     def lines(self) -> list[str]:
         """A table for people: what does not fit first, then what comes nearest to its limit."""
         if not self.needs:
@@ -84,6 +80,7 @@ class Fit:
         return lines
 
 
+FREE = 32  # bits of a weight that nothing limits
 NEAREST = 8  # of what fits, the needs that come nearest to their limits are shown
 
 
@@ -236,7 +233,7 @@ def _cores(add: _Adder, parts: list[Part]) -> None:
         return
     if target.neurons_per_core is None:
         return
-    bits = math.ceil(math.log2(max(target.weight_high or 127, 1) + 1)) + 1
+    bits = target.weight_bits or FREE
     for part in parts:
         name = part.edge.name
         if part.edge.recurrent:
@@ -256,9 +253,7 @@ def _cores(add: _Adder, parts: list[Part]) -> None:
         own = add.made.cores.get(part.edge.name, 0)
         if target.one_target_core and after and not part.edge.recurrent:
             one = f"{target.neurons_per_core:,} units in the next layer fit"
-            add.made.needs.append(
-                Need(part.edge.name, "cores that its neurons reach", reach, 1, reach <= 1, False, one)
-            )
+            add.needs(part.edge.name, "cores that its neurons reach", reach, 1, one)
         if own:
             add(part.edge.name, "axons_out", "axons out of a core", math.ceil(part.outputs / own) * max(reach, 1))
 

@@ -7,6 +7,7 @@ network's own unless ``whole_numbers`` ties it to the thresholds, as on a chip w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -205,13 +206,7 @@ class Target:
     @property
     def weight_bits(self) -> int | None:
         """Bits of a weight's level; None where nothing limits it."""
-        if self.weight_low is None or self.weight_high is None:
-            return None
-        ends = [(self.weight_low, self.weight_high, self.weight_step)]
-        if self.mixed_low is not None and self.mixed_high is not None:
-            ends = [(self.mixed_low, self.mixed_high, self.mixed_step or self.weight_step)]
-        low, high, step = ends[0]
-        return ((high - low) // step + (1 if self.weight_zero else 0) - 1).bit_length() or 1
+        return weight_bits(vars(self))
 
     @property
     def state_bits(self) -> int | None:
@@ -223,6 +218,17 @@ class Target:
     def marked(self, limit: str) -> bool:
         """Whether a limit has no source."""
         return limit in self.assumptions
+
+
+def weight_bits(limits: Mapping[str, Any]) -> int | None:
+    """Bits of a weight's level under the limits of a target, or of its config; None where nothing limits it."""
+    low, high, step = (limits.get(f"weight_{name}") for name in ("low", "high", "step"))
+    if limits.get("mixed_high") is not None:
+        low, high, step = limits["mixed_low"], limits["mixed_high"], limits.get("mixed_step") or step
+    if low is None or high is None:
+        return None
+    levels = (high - low) // (step or 1) + (1 if limits.get("weight_zero", True) else 0)
+    return max((levels - 1).bit_length(), 1)
 
 
 SIGNED = ("weight_low", "weight_high", "mixed_low", "mixed_high", "state_low", "state_high")  # limits that may be < 0

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from snnlab import style
 from snnlab.atomic import write_bytes
 from snnlab.errors import InputError
+from snnlab.hardware.target import weight_bits
 from snnlab.tables.rows import Run, named, rows_of
 
 FREE = 32  # bits of a weight that nothing limits
@@ -55,12 +56,7 @@ def points_of(runs: Sequence[Run]) -> list[Point]:
 
 def bits_of(run: Run) -> int:
     """Bits of a weight under a run's target."""
-    chip = run["config"].get("hardware") or {}
-    low = chip.get("mixed_low", chip.get("weight_low"))
-    high, step = chip.get("mixed_high", chip.get("weight_high")), chip.get("mixed_step", chip.get("weight_step", 1))
-    if low is None or high is None:
-        return FREE
-    return ((high - low) // (step or 1) - (0 if chip.get("weight_zero", True) else 1)).bit_length() or 1
+    return weight_bits(run["config"].get("hardware") or {}) or FREE
 
 
 def front(points: Sequence[Point]) -> list[Point]:

@@ -11,19 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from snnlab.errors import InputError
+from snnlab.weights.straight import straight
 from snnlab.weights.weight import Weight
-
-
-class _Kept(torch.autograd.Function):
-    """mask * V forward, the whole gradient backward."""
-
-    @staticmethod
-    def forward(ctx: object, values: Tensor, mask: Tensor) -> Tensor:
-        return values * mask
-
-    @staticmethod
-    def backward(ctx: object, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0], None
 
 
 class Largest(nn.Module):
@@ -36,8 +25,7 @@ class Largest(nn.Module):
         self.most = most
 
     def forward(self, values: Tensor) -> Tensor:
-        kept: Tensor = _Kept.apply(values, self.mask(values.detach()))
-        return kept
+        return straight(values, values.detach() * self.mask(values.detach()))
 
     @torch.no_grad()
     def mask(self, values: Tensor) -> Tensor:

@@ -7,9 +7,9 @@
 The unit follows V, so that training, evaluation and export find the same: with n = high levels on a side
 
     unit = max |V| / n                              n > 15, or the least that leaves no value beyond low and high
-    unit = min(max |V| / n, 2 mean |V| / sqrt(n))   2 <= n <= 15 (the start of LSQ: Esser et al. 2020, section 2.1)
-    unit = mean of the |V| above 0.7 mean |V|       n = 1: ternary (Li, Zhang, Liu 2016, eq. 5), who leave 0 below that
-    unit = mean |V|                                 (2): binary (Rastegari et al. 2016, eq. 6)
+    unit = min(max |V| / n, 2 mean |V| / sqrt(n))   2 <= n <= 15 (the start of LSQ: Esser et al. 2020)
+    unit = mean of the |V| above 0.7 mean |V|       n = 1: ternary (Li, Zhang, Liu 2016), who leave 0 below that
+    unit = mean |V|                                 (2): binary (Rastegari et al. 2016)
 
 A *power of two* (whole numbers): unit = 2^k, the least that is at least the above and ``least``, at most ``most``.
 A layer of both signs may have other levels than one of a single sign.
@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from snnlab.errors import InputError
+from snnlab.weights.straight import straight
 from snnlab.weights.weight import Weight
 
 TERNARY = 0.7  # of the mean |V|: what is smaller is 0
@@ -39,18 +40,6 @@ class Levels:
     high: int
     step: int = 1
     zero: bool = True
-
-
-class _Straight(torch.autograd.Function):
-    """The second argument forward, the gradient to the first."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, used: Tensor) -> Tensor:
-        return used.view_as(used)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0], None
 
 
 class OnLevels(nn.Module):
@@ -86,8 +75,7 @@ class OnLevels(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         levels, unit = self.of(values)
-        straight: Tensor = _Straight.apply(values, levels * unit)
-        return straight
+        return straight(values, levels * unit)
 
     @torch.no_grad()
     def of(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,8 +159,17 @@ class OnUnit(nn.Module):
         whole = torch.floor(values.detach() / self.unit + 0.5)
         if self.low is not None:
             whole = whole.clamp(self.low, self.high)
-        straight: Tensor = _Straight.apply(values, whole * self.unit)
-        return straight
+        return straight(values, whole * self.unit)
+
+
+def levels_of(weight: Weight) -> tuple[Tensor, Tensor]:
+    """The levels of a weight whose last constraint is OnLevels, and the unit that makes ``used`` of them."""
+    values: Tensor = weight.stored.detach()
+    *before, last = (cast(Any, part) for part in weight.values.parts)
+    for part in before:
+        values = part(values)
+    levels, unit = last.of(values)
+    return levels, unit
 
 
 def keep_on_levels(weight: Weight, levels: OnLevels) -> None:

@@ -37,18 +37,18 @@ class Memristor(NamedTuple):
     x_n: float = 0.5
     states: int | None = None
 
-    def check(self) -> None:
-        """Raise InputError where an argument leaves its range."""
+    def check(self, of: str = "memristor: ") -> None:
+        """Raise InputError where an argument leaves its range; ``of`` stands in front of its name."""
         if not 0 <= self.low < self.high:
-            raise InputError(f"memristor: low = {self.low} and high = {self.high} must be conductances, low < high")
+            raise InputError(f"{of}low = {self.low} and high = {self.high} must be conductances, low < high")
         for name in ("vthp", "vthn", "alpha_p", "alpha_n"):
             if not getattr(self, name) >= 0:
-                raise InputError(f"memristor: {name} = {getattr(self, name)} must not be negative")
+                raise InputError(f"{of}{name} = {getattr(self, name)} must not be negative")
         for name in ("x_p", "x_n"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"memristor: {name} = {getattr(self, name)} must lie in [0, 1)")
+                raise InputError(f"{of}{name} = {getattr(self, name)} must lie in [0, 1)")
         if self.states is not None and self.states < 2:
-            raise InputError(f"memristor: states = {self.states} must be at least 2; null is any")
+            raise InputError(f"{of}states = {self.states} must be at least 2; null is any")
 
     def curves(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """f_p and f_n at states x."""

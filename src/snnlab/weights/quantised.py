@@ -8,26 +8,13 @@ V is what is learned: changes smaller than a step add up until W moves. Rounds h
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from snnlab.errors import InputError
 from snnlab.weights.find import weight_of
-
-
-class _Rounding(torch.autograd.Function):
-    """(1) forward, (2) backward."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, step: Tensor, most: int) -> Tensor:
-        return torch.round(values / step).clamp_(-most, most) * step
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return grads[0], None, None
+from snnlab.weights.straight import straight
 
 
 class Rounded(nn.Module):
@@ -54,8 +41,8 @@ class Rounded(nn.Module):
         self.register_buffer("step", step)
 
     def forward(self, values: Tensor) -> Tensor:
-        rounded: Tensor = _Rounding.apply(values, self.step, self.most)
-        return rounded
+        levels = torch.round(values.detach() / self.step).clamp_(-self.most, self.most)  # (1)
+        return straight(values, levels * self.step)  # (2)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}"

@@ -53,14 +53,14 @@ class Memristor(NamedTuple):
     x_p: float = 0.3
     x_n: float = 0.5
 
+    @property
+    def device(self) -> Device:
+        """The device, its state the weight itself."""
+        return Device(0.0, 1.0, self.vthp, self.vthn, self.alpha_p, self.alpha_n, self.x_p, self.x_n)
+
     def check_ranges(self) -> None:
         """Raise InputError where an argument leaves its range."""
-        for name in ("vthp", "vthn", "alpha_p", "alpha_n"):
-            if getattr(self, name) < 0:
-                raise InputError(f"method.{name} = {getattr(self, name)} must not be negative")
-        for name in ("x_p", "x_n"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"method.{name} = {getattr(self, name)} must lie in [0, 1)")
+        self.device.check("method.")
 
     def check(self, lr: float, largest: float) -> None:
         """As ``Plain.check``."""
@@ -69,8 +69,7 @@ class Memristor(NamedTuple):
 
     def change(self, w: Tensor, v: Tensor, lr: float) -> Tensor:
         """dw for weights w and potentials v that broadcast together."""
-        curves = (self.vthp, self.vthn, self.alpha_p, self.alpha_n, self.x_p, self.x_n)
-        return lr * Device(0.0, 1.0, *curves).change(w, self.v_prog - v)
+        return lr * self.device.change(w, self.v_prog - v)
 
 
 def check_lr(lr: float, largest: float, room: float) -> None:
