@@ -373,3 +373,24 @@ def test_no_bytes_end_in_a_traceback(tmp_path: Path, ending: str) -> None:
             path.write_bytes(head + rng.integers(0, 256, size, np.uint8).tobytes())
             with suppress(InputError):
                 read_recording(path)
+
+
+def test_a_damaged_hdf5_takes_no_gigabytes_and_one_that_went_away_is_told(tmp_path: Path) -> None:
+    """A header that declares 2^31 - 1 bytes of a heap had HDF5 take 4 GB."""
+    import resource
+
+    from snnlab.data.formats.apart import read_apart
+
+    with pytest.raises(InputError, match="No such file or directory.*copy it again"):
+        read_apart([tmp_path / "gone.h5"], None, None)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["geometry"] = "640x480"
+        file["events"] = np.zeros((9, 4), np.int64)
+    content = path.read_bytes()
+    heap = content.index(b"GCOL") + 8
+    path.write_bytes(content[:heap] + struct.pack("<Q", 2**31 - 1) + content[heap + 8 :])
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    with pytest.raises(InputError, match="damaged"):
+        read_apart([path], None, None)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < max(before, 1_900_000)  # kB

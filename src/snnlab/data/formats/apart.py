@@ -13,11 +13,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from snnlab.data import limits
 from snnlab.data.formats import hdf5_trial
 from snnlab.data.formats.event_hdf5 import read_hdf5
 from snnlab.errors import InputError
 
 SLOWEST = 2**22  # bytes of a compressed file that are read in a second of computing, at the least
+MOST = 60 * limits.EVENTS + 2**28  # bytes that the largest recording takes; a damaged header of HDF5 asks for gigabytes
 
 
 def unreadable(path: Path, code: int) -> InputError:
@@ -46,13 +48,17 @@ def read_apart(paths: Iterable[Path], order: str | None, unit: str | None) -> No
 
 def main() -> None:
     """Read the files that the lines of the standard input name."""
+    if sys.platform == "linux":
+        hdf5_trial.limit_memory(MOST)
     for line in sys.stdin:
         name, order, unit = json.loads(line)
-        hdf5_trial.limit_computing(hdf5_trial.SECONDS + os.stat(name).st_size // SLOWEST)
         try:
+            hdf5_trial.limit_computing(hdf5_trial.SECONDS + os.stat(name).st_size // SLOWEST)
             wrong = read_hdf5(Path(name), order, unit) and None
         except InputError as error:
             wrong = str(error)
+        except OSError as error:
+            wrong = f"{name} cannot be read ({error.strerror}); it is missing or corrupt: copy it again"
         print(json.dumps(wrong), flush=True)
 
 

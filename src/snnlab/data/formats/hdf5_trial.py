@@ -61,11 +61,11 @@ def limit_computing(seconds: int = SECONDS) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + seconds, hard))
 
 
-def limit_memory() -> None:
-    """Let this process take ``MEMORY`` more."""
+def limit_memory(most: int = MEMORY) -> None:
+    """Let this process take ``most`` bytes more."""
     with open("/proc/self/statm") as file:
         taken = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (taken + most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def read_through(path: str, most: int) -> None:
