@@ -376,7 +376,7 @@ def test_no_bytes_end_in_a_traceback(tmp_path: Path, ending: str) -> None:
 
 
 def test_a_damaged_hdf5_takes_no_gigabytes_and_one_that_went_away_is_told(tmp_path: Path) -> None:
-    """A header that declares 2^31 - 1 bytes of a heap had HDF5 take 4 GB."""
+    """An attribute whose text declares 2^31 - 1 signs had HDF5 take gigabytes."""
     import resource
 
     from snnlab.data.formats.apart import read_apart
@@ -388,8 +388,8 @@ def test_a_damaged_hdf5_takes_no_gigabytes_and_one_that_went_away_is_told(tmp_pa
         file.attrs["geometry"] = "640x480"
         file["events"] = np.zeros((9, 4), np.int64)
     content = path.read_bytes()
-    heap = content.index(b"GCOL") + 8
-    path.write_bytes(content[:heap] + struct.pack("<Q", 2**31 - 1) + content[heap + 8 :])
+    text = struct.pack("<IQ", len("640x480"), content.index(b"GCOL"))
+    path.write_bytes(content.replace(text, struct.pack("<I", 2**31 - 1) + text[4:]))
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     with pytest.raises(InputError, match="damaged"):
         read_apart([path], None, None)
