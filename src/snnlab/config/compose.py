@@ -7,6 +7,7 @@ presented as a sequence take the entry ``sequence``, else ``event``: an entry of
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,8 +29,9 @@ from snnlab.config.recipes import experiment_nodes, flatten, recipe_of
 from snnlab.config.words import nearest_keys
 from snnlab.errors import InputError, RunFailure, nearest
 
-MOST_FIRST = 100  # first passes that are kept
-FIRST: dict[tuple[str, ...], DictConfig] = {}  # first passes of this process; snnlab's own configs do not change
+MOST_KEPT = 100  # choices whose composition is kept
+Choices = tuple[str, ...]  # lines that choose of groups
+CHOSEN: dict[Choices, DictConfig] = {}  # what Hydra made of them in this process; snnlab's own configs do not change
 
 OmegaConf.register_new_resolver("snnlab_cache", lambda: str(cache_dir()), replace=True)
 
@@ -83,12 +85,12 @@ def compose_all(jobs: Sequence[Sequence[str]], config_dir: str | Path | None = N
     Raises:
         InputError: as ``compose``, for the first job that it refuses.
     """
-    first: dict[tuple[str, ...], DictConfig] = FIRST if config_dir is None else {}
+    kept: dict[Choices, DictConfig] = CHOSEN if config_dir is None else {}
     compositions = []
     with _hydra():
         for job in jobs:
             with of_job(job, jobs):
-                compositions.append(_composed(list(job), config_dir, first))
+                compositions.append(_composed(list(job), config_dir, kept))
     return compositions
 
 
@@ -104,19 +106,13 @@ def of_job(job: Sequence[str], jobs: Sequence[Sequence[str]]) -> Iterator[None]:
         raise type(error)(f"job {' '.join(own)}: {error}") from error
 
 
-def _composed(
-    overrides: list[str], config_dir: str | Path | None, first: dict[tuple[str, ...], DictConfig]
-) -> Composition:
-    """Compose one job; ``first`` holds the first passes so far by the overrides that decide them."""
+def _composed(overrides: list[str], config_dir: str | Path | None, kept: dict[Choices, DictConfig]) -> Composition:
+    """Compose one job."""
     given = [checked(override) for override in overrides]
     deciding = [o for o in given if o.key_or_group in GROUPS or o.key_or_group.startswith("data.")]
-    lines = tuple(str(o.input_line) for o in deciding)
-    if lines not in first:
-        if len(first) >= MOST_FIRST:
-            first.clear()
-        first[lines] = _compose(deciding, config_dir)
-    recipe = recipe_of(first[lines], _choices(first[lines]), given, config_dir)
-    config = _compose([*(read(override) for override in recipe), *given], config_dir)
+    first = _compose(deciding, config_dir, kept)
+    recipe = recipe_of(first, _choices(first), given, config_dir)
+    config = _compose([*(read(override) for override in recipe), *given], config_dir, kept)
     choices = _choices(config)
     OmegaConf.set_struct(config, False)
     config.pop("hydra")
@@ -138,7 +134,9 @@ def _composed(
     return Composition(config, choices, overrides, recipe)
 
 
-def _compose(overrides: Sequence[Override], config_dir: str | Path | None) -> DictConfig:
+def _compose(
+    overrides: Sequence[Override], config_dir: str | Path | None, kept: dict[Choices, DictConfig]
+) -> DictConfig:
     """Compose; a mapping with a ``_target_`` replaces its node, on the line and in an experiment."""
     parts: list[str] = []
     texts: list[Override] = []
@@ -154,13 +152,40 @@ def _compose(overrides: Sequence[Override], config_dir: str | Path | None) -> Di
         check_chosen([(key, str(value)) for key, value in values if key in GROUPS], Path(config_dir))
     search = [] if config_dir is None else [f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).resolve()}')}]"]
     try:
-        lines = [*search, *(opened(any_limit(override)) for override in texts)]
-        config = hydra_compose("config", overrides=lines, return_hydra_config=True)
+        lines = [opened(any_limit(override)) for override in texts]
+        config = _from_choices(lines, search, kept)
+        if config is None:
+            config = hydra_compose("config", overrides=[*search, *lines], return_hydra_config=True)
     except Exception as error:  # whatever Hydra cannot compose is the fault of a line, or of a file of one's own
         raise _explain(error, overrides) from error
     _leave_replaced(config, overrides, config_dir)
     for override in later:
         _place(config, override, overrides)
+    return config
+
+
+def _from_choices(lines: Sequence[str], search: list[str], kept: dict[Choices, DictConfig]) -> DictConfig | None:
+    """What Hydra would compose, from a copy of what it made of the same choices; None where it has to do it itself.
+
+    Hydra reads some twenty files for each composition, which makes hundreds of jobs of a sweep a matter of minutes.
+    """
+    overrides = [read(line) for line in lines]
+    choices = [o for o in overrides if o.key_or_group in GROUPS and not isinstance(o.value(), Mapping)]
+    names = tuple(str(choice.input_line) for choice in choices)
+    try:
+        if names not in kept:
+            if len(kept) >= MOST_KEPT:
+                kept.clear()
+            kept[names] = hydra_compose("config", overrides=[*search, *names], return_hydra_config=True)
+        config = copy.deepcopy(kept[names])
+        for override in overrides:
+            if override.is_add():  # whether that key is there already is for Hydra to say
+                return None
+            if override not in choices:
+                key, value = override.key_or_group, override.value()
+                OmegaConf.update(config, key, value, merge=True, force_add=override.is_force_add())
+    except Exception:  # Hydra comes to it, too, and says what is wrong
+        return None
     return config
 
 
