@@ -137,7 +137,7 @@ def run(
     except (InputError, RunFailure, OSError, MemoryError) as error:
         if debug or (isinstance(error, OSError) and error.filename is None and error.errno not in FULL):
             raise
-        _tell(f"{name}: {plain(' '.join(_told(error).splitlines()))}")
+        _tell(f"{name}: {plain(' '.join(told(error).splitlines()))}")
         return BAD_INPUT if isinstance(error, InputError) else FAILED
 
 
@@ -207,7 +207,8 @@ def _tell(line: str) -> None:
         print(line, file=sys.stderr)
 
 
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
+    """What an error says to whoever gave the command."""
     if isinstance(error, OSError) and error.errno in FULL:
         what = error.filename or ("stdout" if _stdout_fails() else "a file")
         return f"disk full while writing {what}; free some space and run again"

@@ -33,6 +33,14 @@ class RunFailure(RuntimeError):
         super().__init__(plain(message))
 
 
+class TimeOver(KeyboardInterrupt):
+    """``trainer.max_time`` ended a run before its last epoch: it is interrupted, and the next job of a sweep begins."""
+
+
+class Held(InputError):
+    """A run that another process is making."""
+
+
 def nearest(name: str, choices: Iterable[str], count: int = 3) -> str:
     """Return the choices most like ``name`` for an error message, or all of them when none is like it."""
     choices = sorted(set(choices))

@@ -27,7 +27,7 @@ examples
 choices
 {choices}
 keys
-  seed=0  resume=never|auto|RUN  kernels=auto|half|step  debug=true (tracebacks)  dry_run=true
+  seed=0  resume=never|auto|RUN  kernels=auto|half|step  threads=1  debug=true (tracebacks)  dry_run=true
   trainer.max_epochs=5 (every Lightning Trainer argument)  method.KEY=  model.KEY=  data.KEY=  encoder.KEY=
   method.neuron=ahp|alif|cuba_lif|lif|ltc|plif, or package.module.Class (stbp, ottt, fptt); its own arguments stand in
                       method.neuron_options={{...}}

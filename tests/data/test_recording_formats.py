@@ -381,7 +381,7 @@ def test_a_damaged_hdf5_takes_no_gigabytes_and_one_that_went_away_is_told(tmp_pa
 
     from snnlab.data.formats.apart import read_apart
 
-    with pytest.raises(InputError, match="No such file or directory.*copy it again"):
+    with pytest.raises(InputError, match=r"No such file or directory.*copy it again"):
         read_apart([tmp_path / "gone.h5"], None, None)
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:

@@ -11,8 +11,9 @@ from pathlib import Path
 import lightning as L
 import pytest
 
+from snnlab.errors import RunFailure
 from snnlab.runs import sweep as room
-from snnlab.runs.lock import started
+from snnlab.runs.lock import started, take
 from snnlab.runs.sweep import checked
 
 QUICK = ["method=stbp", "data=digits", "logger=none", "callbacks.progress=false", "callbacks.figures=false"]
@@ -23,16 +24,16 @@ JOBS = [*QUICK, "model.hidden=[4],[8]", "seed=0,1"]
 
 def test_the_folder_is_named_by_what_the_jobs_are():
     plain = checked(JOBS, None)
-    assert len(plain.jobs) == 4 and not plain.resumed and not plain.dry
+    assert len(plain.jobs) == 4 and not plain.dry
     again = checked([*reversed(JOBS), "resume=auto", "data.num_workers=0"], None)
-    assert again.name == plain.name and set(again.jobs) == set(plain.jobs) and again.resumed
+    assert again.name == plain.name and set(again.jobs) == set(plain.jobs)
     assert checked([*QUICK, "model.hidden=[8],[4]", "seed=1,0"], None).name == plain.name
     assert checked([*QUICK, "model.hidden=[4],[8]", "seed=0,1,2"], None).name != plain.name
 
 
 def test_two_jobs_that_are_the_same_run_are_one():
-    planned = checked([*QUICK, "model.hidden=[4]", "method.optimizer.lr=1e-3,0.001,2e-3", "resume=never,auto"], None)
-    assert len(planned.jobs) == 2 and not planned.resumed
+    planned = checked([*QUICK, "model.hidden=[4]", "method.optimizer.lr=1e-3,0.001,2e-3"], None)
+    assert len(planned.jobs) == 2
     first = next(iter(planned.jobs.values()))
     assert "method.optimizer.lr=1e-3" in first or "method.optimizer.lr=0.001" in first
 
@@ -73,10 +74,12 @@ def test_texts_alone_cross_the_boundary_of_a_process(monkeypatch):
         return launch
 
     monkeypatch.setattr(hydra, "main", main)
-    room.launch([["seed=0"], ["seed=1"]], None, "sweep-x", Path("x"), [])
+    planned = room.Sweep("sweep-x", Path("x"), {"a": ["seed=0"], "b": ["seed=1"]}, False)
+    room.launch(planned.jobs, None, planned, [])
     (job,) = crossed
     cells = {name: cell.cell_contents for name, cell in zip(job.__code__.co_freevars, job.__closure__, strict=True)}
-    assert cells == {"jobs": [["seed=0"], ["seed=1"]], "config_dir": None, "name": "sweep-x"}
+    lines = {"names": ["a", "b"], "lines": [["seed=0"], ["seed=1"]]}
+    assert cells == {**lines, "config_dir": None, "sweep": "sweep-x", "folder": "x"}
     assert pickle.loads(cloudpickle.dumps(job)) is not None
 
 
@@ -94,7 +97,7 @@ def test_a_sweep_that_was_interrupted_goes_on_in_its_folder_with_what_is_left(ru
     with monkeypatch.context() as patch:
         patch.setattr(wiring, "run", run)
         assert run_command("-m", *QUICK, "model.hidden=[4]", "seed=0,1,2")[0] == 130
-    code, out, error = run_command("-m", "resume=auto", "seed=0,1,2", *QUICK, "model.hidden=[4]")
+    code, out, error = run_command("-m", "seed=0,1,2", *QUICK, "model.hidden=[4]")
     assert code == 0, error
     (folder,) = Path("outputs").iterdir()
     assert out.startswith(f"{folder.name}: 2 runs, 1 more are completed")
@@ -102,7 +105,8 @@ def test_a_sweep_that_was_interrupted_goes_on_in_its_folder_with_what_is_left(ru
     assert sorted(record["seed"] for record in records) == [0, 1, 2]
     assert all(record["status"] == "completed" for record in records)
     code, out, _ = run_command("-m", "resume=auto", "seed=0,1,2", *QUICK, "model.hidden=[4]")
-    assert code == 0 and out.startswith(f"{folder.name}: 0 runs, 3 more are completed\n\nrun ")  # and its table
+    told = f"{folder.name}: 0 runs, 3 more are completed -> {folder.resolve()}\n\nrun "  # and its table
+    assert code == 0 and out.startswith(told)
 
 
 def test_jobs_in_other_processes(run_command):
@@ -131,18 +135,18 @@ def test_a_broken_record_in_a_sweep_is_one_job_to_run_again(run_command):
     first = sorted(Path("outputs").glob("sweep-*/*/run.json"))[0]
     first.write_text("{")
     code, out, error = run_command("-m", *QUICK, "seed=0,1", "resume=auto")
-    assert code == 0 and "its job is run again" in out, error
+    assert code == 0 and "its job begins again" in out, error
 
 
 def test_runs_whose_processes_a_launcher_has_killed_are_interrupted(run_command, monkeypatch):
-    def launch(jobs, config_dir, name, folder, launcher):
+    def launch(jobs, config_dir, planned, launcher):
         """Two processes in the midst of a run: one is killed, and not yet asked how it ended; one lives."""
-        for job, seconds in zip(jobs, (0, 20), strict=False):
+        for job, seconds in zip(jobs.values(), (0, 20), strict=False):
             child = os.fork()
             if not child:
                 try:
                     L.Trainer.fit = lambda *_, seconds=seconds, **__: time.sleep(seconds) or os._exit(9)
-                    room.wiring.run(room.compose(job), name)
+                    room.wiring.run(room.compose(job), planned.name)
                 finally:
                     os._exit(9)
             children.append(child)
@@ -164,3 +168,98 @@ def test_runs_whose_processes_a_launcher_has_killed_are_interrupted(run_command,
         for child in children:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
+
+
+def test_one_job_that_fails_is_told_at_the_end_and_is_the_one_that_is_run_again(run_command, monkeypatch):
+    real, started = room.wiring.run, []
+
+    def run(composition, sweep=None):
+        started.append(composition.config.seed)
+        if composition.config.seed == 2 and len(started) <= 8:
+            raise RunFailure("the loss is not finite")
+        if composition.config.seed == 5 and len(started) <= 8:
+            raise ZeroDivisionError("a fault of ours")
+        return real(composition, sweep)
+
+    monkeypatch.setattr(room.wiring, "run", run)
+    line = ("-m", *QUICK, "model.hidden=[4]", "seed=range(0,8)")
+    code, out, error = run_command(*line)
+    assert code == 1 and error.splitlines()[-1].startswith("snnlab: 2 of 8 jobs failed; the same command")
+    assert "failed       seed=2: the loss is not finite\n" in out and "seed=5: a fault of ours\n" in out
+    assert "Traceback" in error and error.count("Traceback") == 1  # of our fault alone
+    (folder,) = Path("outputs").iterdir()
+    assert len(list(folder.glob("*/run.json"))) == 6 and len(list(folder.glob("*.failed"))) == 2
+    del started[:]
+    started += [None] * 8
+    code, out, _ = run_command(*line)
+    assert code == 0 and started[8:] == [2, 5] and not list(folder.glob("*.failed"))
+    assert "8 of 8 jobs completed" in out
+    assert sorted(path.name.rpartition("_")[0] for path in folder.glob("*/")) == [
+        f"stbp_digits_seed{seed}" for seed in range(8)
+    ]
+
+
+def test_a_job_that_ran_out_of_its_time_gives_way_to_the_next(run_command):
+    line = ("-m", *QUICK, "model.hidden=[4]", "seed=0,1", "trainer.max_epochs=2")
+    code, out, error = run_command(*line, "trainer.max_time=00:00:00:00")
+    assert code == 130 and "2 of 2 jobs are not done; the same command goes on" in error, out + error
+    records = [json.loads(path.read_text()) for path in Path("outputs").glob("*/*/run.json")]
+    assert [record["status"] for record in records] == ["interrupted"] * 2
+    assert run_command(*line)[0] == 0
+
+
+def test_resume_never_makes_all_of_a_sweep_anew_and_a_run_is_no_sweep(run_command):
+    line = ("-m", *QUICK, "model.hidden=[4]", "seed=0")
+    assert run_command(*line)[0] == 0 and run_command(*line, "resume=never")[0] == 0
+    first, second = sorted(path.name for path in Path("outputs").iterdir())
+    assert second == f"{first}_2"
+    (other,) = Path("outputs", second).glob("*/")
+    code, _, error = run_command(*line, f"resume={other}")
+    assert code == 2 and "a sweep goes on with its own runs" in error
+
+
+def test_a_job_that_another_process_makes_is_left_to_it(run_command):
+    assert run_command("-m", *QUICK, "model.hidden=[4]", "seed=0")[0] == 0
+    (folder,) = Path("outputs").glob("*/*/")
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"status": "running"}))
+    lock = take(folder)
+    try:
+        code, out, _ = run_command("-m", *QUICK, "model.hidden=[4]", "seed=0")
+    finally:
+        lock.release()
+    assert code == 0 and "is being made by another process" in out
+    assert json.loads((folder / "run.json").read_text())["status"] == "running"
+    assert run_command("-m", *QUICK, "model.hidden=[4]", "seed=0")[0] == 0
+    assert json.loads((folder / "run.json").read_text())["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "shared", "words"),
+    [
+        ([], [], []),
+        (["hydra/launcher=joblib"], ["threads=2"], ["hydra.launcher.n_jobs=3"]),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], ["threads=3"], []),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=9"], ["threads=1"], []),
+        (["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=4"], ["threads=4"], []),
+        (["hydra/launcher=ray", "+hydra.launcher.ray.remote.num_cpus=2"], ["threads=2"], []),
+    ],
+)
+def test_cores_are_shared_out_among_jobs_side_by_side(launcher, shared, words, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    chosen = launcher[0].partition("=")[2] if launcher else "basic"
+    assert room.shared_out(3, launcher, chosen) == (shared, words)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert room.shared_out(3, launcher, chosen) == (["threads=5"] if launcher else [], [])
+
+
+def test_a_run_takes_the_threads_that_it_is_given(run_command):
+    import torch
+
+    before = torch.get_num_threads()
+    assert run_command(*QUICK, "model.hidden=[4]", f"threads={before + 1}")[0] == 0
+    (path,) = Path("outputs").glob("*/run.json")
+    assert json.loads(path.read_text())["machine"]["threads"] == before + 1 and torch.get_num_threads() == before
+    code, _, error = run_command(*QUICK, "threads=0")
+    assert code == 2 and "threads = 0 must lie in 1 to" in error

@@ -20,6 +20,7 @@ Text = typing.Annotated[str, StringConstraints(min_length=1)]
 PLAIN: dict[str, Any] = {
     "seed": int,
     "kernels": typing.Literal["auto", "half", "step"],
+    "threads": int | None,
     "debug": bool,
     "dry_run": bool,
     "resume": Text,
@@ -37,6 +38,7 @@ PLAIN: dict[str, Any] = {
     "hardware.name": typing.Literal["none"],  # where it has no class, as below
     "encoder.name": typing.Literal["none"],
 }
+MOST_THREADS = 1024
 LEAST, MOST = 1e-45, 1e8  # less is 0 in 32 bits; nothing here is more
 SPECIAL = ("_target_", "_partial_")  # keys of a node that are no argument of its class
 
@@ -65,6 +67,8 @@ def check_plain(config: Mapping[str, Any]) -> None:
             check_value(path, value, hint)
     if not 0 <= config["seed"] < 2**32:
         raise InputError(f"seed = {config['seed']} must lie in 0 to 4294967295; 0 is the default")
+    if (number := config.get("threads")) is not None and not 1 <= number <= MOST_THREADS:
+        raise InputError(f"threads = {number} must lie in 1 to {MOST_THREADS}; null takes as many as torch would")
 
 
 def check_node(path: str, node: Mapping[str, Any], hint: Any = Any, given: Collection[str] = ()) -> None:

@@ -21,7 +21,7 @@ from snnlab.config.moved import today
 from snnlab.config.trust import is_known, locate
 from snnlab.errors import InputError, one_line
 
-OUTSIDE = ("resume", "debug", "dry_run", "paths", "logger", "callbacks")
+OUTSIDE = ("resume", "threads", "debug", "dry_run", "paths", "logger", "callbacks")
 OF_DATA = ("root", "cache", "num_workers", "download")  # where the samples come from and who carries them
 OF_HARDWARE = ("source", "assumptions", "must_fit")  # what is said of a chip, and whether a report stops a run
 OF_TRAINER = (

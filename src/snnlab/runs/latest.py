@@ -7,12 +7,13 @@ runs count too. A file or folder that really has this name wins.
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 
 from snnlab.errors import InputError
 
 NAME = "latest"
-STARTED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")  # a run's folder begins with it
+STARTED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")  # a run's folder begins with it, but for those of sweeps
 
 
 def run_folder(path: str | Path) -> Path:
@@ -32,8 +33,9 @@ def run_folder(path: str | Path) -> Path:
 
 
 def age(folder: Path) -> tuple[str, float, str]:
-    """When a run was started, from its name; in the same second the folder that was made later counts."""
-    started = STARTED.match(folder.name)
+    """When a run was started, from its name if that tells; in the same second the folder made later counts."""
+    started = STARTED.match(folder.name)  # a sweep's are not dated
     config = folder / "config.yaml"
     made = config.stat().st_mtime if config.is_file() else 0.0
-    return started.group() if started else "", made, folder.name
+    told = started.group() if started else f"{datetime.fromtimestamp(made):%Y-%m-%d_%H-%M-%S}"
+    return told, made, folder.name

@@ -225,12 +225,12 @@ def flags_of(provenance: Mapping[str, Any]) -> list[str]:
     return words + (["author's protocol: no validation"] if provenance.get("sizes", {}).get("val") == 0 else [])
 
 
-def make_folder(output: Path, name: str) -> Path:
-    """Make a folder that no other run has, even when several start in the same second."""
+def make_folder(output: Path, name: str, exist_ok: bool = False) -> Path:
+    """Make a folder that no other run has, even when several start in the same second; or take the one of this name."""
     for attempt in range(1, 10_000):
         folder = output / (name if attempt == 1 else f"{name}_{attempt}")
         try:
-            folder.mkdir(parents=True, exist_ok=False)
+            folder.mkdir(parents=True, exist_ok=exist_ok)
         except FileExistsError:
             continue
         except OSError as error:

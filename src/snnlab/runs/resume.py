@@ -1,7 +1,8 @@
 """Where a run goes on: its folder, lock and last whole checkpoint, or a new run that begins where another ended.
 
 resume=auto    the newest run of this very config below paths.output, wherever it was stopped; one that is completed
-               is shown, not repeated; where there is none, or it is being run, the run starts afresh
+               is shown, not repeated; where there is none, or it is being run, the run starts afresh. In a sweep the
+               one run of the job's folder, which is named by what the job is; one that is being run is left to it
 resume=RUN     that run; with more epochs (trainer.max_epochs=...) a new run that names it as its parent
 """
 
@@ -20,8 +21,8 @@ from snnlab.callbacks.checkpoints import last_whole, read
 from snnlab.callbacks.checkpoints import name as checkpoint_name
 from snnlab.callbacks.history import History
 from snnlab.checkpoint import check_links, most_bytes
-from snnlab.errors import InputError
-from snnlab.runs.identity import deciding, differences, digest, less_seed, recorded, same, value_at
+from snnlab.errors import Held, InputError
+from snnlab.runs.identity import deciding, differences, digest, identity, less_seed, recorded, same, value_at
 from snnlab.runs.lock import Lock, is_alive, take
 from snnlab.runs.record import RunRecord, make_folder
 
@@ -211,16 +212,19 @@ def begin(composition: Any, config: dict[str, Any], parts: Any, sweep: str | Non
         InputError: as ``find``, and when the folder cannot be made.
     """
     output = Path(config["paths"]["output"]).expanduser()
-    if sweep is not None:
-        output = output / sweep
     provenance = json.loads(json.dumps(parts.data.provenance.as_dict()))
-    found = find(config, output, provenance, most_bytes(parts.method))
+    name, found, lock = job_name(composition.choices, config), None, None
+    if sweep is None:
+        found = find(config, output, provenance, most_bytes(parts.method))
+        name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name.rpartition('_')[0]}"
+    else:
+        folder, found, lock = claim(output / sweep, name, identity(config), provenance)
     if isinstance(found, Found):
         return go_on(found, composition, config, parts)
-    name = "_".join(str(composition.choices[group]) for group in ("method", "data"))
-    folder = make_folder(output, f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}_seed{config['seed']}")
-    try:
+    if lock is None:
+        folder = make_folder(output, name)
         lock = take(folder)
+    try:
         record = RunRecord.new(folder, composition, config, parts)
         checkpoint = None
         if found is not None:  # before there is a record: whoever finds one finds the checkpoints, too
@@ -231,6 +235,47 @@ def begin(composition: Any, config: dict[str, Any], parts: Any, sweep: str | Non
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Begun(record, lock, checkpoint)
+
+
+def job_name(choices: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The folder of a job in its sweep's: by what the job is, so that whoever starts it finds the same."""
+    return f"{choices['method']}_{choices['data']}_seed{config['seed']}_{identity(config)[:12]}"
+
+
+def claim(output: Path, name: str, own: str, provenance: Mapping[str, Any]) -> tuple[Path, Found | None, Lock]:
+    """The folder of a job, which is ours from now on, and the run that was begun in it.
+
+    A run whose record cannot be read is set aside, and the job begins afresh.
+
+    Raises:
+        Held: when another process is making this run.
+        InputError: when the run was begun on other data, or is another one by what today's snnlab reads in it.
+    """
+    folder = output / name
+    make_folder(output, name, exist_ok=True)
+    lock = take(folder)
+    if lock is None:
+        raise Held(f"{folder} is being made by another process; it is left to that one")
+    try:
+        if not (folder / "run.json").exists():
+            return folder, None, lock
+        try:
+            record = RunRecord.read(folder)
+        except InputError as error:
+            log.warning("resume: %s; it is set aside, and its job begins again", error)
+            folder.rename(make_folder(output, f"{name}_broken") / name)
+            lock.release()
+            return claim(output, name, own, provenance)
+        check_links(folder)
+        if digest(recorded(record.content)) != own:
+            raise InputError(f"{folder} holds another run than its name says; move it away")
+        same_data(str(folder), record, provenance)
+        if is_alive(record.content):
+            raise Held(f"{folder} is being made by another process; it is left to that one")
+        return folder, Found(record, lock), lock
+    except BaseException:
+        lock.release()
+        raise
 
 
 def go_on(found: Found, composition: Any, config: dict[str, Any], parts: Any) -> Begun:

@@ -1,44 +1,56 @@
 """A sweep: every combination of ``a=1,2 b=x,y``, checked before the first one starts, run through Hydra's launcher.
 
-A job is its overrides. The sweep is its jobs: its folder is named by what they are (runs/identity.py), so the order of
-the words, or ``resume=auto``, leads to the same folder.
+A job is its overrides. The sweep is its jobs: its folder is named by what they are (runs/identity.py), and so is the
+folder of each. So the same command, in whatever order of its words, goes on with what is there: what is completed
+stays, what was interrupted or failed is taken up, and what another process is making is left to it.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import hydra
 from hydra.errors import HydraException
 
-from snnlab.command import outliving_stdout, set_up_logging
+from snnlab.atomic import write_text
+from snnlab.callbacks.progress import duration
+from snnlab.command import outliving_stdout, set_up_logging, told
 from snnlab.config.build import build, check_values
 from snnlab.config.compose import compose, compose_all, of_job
 from snnlab.config.line import expand_sweeps, quoted
 from snnlab.config.paths import conf_dir
-from snnlab.errors import InputError, one_line
+from snnlab.errors import Held, InputError, RunFailure, TimeOver, one_line, plain
 from snnlab.runs import wiring
 from snnlab.runs.dry_run import dry_run
-from snnlab.runs.identity import deciding, digest, less_seed, recorded
+from snnlab.runs.identity import deciding, digest, less_seed
 from snnlab.runs.lock import is_alive, take
 from snnlab.runs.record import RunRecord
-from snnlab.runs.resume import records
+from snnlab.runs.resume import job_name, records
+
+STATES = ("completed", "failed", "interrupted", "running")
+PARALLEL = ("joblib", "submitit_local", "submitit_slurm", "ray")
+LOOK = 2.0  # seconds between two looks at the folder of a sweep that is being run
 
 
 class Sweep(NamedTuple):
-    """Jobs that have been checked: the overrides of each, by identity; where they are written, if they are to run."""
+    """Jobs that have been checked, by the name of their folder in the sweep's: the overrides of each."""
 
     name: str
     folder: Path
     jobs: dict[str, list[str]]
-    resumed: bool  # every job goes on where it was
     dry: bool  # some job is only to be looked at
 
 
@@ -46,40 +58,50 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
     """Compose every job and build one of each row, one at a time; two jobs that are the same run are one.
 
     Raises:
-        InputError: for the first job that cannot be composed or built.
+        InputError: for the first job that cannot be composed or built, and a resume= that names a run.
     """
+    resumes = [override for override in overrides if override.lstrip("+").startswith("resume=")]
+    for resume in resumes:
+        if resume not in ("resume=auto", "resume=never"):
+            raise InputError(f"{resume}: a sweep goes on with its own runs; resume=never makes all of them anew")
+    every = expand_sweeps([*(override for override in overrides if override not in resumes), "resume=auto"])
     jobs: dict[str, list[str]] = {}
-    rows: set[str] = set()
-    outputs, resumes, dry = [], [], []
-    every = expand_sweeps(overrides)
+    names: dict[str, str] = {}
+    rows, trainers, outputs, dry = set[str](), set[str](), list[str](), False
     for composition in compose_all(every, config_dir):
         config = composition.plain()
         left = deciding(config)
-        jobs.setdefault(digest(left), composition.overrides)
+        name = names.setdefault(digest(left), job_name(composition.choices, config))
+        jobs.setdefault(name, composition.overrides)
         with of_job(composition.overrides, every):
             check_values(config)
         if (row := digest(less_seed(left))) not in rows:
             with of_job(composition.overrides, every):
-                wiring.try_trainer(build(composition.config).config)
+                built = build(composition.config).config  # the network goes before the next one comes
+                if (trainer := json.dumps(config["trainer"], sort_keys=True, default=str)) not in trainers:
+                    wiring.try_trainer(built)
             rows.add(row)
+            trainers.add(trainer)
         outputs.append(config["paths"]["output"])
-        resumes.append(config["resume"])
-        dry.append(config["dry_run"])
-    name = "sweep-" + hashlib.sha256("\n".join(sorted(jobs)).encode()).hexdigest()[:10]
-    folder = Path(outputs[0]).expanduser().resolve() / name
-    return Sweep(name, folder, jobs, all(resume == "auto" for resume in resumes), any(dry))
+        dry = dry or config["dry_run"]
+    output, name = Path(outputs[0]).expanduser().resolve(), "sweep-" + digest({"jobs": sorted(names)})[:10]
+    if resumes == ["resume=never"]:
+        name = next(free for i in count(1) if not (output / (free := f"{name}_{i}" if i > 1 else name)).exists())
+    return Sweep(name, output / name, jobs, dry)
 
 
 def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Path], None]) -> None:
-    """Run every job of a multirun; with ``resume=auto`` those that are not completed yet.
+    """Run every job of a multirun that is not completed yet.
 
     Args:
         overrides: as on the command line, ``a=1,2`` and all.
         config_dir: one more folder of configs.
-        show: called with the folder of the runs at the end, that of a job that failed included; not for a dry run.
+        show: called with the folder of the runs at the end, whatever that is; not for a dry run.
 
     Raises:
         InputError: as ``checked``, and for a launcher that does not exist.
+        RunFailure: at the end, where a job failed.
+        KeyboardInterrupt: where the sweep was stopped, or a job by trainer.max_time.
     """
     launcher = [override for override in overrides if re.match(r"\+*hydra[/.]launcher\b", override)]
     own = [override for override in overrides if override not in launcher]
@@ -88,18 +110,118 @@ def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Pat
         jobs = planned.jobs.values()
         print("\n\n".join(f"{' '.join(job)}\n{dry_run(compose(job, config_dir))}" for job in jobs))
         return
-    done = completed(planned.folder) & set(planned.jobs) if planned.resumed else set()
-    left = [job for identity, job in planned.jobs.items() if identity not in done]
-    print(f"{planned.name}: {len(left)} runs" + (f", {len(done)} more are completed" if done else ""), flush=True)
+    states = Counter(state_of(planned.folder, name) for name in planned.jobs)
+    left = {name: job for name, job in planned.jobs.items() if state_of(planned.folder, name) != "completed"}
+    there = f", {states['completed']} more are completed" if states["completed"] else ""
+    print(f"{planned.name}: {len(left)} runs{there} -> {planned.folder}", flush=True)
     try:
-        if left:
-            launch(left, None if config_dir is None else str(config_dir), planned.name, planned.folder, launcher)
+        with watched(planned):
+            launch_all(left, config_dir, planned, launcher)
     except KeyboardInterrupt:
         close(planned.folder)
         raise
     finally:
         if any(planned.folder.glob("*/run.json")):
             show(planned.folder)
+    summary(planned)
+
+
+def summary(planned: Sweep) -> None:
+    """Print what every job that is not completed came to.
+
+    Raises:
+        RunFailure: where one failed, or did not run.
+        KeyboardInterrupt: where the others were stopped by trainer.max_time.
+    """
+    states = {name: state_of(planned.folder, name) for name in planned.jobs}
+    for name, state in states.items():
+        if state != "completed":
+            words = " ".join(own_words(planned.jobs[name], planned.jobs.values()))
+            print(f"{state:12} {words or name}: {reason_of(planned.folder, name)}")
+    counts = Counter(states.values())
+    if lost := sum(counts[state] for state in ("failed", "missing")):
+        raise RunFailure(f"{lost} of {len(states)} jobs failed; the same command runs them again, and no other")
+    if counts["interrupted"]:
+        raise KeyboardInterrupt(f"{counts['interrupted']} of {len(states)} jobs are not done; the same command goes on")
+
+
+def own_words(job: Sequence[str], jobs: Any) -> list[str]:
+    """The overrides of a job that not all have."""
+    return [override for override in job if any(override not in other for other in jobs)]
+
+
+def state_of(folder: Path, name: str) -> str:
+    """What a job came to so far: failed, maybe before there was a record; the status of its record; or missing."""
+    if failure_file(folder, name).exists():
+        return "failed"
+    try:
+        state = str(RunRecord.read(folder / name).content["status"])
+        return state if state in STATES else "missing"
+    except (InputError, OSError):
+        return "missing"
+
+
+def failure_file(folder: Path, name: str) -> Path:
+    """Where it stands why a job failed, be it before it had a record; gone once it is begun again."""
+    return folder / f"{name}.failed"
+
+
+def reason_of(folder: Path, name: str) -> str:
+    """Why a job is not completed, in one line."""
+    try:
+        return plain(failure_file(folder, name).read_text(errors="replace").strip())
+    except OSError:
+        pass
+    try:
+        return plain(RunRecord.read(folder / name).content.get("reason") or "its process is gone, or still runs")
+    except (InputError, OSError):
+        return "it has not begun"
+
+
+@contextmanager
+def watched(planned: Sweep) -> Iterator[None]:
+    """Print a line whenever another job has ended: how many are done, and how long the rest will take."""
+    over = threading.Event()
+    ended = {name for name in planned.jobs if state_of(planned.folder, name) == "completed"}
+    before, began = len(ended), time.monotonic()
+
+    def look() -> None:
+        nonlocal ended
+        known: dict[Path, tuple[float, str]] = {}
+
+        def state(name: str) -> str:
+            path = planned.folder / name / "run.json"
+            try:
+                made = path.stat().st_mtime
+            except OSError:
+                return state_of(planned.folder, name)
+            if path not in known or known[path][0] != made:
+                known[path] = made, state_of(planned.folder, name)
+            return known[path][1]
+
+        told_of = -1
+        while True:
+            last = over.wait(LOOK)
+            states = Counter(state(name) for name in planned.jobs)
+            done = states["completed"] + states["failed"]
+            if states["completed"] != told_of and states["completed"] > before:
+                told_of, passed = states["completed"], time.monotonic() - began
+                left = (len(planned.jobs) - done) * passed / max(states["completed"] - before, 1)
+                words = [f"{states['completed']} of {len(planned.jobs)} jobs completed"]
+                words += [f"{states['failed']} failed"] if states["failed"] else []
+                words += [f"{duration(passed)} passed"]
+                words += [f"about {duration(left)} left"] if done < len(planned.jobs) else []
+                print(f"{planned.name}: {', '.join(words)}", flush=True)
+            if last:
+                return
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join(timeout=2 * LOOK)
 
 
 def close(folder: Path) -> None:
@@ -113,29 +235,70 @@ def close(folder: Path) -> None:
             lock.release()
 
 
-def completed(folder: Path) -> set[str]:
-    """Identities of the completed runs of a sweep's folder."""
-    found = set()
-    for path in folder.glob("*/run.json"):
+def launch_all(left: dict[str, list[str]], config_dir: Path | None, planned: Sweep, launcher: list[str]) -> None:
+    """Launch jobs; where one takes the processes of the others down with it, launch those that are left again.
+
+    A job whose process was killed twice, as for its memory, is failed.
+    """
+    folder, killed = planned.folder, Counter[str]()
+    chosen = next((word.partition("=")[2] for word in launcher if "/" in word), "basic")
+    while left:
+        shared, words = shared_out(len(left), launcher, chosen)
+        jobs = {name: [*job, *shared] if not has_threads(job) else job for name, job in left.items()}
         try:
-            content = RunRecord.read(path.parent).content
-            if content["status"] == "completed":
-                found.add(digest(recorded(content)))
-        except InputError as error:
-            print(f"{error}; its job is run again", flush=True)
-    return found
+            launch(jobs, None if config_dir is None else str(config_dir), planned, [*launcher, *words])
+            return
+        except InputError:
+            raise
+        except Exception as error:
+            states = {name: state_of(folder, name) for name in left}
+            dead = [name for name, state in states.items() if state == "running"]
+            print(f"{planned.name}: {chosen} launcher: {one_line(error)[:200]}", flush=True)
+            if chosen != "joblib" or not dead:
+                raise RunFailure(f"the {chosen} launcher failed; the same command goes on with what is left") from error
+            close(folder)
+            killed.update(dead)
+            for name in (name for name in dead if killed[name] > 1):
+                write_text(failure_file(folder, name), "its process was killed twice, as for want of memory\n")
+            left = {
+                name: job
+                for name, job in left.items()
+                if states[name] not in ("completed", "failed") and killed[name] < 2
+            }
 
 
-def launch(jobs: list[list[str]], config_dir: str | None, name: str, folder: Path, launcher: list[str]) -> None:
+def has_threads(job: Sequence[str]) -> bool:
+    """Whether the user says how many threads a job takes."""
+    return any(override.lstrip("+").startswith("threads=") for override in job)
+
+
+def shared_out(jobs: int, launcher: Sequence[str], chosen: str) -> tuple[list[str], list[str]]:
+    """What shares the cores out among jobs that run side by side: overrides of each job, and of the launcher."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    settings = dict(word.lstrip("+").partition("=")[::2] for word in launcher)
+    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        return [f"threads={os.environ['OMP_NUM_THREADS']}"] if chosen in PARALLEL else [], []
+    if chosen == "joblib":
+        given = settings.get("hydra.launcher.n_jobs", "")
+        processes = int(given) if given.isdigit() and int(given) > 0 else min(cores, jobs)
+        words = [] if "hydra.launcher.n_jobs" in settings else [f"hydra.launcher.n_jobs={processes}"]
+        return [f"threads={max(1, cores // processes)}"], words
+    if chosen in PARALLEL:
+        own = "hydra.launcher.ray.remote.num_cpus" if chosen == "ray" else "hydra.launcher.cpus_per_task"
+        given = settings.get(own, "1")
+        return [f"threads={given if given.isdigit() and int(given) > 0 else 1}"], []
+    return [], []
+
+
+def launch(jobs: dict[str, list[str]], config_dir: str | None, planned: Sweep, launcher: list[str]) -> None:
     """Run ``jobs`` through the launcher, in this process or in others; texts are all that goes there."""
+    names, lines, sweep, folder = list(jobs), list(jobs.values()), planned.name, str(planned.folder)
 
     def job(config: Any) -> None:  # Hydra launches it by number
-        set_up_logging()
-        with outliving_stdout(), of_job(jobs[config.job], jobs):
-            print("\n".join(wiring.run(compose(jobs[config.job], config_dir), sweep=name).lines()), flush=True)
+        run_job(names[config.job], lines[config.job], lines, config_dir, sweep, folder)
 
     outer = sys.argv
-    whole = quoted(str(folder).replace("${", "\\${"))
+    whole = quoted(folder.replace("${", "\\${"))
     numbers = ",".join(map(str, range(len(jobs))))
     sys.argv = [outer[0], "-m", f"hydra.sweep.dir={whole}", *launcher, f"+job={numbers}"]
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -145,3 +308,26 @@ def launch(jobs: list[list[str]], config_dir: str | None, name: str, folder: Pat
         raise InputError(f"sweep: {one_line(error).partition(' See ')[0]}") from error
     finally:
         sys.argv = outer
+
+
+def run_job(name: str, job: list[str], jobs: list[list[str]], config_dir: str | None, sweep: str, folder: str) -> None:
+    """Run one job, in whatever process; its failure is written down, told, and no other job's."""
+    set_up_logging()
+    failed = failure_file(Path(folder), name)
+    failed.unlink(missing_ok=True)
+    words = " ".join(own_words(job, jobs))
+    with outliving_stdout():
+        try:
+            result = wiring.run(compose(job, config_dir), sweep=sweep)
+            print("\n".join(result.lines()), flush=True)
+        except Held as held:
+            print(f"job {words}: {held}", flush=True)
+        except TimeOver as over:
+            print(f"job {words}: {over}", flush=True)
+        except Exception as error:
+            if not isinstance(error, InputError | RunFailure | OSError | MemoryError):
+                traceback.print_exc()
+            line = plain(" ".join(told(error).split())) or type(error).__name__
+            print(f"job {words} failed: {line}", flush=True)
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            write_text(failed, f"{line}\n")

@@ -31,7 +31,7 @@ from snnlab.callbacks.schedules import LongerSchedules
 from snnlab.checkpoint import load_weights, most_bytes
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
-from snnlab.errors import InputError, RunFailure, one_line, plain
+from snnlab.errors import InputError, RunFailure, TimeOver, one_line, plain
 from snnlab.runs.record import flat
 from snnlab.runs.units import shown
 
@@ -162,7 +162,6 @@ def threads(number: int) -> Iterator[None]:
     """Compute with so many threads for a while: sums are taken apart by their number, so it decides the last bits."""
     before = torch.get_num_threads()
     if number != before:
-        log.info("threads: %d, as the run began, in place of this process's %d: sums are rounded alike", number, before)
         torch.set_num_threads(number)
     try:
         yield
@@ -179,10 +178,15 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         sweep: name of the sweep this run belongs to; W&B groups by it, and the run's folder lies in the sweep's.
 
     Raises:
-        InputError: before any data is read where that is possible.
+        InputError: before any data is read where that is possible; Held where another process is making this run.
         RunFailure: NaN loss, full disk.
         KeyboardInterrupt: after a checkpoint has been written; also where trainer.max_time ends the run before its end.
     """
+    with threads(composition.config.threads or torch.get_num_threads()):
+        return _recorded(composition, sweep)
+
+
+def _recorded(composition: Composition, sweep: str | None) -> Result:
     from snnlab.callbacks.figures import Figures
     from snnlab.hardware.picture import fit_figure
     from snnlab.runs.post_training import start_from
@@ -209,7 +213,10 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         wandb_logger = make_wandb_logger(config, record, sweep)
         more = [LongerSchedules()] if begun.lengthened else []
         wired = wire(parts, record.folder, wandb_logger, more)
-        with threads(record.content["machine"]["threads"]), prepared(parts):
+        number, here = record.content["machine"]["threads"], torch.get_num_threads()
+        if number != here:
+            log.info("threads: %d, as the run began, in place of %d here: sums are rounded alike", number, here)
+        with threads(number), prepared(parts):
             if begun.tested and begun.checkpoint is not None:
                 wired.history.read()
                 wired.health.read(record.folder, most_bytes(parts.method))
@@ -242,6 +249,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         if isinstance(error, SystemExit) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning, which made it, ignores a second one
         record.fail("interrupted", reason or "interrupted by the user")
+        if isinstance(error, TimeOver):
+            raise
         raise KeyboardInterrupt(reason) from error
     except BaseException as error:
         record.fail("failed", one_line(error))
@@ -262,7 +271,8 @@ def chosen(wired: Wired) -> int:
     """The best epoch of a fit that came to its end.
 
     Raises:
-        KeyboardInterrupt: where it was stopped, or trainer.max_time ended it before its last epoch.
+        KeyboardInterrupt: where it was stopped.
+        TimeOver: where trainer.max_time ended it before its last epoch.
         RunFailure: where no epoch was validated.
     """
     from lightning.pytorch.callbacks import Timer
@@ -272,7 +282,7 @@ def chosen(wired: Wired) -> int:
     if trainer.interrupted:
         raise KeyboardInterrupt
     if epochs < total and any(isinstance(callback, Timer) for callback in callbacks):
-        raise KeyboardInterrupt(
+        raise TimeOver(
             f"trainer.max_time is over after {epochs} of {total} epochs; go on with the same command and resume=auto"
         )
     return wired.checkpoints.best()
