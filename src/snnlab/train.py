@@ -98,15 +98,17 @@ def train(arguments: list[str]) -> int:
 
 
 def show_table(folder: Path) -> None:
-    """Print what the runs below ``folder`` have come to; one that cannot be read costs the table, not the sweep."""
-    from snnlab.tables.rows import in_columns, read_runs
+    """Print what the runs below ``folder`` have come to, and leave it there as tables and pictures.
+
+    What cannot be read costs the table, not the sweep.
+    """
+    from snnlab.tables.report import report
+    from snnlab.tables.rows import read_runs
 
     try:
-        runs = read_runs([folder])
+        print(report(read_runs([folder]), folder), flush=True)
     except InputError as error:
         print(f"table: {error}")
-        return
-    print(f"\n{in_columns(runs)}table    python -m snnlab.tables {folder}", flush=True)
 
 
 def choices_text(config_dir: Path | None) -> str:

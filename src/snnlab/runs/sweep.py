@@ -318,7 +318,11 @@ def run_job(name: str, job: list[str], jobs: list[list[str]], config_dir: str | 
     words = " ".join(own_words(job, jobs))
     with outliving_stdout():
         try:
-            result = wiring.run(compose(job, config_dir), sweep=sweep)
+            composition = compose(job, config_dir)
+            output = Path(composition.config.paths.output).expanduser()
+            if output.resolve() != Path(folder).parent:  # another process may stand in another folder
+                composition.config.paths.output = str(Path(folder).parent)
+            result = wiring.run(composition, sweep=sweep)
             print("\n".join(result.lines()), flush=True)
         except Held as held:
             print(f"job {words}: {held}", flush=True)

@@ -249,7 +249,10 @@ def _recorded(composition: Composition, sweep: str | None) -> Result:
         if isinstance(error, SystemExit) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning, which made it, ignores a second one
         record.fail("interrupted", reason or "interrupted by the user")
-        if isinstance(error, TimeOver):
+        left = isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt)
+        if left or isinstance(
+            error, TimeOver
+        ):  # whoever ends this process, such as a queue at its time limit, knows how
             raise
         raise KeyboardInterrupt(reason) from error
     except BaseException as error:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from snnlab.command import parse, run
 from snnlab.errors import InputError
 
 HELP = """usage: python -m snnlab.tables FOLDER ... [--metrics A,B] [--before FOLDER] [--json]
-       python -m snnlab.tables FOLDER ... --picture FILE
+       python -m snnlab.tables FOLDER ... --statistics | --csv | --latex [--metrics A,B]
+       python -m snnlab.tables FOLDER ... --picture FILE | --curves FILE | --axes FILE
        python -m snnlab.tables --values FILE KEY[:OTHER] ...
        python -m snnlab.tables --page FILE [--check]
 
@@ -19,6 +21,11 @@ the shortest overrides that tell it from the others of its table; of several run
   --metrics A,B     the columns, e.g. test/accuracy,test/loss,fit_seconds; default test/accuracy
   --before FOLDER   a column more for each metric: the same rows as they were in FOLDER
   --json            one object per run instead of a markdown table
+  --statistics      of each metric mean, standard deviation, 95 % interval, rank and paired differences to the best row
+  --csv             the same with all digits, a line for each row and metric
+  --latex           mean ± standard deviation, the best in bold (package booktabs)
+  --curves FILE     learning curves of all rows: the validation figure over the epochs
+  --axes FILE       the first of the metrics over each axis in which the rows differ
   --picture FILE    accuracy against the bits of a weight and the energy of an inference (png, svg or pdf)
   --values FILE     two columns of an evaluation.json instead: each KEY, and the OTHER beside it
   --page FILE       make every table of a page again that stands below a line <!-- table: ARGUMENTS -->; folders are
@@ -26,10 +33,10 @@ the shortest overrides that tell it from the others of its table; of several run
   --check           write nothing; 1 when a table of the page is not what its runs make
   --debug           show tracebacks
 """
-FLAGS, VALUED = ("-h --help", "--json", "--check"), ("--metrics", "--before", "--values", "--page", "--picture")
-
-
-PICTURES = (".png", ".svg", ".pdf")
+FLAGS = ("-h --help", "--json", "--csv", "--latex", "--statistics", "--check")
+PICTURES = ("picture", "curves", "axes")
+VALUED = ("--metrics", "--before", "--values", "--page", *(f"--{name}" for name in PICTURES))
+ENDINGS = (".png", ".svg", ".pdf")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,18 +89,37 @@ def table(arguments: list[str], base: Path) -> str:
     if not metrics or not words:
         raise InputError("give folders of runs, and --metrics such as test/accuracy,test/loss")
     runs = read_runs(base / Path(folder).expanduser() for folder in words)
-    if "picture" in line.values:
-        from snnlab.tables.picture import draw
+    if drawn := [name for name in PICTURES if name in line.values]:
+        return "".join(draw(name, base / Path(line.values[name]).expanduser(), runs, metrics[0]) for name in drawn)
+    if forms := sorted(line.flags & {"json", "csv", "latex", "statistics"}):
+        if len(forms) > 1 or "before" in line.values:
+            raise InputError(f"--{forms[0]} stands alone; leave out --{(forms[1:] or ['before'])[0]}")
+        from snnlab.tables import statistics
 
-        path = base / Path(line.values["picture"]).expanduser()
-        if path.suffix not in PICTURES:
-            raise InputError(f"--picture {path}: the name ends in {', '.join(PICTURES)}")
-        draw(runs, path)
-        return f"picture  {path}\n"
-    if "json" in line.flags:
-        return as_json(runs, metrics)
+        known = {"csv": statistics.as_csv, "latex": statistics.as_latex, "statistics": statistics.markdown}
+        return (known | {"json": as_json})[forms[0]](runs, metrics)
     before = read_runs([base / Path(line.values["before"]).expanduser()]) if "before" in line.values else []
     return markdown(runs, metrics, before)
+
+
+def draw(kind: str, path: Path, runs: list[Any], metric: str) -> str:
+    """Draw one of the pictures of some runs, and say where it is.
+
+    Raises:
+        InputError: for a name that is of no picture, and runs that leave nothing to draw.
+    """
+    from snnlab.tables import curves, picture
+    from snnlab.tables.report import VALIDATION
+
+    if path.suffix not in ENDINGS:
+        raise InputError(f"--{kind} {path}: the name ends in {', '.join(ENDINGS)}")
+    if kind == "picture":
+        picture.draw(runs, path)
+    elif kind == "curves" and not any(curves.curves(runs, path, of) for of in VALIDATION):
+        raise InputError(f"--curves: no run has a metrics.csv with {' or '.join(VALIDATION)}")
+    elif kind == "axes" and not curves.axes(runs, path, metric):
+        raise InputError("--axes: there are no two rows, or they differ in no key of the command line")
+    return f"picture  {path}\n"
 
 
 if __name__ == "__main__":

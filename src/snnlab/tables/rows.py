@@ -18,12 +18,12 @@ from typing import Any
 
 from snnlab.errors import InputError, nearest, plain
 from snnlab.runs.identity import digest, less_seed, recorded
-from snnlab.runs.latest import run_folder
+from snnlab.runs.latest import STARTED, run_folder
 from snnlab.runs.record import RunRecord, flags_of, flat, label_of
 from snnlab.runs.units import is_small, unit_of, with_unit
 from snnlab.tables.names import names
 
-Run = dict[str, Any]  # the content of a run.json
+Run = dict[str, Any]  # the content of a run.json, and its folder
 MATTER = ("test/accuracy", "test/judge_accuracy", "test/loss", "test/spikes_per_inference", "test/energy_joule", "fit")
 FIT = "fit"  # whether the network fits the run's target, from its report
 
@@ -62,19 +62,26 @@ def read_all(paths: Sequence[Path]) -> list[Run]:
     Raises:
         InputError: when none of them can be.
     """
-    runs, refused = [], list[InputError]()
+    runs: list[Run] = []
+    refused = list[InputError]()
     for path in paths:
         try:
             content = RunRecord.read(path.parent).content
             recorded(content)
-            runs.append(content)
+            runs.append(content | {"folder": str(path.parent)})
         except InputError as error:
             refused.append(error)
     if refused and not runs:
         raise refused[0]
     for broken in refused:
         print(f"left out: {broken}", file=sys.stderr)
-    return runs
+    return sorted(runs, key=order)
+
+
+def order(run: Run) -> tuple[str, str, str]:
+    """Runs of a folder as they were started: by their names, or by their records in a sweep, whose are not dated."""
+    folder = Path(run["folder"])
+    return str(folder.parent), folder.name if STARTED.match(folder.name) else str(run["started"]), folder.name
 
 
 def rows_of(runs: Iterable[Run]) -> dict[tuple[str, str], Row]:
