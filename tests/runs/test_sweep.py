@@ -4,6 +4,9 @@ import json
 import os
 import pickle
 import signal
+import socket
+import subprocess
+import sys
 import time
 import weakref
 from pathlib import Path
@@ -109,13 +112,49 @@ def test_a_sweep_that_was_interrupted_goes_on_in_its_folder_with_what_is_left(ru
     assert code == 0 and out.startswith(told)
 
 
-def test_jobs_in_other_processes(run_command):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    options = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    code, _, error = run_command("-m", *QUICK, "model.hidden=[4]", "seed=0,1", *options)
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_jobs_in_other_processes_have_the_same_numbers(launcher, run_command):
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
+    line = ("-m", *QUICK, "model.hidden=[4]", "seed=0,1", "threads=1")
+    assert run_command(*line, "paths.output=here")[0] == 0
+    code, _, error = run_command(*line, f"hydra/launcher={launcher}", "paths.output=elsewhere")
     assert code == 0, error
-    records = [json.loads(path.read_text()) for path in Path("outputs").glob("sweep-*/*/run.json")]
-    assert sorted(record["seed"] for record in records) == [0, 1]
+    here, elsewhere = (
+        {path.parent.name: json.loads(path.read_text())["metrics"] for path in Path(place).glob("sweep-*/*/run.json")}
+        for place in ("here", "elsewhere")
+    )
+    assert len(here) == 2 and here == elsewhere
+
+
+def test_jobs_on_two_nodes_of_ray_have_the_same_numbers(run_command, monkeypatch):
+    pytest.importorskip("ray")
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    program = Path(sys.executable).with_name("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a secret of this test, of forty-eight signs or so")
+    line = ("-m", *QUICK, "model.hidden=[4]", "seed=range(0,4)", "threads=1")
+    assert run_command(*line, "paths.output=here")[0] == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, quiet = f"127.0.0.1:{port}", ["--num-cpus=1", "--disable-usage-stats"]
+    try:
+        head = ["start", "--head", f"--port={port}", "--include-dashboard=false"]
+        subprocess.run([program, *head, *quiet], check=True, capture_output=True)
+        subprocess.run([program, "start", f"--address={address}", *quiet], check=True, capture_output=True)
+        nodes = [f"hydra.launcher.ray.init.address={address}", "+hydra.launcher.ray.init.object_store_memory=null"]
+        command = [sys.executable, "-m", "snnlab", *line, "hydra/launcher=ray", *nodes, "paths.output=elsewhere"]
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True
+        )  # Ray reads its settings as it starts
+    finally:
+        subprocess.run([program, "stop"], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    here, elsewhere = (
+        {path.parent.name: json.loads(path.read_text())["metrics"] for path in Path(place).glob("sweep-*/*/run.json")}
+        for place in ("here", "elsewhere")
+    )
+    assert len(here) == 4 and here == elsewhere
 
 
 def test_runs_that_start_in_the_same_second_get_folders_of_their_own(tmp_path):
