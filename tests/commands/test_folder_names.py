@@ -7,6 +7,7 @@ import os
 import shutil
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,11 +44,18 @@ def test_the_folder_of_a_sweep(tmp_path, monkeypatch):
         def lines(self):
             return []
 
-    monkeypatch.setattr(room, "compose", lambda job, config_dir: (job, config_dir))
+    def compose(job, config_dir):
+        config = SimpleNamespace(paths=SimpleNamespace(output="outputs"))
+        return SimpleNamespace(job=job, config_dir=config_dir, config=config)
+
+    monkeypatch.setattr(room, "compose", compose)
     monkeypatch.setattr(room.wiring, "run", lambda made, sweep: seen.append((made, sweep)) or Ended())
     for name in NAMES:
-        room.launch([["seed=0"]], name, "sweep-x", tmp_path / name / "sweep-x", [])
-        assert seen.pop() == ((["seed=0"], name), "sweep-x")
+        folder = tmp_path / name / "sweep-x"
+        room.launch({"a": ["seed=0"]}, name, room.Sweep("sweep-x", folder, {}, False), [])
+        made, of = seen.pop()
+        assert (made.job, made.config_dir, of) == (["seed=0"], name, "sweep-x")
+        assert made.config.paths.output == str(folder.parent)
         assert (tmp_path / name / "sweep-x").is_dir()
     assert sorted(os.listdir(tmp_path)) == sorted(NAMES)
 

@@ -1,6 +1,7 @@
 """``outputs/latest`` is the run that was started last, wherever a run is named."""
 
 import os
+from datetime import datetime
 
 import pytest
 
@@ -32,6 +33,10 @@ def test_it_is_the_one_that_was_started_last_among_runs_and_sweeps(tmp_path):
     assert run_folder(tmp_path / "latest") == second
     beside = made(tmp_path / "2026-01-02_10-00-01_ann_digits_seed0", 2.0)  # in the same second
     assert run_folder(tmp_path / "latest") == beside
+    at = datetime(2026, 1, 2, 10, 0, 2).timestamp()
+    swept = made(tmp_path / "sweep-0123456789" / "stbp_digits_seed0_0123456789ab", at)  # a sweep's have no date
+    assert run_folder(tmp_path / "latest") == swept
+    os.utime(swept / "config.yaml", (at - 5, at - 5))
     os.symlink(beside, tmp_path / "2027-01-02_10-00-01_ann_digits_seed0")
     assert run_folder(tmp_path / "latest") == beside
 
@@ -47,14 +52,14 @@ def test_every_command_takes_it_and_a_sweep_ends_with_its_table(run_command, cap
     monkeypatch.setenv("COLUMNS", "200")
     code, out, error = run_command("-m", *QUICK, "seed=1,2")
     assert code == 0, error
-    run, seeds, *_ = out.splitlines()[-3:]
+    run, seeds, _, last, files = out.splitlines()[-5:]
     assert run.split()[:2] == ["run", "seeds"] and "test/accuracy" in run and "judge" not in run
     assert seeds.startswith("method=stbp data=digits  1, 2   0.") and "±" in seeds
-    assert out.splitlines()[-1].startswith("table    python -m snnlab.tables ")
+    assert last.startswith("table    python -m snnlab.tables ") and files.startswith("files    ")
     assert evaluate(["outputs/latest"]) == 0
-    assert "_seed2/evaluations/" in capsys.readouterr().out
+    assert "stbp_digits_seed2_" in capsys.readouterr().out
     assert tables(["outputs/latest"]) == 0
     assert "| `method=stbp data=digits` | 2 |" in capsys.readouterr().out
     code, out, error = run_command(*QUICK, "seed=2", "resume=outputs/latest")
     assert code == 0 and "completed already" in out, error
-    assert RunRecord.read("outputs/latest").folder.name.endswith("_seed2")
+    assert RunRecord.read("outputs/latest").folder.name.startswith("stbp_digits_seed2_")

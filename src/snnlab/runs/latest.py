@@ -34,8 +34,10 @@ def run_folder(path: str | Path) -> Path:
 
 def age(folder: Path) -> tuple[str, float, str]:
     """When a run was started, from its name if that tells; in the same second the folder made later counts."""
-    started = STARTED.match(folder.name)  # a sweep's are not dated
+    started = STARTED.match(folder.name)
     config = folder / "config.yaml"
     made = config.stat().st_mtime if config.is_file() else 0.0
-    told = started.group() if started else f"{datetime.fromtimestamp(made):%Y-%m-%d_%H-%M-%S}"
+    told = started.group() if started else ""
+    if not told and folder.parent.name.startswith("sweep-"):  # whose runs are named by what they are
+        told = f"{datetime.fromtimestamp(made):%Y-%m-%d_%H-%M-%S}"
     return told, made, folder.name

@@ -72,7 +72,7 @@ class RunRecord:
                 "recipe": composition.recipe,
                 "git": git_state(),
                 "versions": versions(),
-                "machine": machine(),
+                "machine": machine() | ({"threads": config["threads"]} if config["threads"] else {}),
                 "kernels": {},
                 "provenance": parts.data.provenance.as_dict(),
                 "metrics": {"train": {}, "val": {}, "test": {}},

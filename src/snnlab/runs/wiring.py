@@ -182,11 +182,6 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         RunFailure: NaN loss, full disk.
         KeyboardInterrupt: after a checkpoint has been written; also where trainer.max_time ends the run before its end.
     """
-    with threads(composition.config.threads or torch.get_num_threads()):
-        return _recorded(composition, sweep)
-
-
-def _recorded(composition: Composition, sweep: str | None) -> Result:
     from snnlab.callbacks.figures import Figures
     from snnlab.hardware.picture import fit_figure
     from snnlab.runs.post_training import start_from
@@ -214,7 +209,7 @@ def _recorded(composition: Composition, sweep: str | None) -> Result:
         more = [LongerSchedules()] if begun.lengthened else []
         wired = wire(parts, record.folder, wandb_logger, more)
         number, here = record.content["machine"]["threads"], torch.get_num_threads()
-        if number != here:
+        if number != here and record.content["resumed"]:
             log.info("threads: %d, as the run began, in place of %d here: sums are rounded alike", number, here)
         with threads(number), prepared(parts):
             if begun.tested and begun.checkpoint is not None:
