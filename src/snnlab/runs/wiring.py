@@ -20,12 +20,13 @@ from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 
 from snnlab import kernels
 from snnlab.atomic import FULL
-from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints, WholeCheckpoints
+from snnlab.callbacks.checkpoints import EpochCheckpoints, WholeCheckpoints
 from snnlab.callbacks.finite import Finite
 from snnlab.callbacks.harmless import harmless
 from snnlab.callbacks.health import Health
 from snnlab.callbacks.history import History
 from snnlab.callbacks.memory import PeakMemory
+from snnlab.callbacks.midway import Midway
 from snnlab.callbacks.reproducible import ReseedEachEpoch, reseed
 from snnlab.callbacks.schedules import LongerSchedules
 from snnlab.checkpoint import load_weights, most_bytes
@@ -115,11 +116,19 @@ class Wired:
     health: Health
 
 
-def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callback] = (), **arguments: Any) -> Wired:
+def wire(
+    parts: Parts,
+    folder: Path,
+    logger: Any = None,
+    more: Sequence[L.Callback] = (),
+    run: str | None = None,
+    **arguments: Any,
+) -> Wired:
     """Make the Trainer of a recorded run with all that watches it; whoever times a run times this one.
 
     Args:
         folder: where checkpoints and metrics.csv are written.
+        run: which run it is; its checkpoints say so.
         logger: W&B's, if there is one; it starts after the first step.
         more: callbacks that come after the run's own.
         arguments: of the Trainer, in place of those of the config.
@@ -131,9 +140,11 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
     validated = parts.data.spec.sizes.get("val") != 0 and trainer["limit_val_batches"] != 0  # 0: an author's protocol
     metric, mode = parts.method.monitor
     history = History(folder, metric if validated else None, mode, lambda: logger.seconds if logger else 0.0)
-    keep_all = parts.config["callbacks"]["checkpoints"] == "all"
-    checkpoints, memory = EpochCheckpoints(folder, history, parts.method.network, keep_all), PeakMemory()
-    callbacks: list[L.Callback] = [checkpoints, ReseedEachEpoch(parts.config["seed"]), CheckpointOnInterrupt(folder)]
+    asked = parts.config["callbacks"]
+    checkpoints = EpochCheckpoints(folder, history, parts.method.network, asked["checkpoints"] == "all", run)
+    midway = Midway(folder, history, asked["checkpoint_minutes"], asked["checkpoint_batches"])
+    memory = PeakMemory()
+    callbacks: list[L.Callback] = [checkpoints, midway, ReseedEachEpoch(parts.config["seed"])]
     callbacks += [Finite(), history, harmless(memory)]
     health = Health(parts.config["method"])
     if parts.config["callbacks"]["health"]:
@@ -186,7 +197,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     from snnlab.callbacks.figures import Figures
     from snnlab.hardware.picture import fit_figure
     from snnlab.runs.post_training import start_from
-    from snnlab.runs.resume import begin
+    from snnlab.runs.resume import begin, run_of
     from snnlab.runs.wandb_run import make_wandb_logger
 
     parts = build(composition.config)
@@ -208,7 +219,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             log.info("%s", line)
         wandb_logger = make_wandb_logger(config, record, sweep)
         more = [LongerSchedules()] if begun.lengthened else []
-        wired = wire(parts, record.folder, wandb_logger, more)
+        wired = wire(parts, record.folder, wandb_logger, more, run_of(record))
         with threads(record.content["machine"]["threads"]), prepared(parts):
             if begun.tested and begun.checkpoint is not None:
                 wired.history.read()
