@@ -79,7 +79,7 @@ class Midway(L.Callback):
             return
         if self.loader is None:
             raise RunFailure(f"{self.path} is of an epoch whose batches have another order; remove it and go on")
-        self.loader.sampler.first = self.kept["batches"]  # type: ignore[attr-defined]
+        self.loader.sampler.begin = trainer.current_epoch, self.kept["batches"]  # type: ignore[attr-defined]
         if trainer.current_epoch == 0:  # Lightning has begun to read the first epoch already
             iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
 

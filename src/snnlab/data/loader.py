@@ -101,7 +101,9 @@ class EpochBatches(Sampler[list[int]]):
 
     def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int) -> None:
         self.size, self.batch_size, self.shuffle, self.seed, self.epoch = size, batch_size, shuffle, seed, 0
-        self.first = 0  # batch that the next epoch to be shown begins with; those before it are not read
+        self.begin: tuple[int, int] | None = (
+            None  # an epoch that is gone on with, and at which batch
+        )
 
     def set_epoch(self, epoch: int) -> None:  # called by Lightning
         self.epoch = epoch
@@ -110,12 +112,16 @@ class EpochBatches(Sampler[list[int]]):
         return -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        first, self.first = self.first, 0
+        epoch, first = self.begin or (self.epoch, 0)
+        return self.of_epoch(first if epoch == self.epoch else 0)
+
+    def of_epoch(self, first: int = 0) -> Iterator[list[int]]:
+        """The batches of this epoch from ``first`` on."""
         order = np.arange(self.size)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
-        starts = range(first * self.batch_size, self.size, self.batch_size)
-        return ([int(i) for i in order[start : start + self.batch_size]] for start in starts)
+        for start in range(first * self.batch_size, self.size, self.batch_size):
+            yield [int(i) for i in order[start : start + self.batch_size]]
 
 
 class EpochLoader(DataLoader[Sample]):
