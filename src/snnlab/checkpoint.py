@@ -183,7 +183,10 @@ def read_weights(path: Path, most: int) -> Any:
 
 
 def check_file(path: Path, most: int) -> None:
-    """Raise InputError where ``path`` is no file that ``torch.save`` wrote, or would take more memory than it may."""
+    """Raise InputError where ``path`` is no file that ``torch.save`` wrote, or would take more memory than it may.
+
+    Its checksums, which torch does not look at, are held against its content.
+    """
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
         raise InputError(f"{path} is no file; run the experiment again")
@@ -198,3 +201,6 @@ def check_file(path: Path, most: int) -> None:
         raise InputError(f"{path} is compressed, which no checkpoint is; run the experiment again")
     if sum(member.file_size for member in members) > found.st_size:
         raise InputError(f"{path} says it holds more than it has; run the experiment again")
+    with zipfile.ZipFile(path) as archive:
+        if (broken := archive.testzip()) is not None:
+            raise InputError(f"{path} is damaged ({broken} has another checksum); copy it again, or run it again")

@@ -131,9 +131,7 @@ def test_what_came_after_the_last_checkpoint_is_lost_and_no_more(killed, monkeyp
     assert batches == [(1, 2), (1, 3), (1, 4)]
 
 
-@pytest.mark.parametrize(
-    "damage", ["cut", "one byte", "another run", "an epoch's", "stale", "best is gone", "a pipe"]
-)
+@pytest.mark.parametrize("damage", ["cut", "one byte", "another run", "an epoch's", "stale", "best is gone", "a pipe"])
 def test_a_damaged_one_is_left_for_the_epoch_before_it(damage, killed, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("snnlab"), "propagate", True)
     folder, options = killed

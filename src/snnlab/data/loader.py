@@ -101,9 +101,7 @@ class EpochBatches(Sampler[list[int]]):
 
     def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int) -> None:
         self.size, self.batch_size, self.shuffle, self.seed, self.epoch = size, batch_size, shuffle, seed, 0
-        self.begin: tuple[int, int] | None = (
-            None  # an epoch that is gone on with, and at which batch
-        )
+        self.begin: tuple[int, int] | None = None  # an epoch that is gone on with, and at which batch
 
     def set_epoch(self, epoch: int) -> None:  # called by Lightning
         self.epoch = epoch
