@@ -156,13 +156,21 @@ def load_weights(
             f"{path} is no readable checkpoint ({type(error).__name__}); run the experiment again"
         ) from error
     try:
+        check_fit(module, renamed(state))
         module.load_state_dict(renamed(state))
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (RuntimeError, TypeError, AttributeError, ValueError) as error:
         lines = str(error).splitlines()
         raise InputError(f"{misfit}: {(lines[1] if len(lines) > 1 else lines[0]).strip()}") from error
     for name, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise RunFailure(f"{path}: {name} is not finite, so nothing it says would be right; train the run again")
+
+
+def check_fit(module: nn.Module, state: Any) -> None:
+    """Raise ValueError where a value of ``state`` has another kind of number than ``module`` has under its name."""
+    for name, own in module.state_dict().items():
+        if isinstance(found := state.get(name), torch.Tensor) and found.dtype != own.dtype:
+            raise ValueError(f"{name} is {found.dtype}, not {own.dtype}")
 
 
 def most_bytes(module: nn.Module) -> int:

@@ -1,8 +1,8 @@
 """One checkpoint for every epoch that has ended; the one that is tested is the best on validation, or the last.
 
 A checkpoint is written once an epoch is over, with all that belongs to it (weights, optimizers, schedulers, and the
-state of every callback, the figures of the epochs among them), and what is resumed begins the next epoch afresh. So a
-resumed run needs nothing but its checkpoint, and takes no part in an epoch twice.
+state of every callback, the figures of the epochs among them). So a resumed run needs nothing but its checkpoint, and
+takes no part in an epoch twice: it begins the next epoch afresh, or goes on in the middle of one (midway.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from snnlab.atomic import write_bytes
 from snnlab.callbacks.history import History
 from snnlab.callbacks.midway import FILE as MIDWAY
-from snnlab.checkpoint import check_file, inside
+from snnlab.checkpoint import check_file, check_fit, inside
 from snnlab.errors import RunFailure
 from snnlab.layers.network import Network
 
@@ -56,6 +56,7 @@ class EpochCheckpoints(L.Callback):
     ) -> None:
         self.folder, self.history, self.network, self.keep_all = folder / "checkpoints", history, network, keep_all
         self.run = run
+        self.taken = False  # whether what a checkpoint holds has been taken up, where there was one
         self.saved = -1  # the last epoch that has a checkpoint
         self.needed: set[int] = set()  # the last epoch and the best so far
 
@@ -97,12 +98,14 @@ class EpochCheckpoints(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """What was resumed begins a new epoch: Lightning would end the epoch of the checkpoint a second time."""
+        self.taken = True
         loops = (trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_loop.val_loop)
         trainer.fit_loop.restarting = False
         for loop in loops:
             loop.on_iteration_done()
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        check_fit(pl_module, checkpoint["state_dict"])
         checkpoint["callbacks"].pop("Timer", None)  # trainer.max_time is for one sitting
 
     def best(self) -> int:

@@ -30,7 +30,7 @@ from torchmetrics import Metric
 from snnlab.callbacks.history import History
 from snnlab.callbacks.reproducible import random_state, set_random_state
 from snnlab.data.loader import EpochBatches, EpochLoader
-from snnlab.errors import RunFailure
+from snnlab.errors import RunFailure, one_line
 
 log = logging.getLogger("snnlab")
 
@@ -207,10 +207,25 @@ class Midway(L.Callback):
             progress |= dict.fromkeys(("ready", "started", "completed"), progress["processed"])
 
     def go_on(self) -> bool:
-        """Put back what the epoch had come to, validate where that was cut short; whether a batch is left."""
-        trainer, kept, self.kept = self.trainer, self.kept, None
+        """Put back what the epoch had come to, validate where that was cut short; whether a batch is left.
+
+        Raises:
+            RunFailure: where the file holds something else than this run has.
+        """
+        kept, self.kept = self.kept, None
         assert kept is not None
-        module, fit, logged = trainer.lightning_module, trainer.fit_loop, trainer._logger_connector
+        loop, fetcher = self.trainer.fit_loop.epoch_loop, self.trainer.fit_loop._data_fetcher
+        try:
+            self.put_back(kept)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise RunFailure(f"{self.path} does not fit this run ({one_line(error)[:150]}); remove it") from error
+        if kept["validating"]:
+            loop.on_advance_end(fetcher)  # type: ignore[arg-type]
+        return not loop.done
+
+    def put_back(self, kept: Mapping[str, Any]) -> None:
+        """All but the validation."""
+        module, fit, logged = self.trainer.lightning_module, self.trainer.fit_loop, self.trainer._logger_connector
         loop, fetcher = fit.epoch_loop, fit._data_fetcher
         loop.load_state_dict(kept["loop"], LOOP)
         for each in (loop, loop.val_loop):
@@ -229,9 +244,6 @@ class Midway(L.Callback):
             parameters[name].grad = gradient.to(parameters[name].device)
         self.history.validated = kept["validated"]
         set_random_state(kept["random"])
-        if kept["validating"]:
-            loop.on_advance_end(fetcher)
-        return not loop.done
 
 
 def resumable(trainer: L.Trainer) -> EpochLoader[Any] | None:

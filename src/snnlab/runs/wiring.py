@@ -229,8 +229,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             else:
                 wired.history.started = time.perf_counter()
                 if parts.method.trains:
-                    checkpoint = begun.checkpoint
-                    wired.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+                    fit(wired, parts, begun.checkpoint)
                     best = chosen(wired)
                     path = wired.checkpoints.path(best)
                     load_weights(parts.method, path, f"{path} does not fit the run that wrote it")
@@ -267,6 +266,22 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             wandb_logger.finish(record.content["status"], final, pictures)
         if begun.lock is not None:
             begun.lock.release()
+
+
+def fit(wired: Wired, parts: Parts, checkpoint: Path | None) -> None:
+    """Train, from a checkpoint on where there is one.
+
+    Raises:
+        InputError: where that holds something else than this run has.
+    """
+    try:
+        wired.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if checkpoint is None or wired.checkpoints.taken or isinstance(error, InputError | RunFailure):
+            raise
+        raise InputError(
+            f"{checkpoint} does not fit this run ({one_line(error)[:150]}); remove it, and resume goes on before it"
+        ) from error
 
 
 def chosen(wired: Wired) -> int:
