@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from kills.kill import FEW, METHODS, MORE, Injection, different, die, outcome, run
+from kills.kill import FEW, METHODS, MORE, Injection, die, different, outcome, run
 
 EPOCHS, BATCHES, VALIDATED = 3, 4, 2  # as in FEW
 OFTEN = "callbacks.checkpoint_batches=2"

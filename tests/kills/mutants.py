@@ -42,7 +42,7 @@ class Executed:
         return Path.touch, (self.mark,)
 
 
-# of any file -----------------------------------------------------------------------------------------------------------
+# of any file ---------------------------------------------------------------------------------------------------------
 def bit_flip(path: Path, source: random.Random) -> None:
     content = bytearray(path.read_bytes())
     content[source.randrange(len(content))] ^= 1 << source.randrange(8)
@@ -67,7 +67,7 @@ def executed(path: Path, source: random.Random) -> None:
 ANY: dict[str, Damage] = {"a bit": bit_flip, "cut": cut, "zeros": zeros, "a pickle": executed}
 
 
-# of checkpoints --------------------------------------------------------------------------------------------------------
+# of checkpoints ------------------------------------------------------------------------------------------------------
 def changed(change: Callable[[dict[str, Any]], object]) -> Damage:
     def damage(path: Path, source: random.Random) -> None:
         content = torch.load(path, weights_only=True)
@@ -113,7 +113,7 @@ CHECKPOINT: dict[str, Damage] = {
 }
 
 
-# of records ------------------------------------------------------------------------------------------------------------
+# of records ----------------------------------------------------------------------------------------------------------
 def text(old: str, new: str) -> Damage:
     def damage(path: Path, source: random.Random) -> None:
         path.write_text(path.read_text().replace(old, new))
