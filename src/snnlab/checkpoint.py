@@ -133,20 +133,26 @@ def check_links(folder: Path) -> None:
 
 
 def load_weights(
-    module: nn.Module, path: Path, misfit: str, renamed: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    module: nn.Module,
+    path: Path,
+    misfit: str,
+    renamed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    run: str | None = None,
 ) -> None:
     """Load the ``state_dict`` of the checkpoint at ``path`` into ``module``, by name; nothing else of it is read.
 
     Args:
         misfit: what to say when names or shapes do not fit: whose weights they are.
         renamed: gives what is stored the names that ``module`` has for it.
+        run: which run the weights are to be of; None does not ask.
 
     Raises:
         InputError: when the file is missing or no checkpoint, or its weights do not fit.
         RunFailure: when a value among them is not finite.
     """
     try:
-        state = read_weights(path, most_bytes(module))["state_dict"]
+        stored = read_weights(path, most_bytes(module))
+        state = stored["state_dict"]
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; a run without its weights has to be made again") from error
     except InputError:
@@ -155,6 +161,8 @@ def load_weights(
         raise InputError(
             f"{path} is no readable checkpoint ({type(error).__name__}); run the experiment again"
         ) from error
+    if run is not None and stored.get("run") != run:
+        raise InputError(f"{path} is of another run; put that of this run there, or run the experiment again")
     try:
         check_fit(module, renamed(state))
         module.load_state_dict(renamed(state))

@@ -228,6 +228,7 @@ def begin(composition: Any, config: dict[str, Any], parts: Any, sweep: str | Non
         if found is not None:  # before there is a record: whoever finds one finds the checkpoints, too
             record.content["parent"] = found.named()
             checkpoint = inherit(found, folder, run_of(record))
+        record.content["run"] = run_of(record)
         record.write_all()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -255,6 +256,7 @@ def go_on(found: Found, composition: Any, config: dict[str, Any], parts: Any) ->
         log.warning("resume: %s has no whole checkpoint, so it begins again", folder)
     elif threads := old.get("machine", {}).get("threads"):
         record.content["machine"]["threads"] = threads
+    record.content["run"] = run_of(record)
     if tested:
         record.content |= {key: old[key] for key in ("metrics", "timing", "kernels", "memory", "checkpoint")}
     record.write_all()
