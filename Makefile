@@ -8,10 +8,10 @@ GPU_SITE ?= .site-gpu
 DEVICE ?= cuda
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test golden kills bench test-gpu bench-gpu lint format clean
+.PHONY: help setup run test golden kills kills-midway bench test-gpu bench-gpu lint format clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## make the environment (VENV=.venv) with the pinned versions of constraints.txt
 
@@ -32,6 +32,11 @@ golden: setup ## run the golden set and hold its numbers against tests/golden/go
 
 kills: setup ## kill 12 methods at 6 moments and hold what they come to against runs that nobody killed (ARGS="--only stbp")
 	$(BIN)/python tests/kills/kill.py $(ARGS)
+
+kills-midway: setup ## kill 50 runs at random steps, damage 200 files, start 8 processes on an empty cache
+	$(BIN)/python tests/kills/midway.py
+	$(BIN)/python tests/kills/mutants.py
+	$(BIN)/python tests/shared/together.py
 
 bench: $(BENCH_VENV)/.ready ## speed and memory beside other libraries, in an environment of its own (ARGS="mlp rounds=15")
 	$(BENCH_VENV)/bin/python -m snnlab.bench $(ARGS)

@@ -133,20 +133,26 @@ def check_links(folder: Path) -> None:
 
 
 def load_weights(
-    module: nn.Module, path: Path, misfit: str, renamed: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    module: nn.Module,
+    path: Path,
+    misfit: str,
+    renamed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    run: str | None = None,
 ) -> None:
     """Load the ``state_dict`` of the checkpoint at ``path`` into ``module``, by name; nothing else of it is read.
 
     Args:
         misfit: what to say when names or shapes do not fit: whose weights they are.
         renamed: gives what is stored the names that ``module`` has for it.
+        run: which run the weights are to be of; None does not ask.
 
     Raises:
         InputError: when the file is missing or no checkpoint, or its weights do not fit.
         RunFailure: when a value among them is not finite.
     """
     try:
-        state = read_weights(path, most_bytes(module))["state_dict"]
+        stored = read_weights(path, most_bytes(module))
+        state = stored["state_dict"]
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; a run without its weights has to be made again") from error
     except InputError:
@@ -155,14 +161,24 @@ def load_weights(
         raise InputError(
             f"{path} is no readable checkpoint ({type(error).__name__}); run the experiment again"
         ) from error
+    if run is not None and stored.get("run") != run:
+        raise InputError(f"{path} is of another run; put that of this run there, or run the experiment again")
     try:
+        check_fit(module, renamed(state))
         module.load_state_dict(renamed(state))
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (RuntimeError, TypeError, AttributeError, ValueError) as error:
         lines = str(error).splitlines()
         raise InputError(f"{misfit}: {(lines[1] if len(lines) > 1 else lines[0]).strip()}") from error
     for name, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise RunFailure(f"{path}: {name} is not finite, so nothing it says would be right; train the run again")
+
+
+def check_fit(module: nn.Module, state: Any) -> None:
+    """Raise ValueError where a value of ``state`` has another kind of number than ``module`` has under its name."""
+    for name, own in module.state_dict().items():
+        if isinstance(found := state.get(name), torch.Tensor) and found.dtype != own.dtype:
+            raise ValueError(f"{name} is {found.dtype}, not {own.dtype}")
 
 
 def most_bytes(module: nn.Module) -> int:
@@ -183,7 +199,10 @@ def read_weights(path: Path, most: int) -> Any:
 
 
 def check_file(path: Path, most: int) -> None:
-    """Raise InputError where ``path`` is no file that ``torch.save`` wrote, or would take more memory than it may."""
+    """Raise InputError where ``path`` is no file that ``torch.save`` wrote, or would take more memory than it may.
+
+    Its checksums, which torch does not look at, are held against its content.
+    """
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
         raise InputError(f"{path} is no file; run the experiment again")
@@ -198,3 +217,6 @@ def check_file(path: Path, most: int) -> None:
         raise InputError(f"{path} is compressed, which no checkpoint is; run the experiment again")
     if sum(member.file_size for member in members) > found.st_size:
         raise InputError(f"{path} says it holds more than it has; run the experiment again")
+    with zipfile.ZipFile(path) as archive:
+        if (broken := archive.testzip()) is not None:
+            raise InputError(f"{path} is damaged ({broken} has another checksum); copy it again, or run it again")

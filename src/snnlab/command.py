@@ -145,10 +145,11 @@ def run(
 def stopped_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does, wherever it is; a second signal ends it at once.
 
+    So do SIGUSR1 and SIGUSR2, by which a cluster says that it will soon take the machine away.
     A signal that is ignored, as SIGHUP below nohup, stays so. One that comes while Python destroys something, where an
     interrupt would be lost, comes again a moment later.
     """
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
     here = threading.current_thread() is threading.main_thread()
     before = {n: signal.getsignal(n) for n in (getattr(signal, name) for name in names) if here}
     before = {n: way for n, way in before.items() if way in (signal.SIG_DFL, signal.default_int_handler)}

@@ -46,7 +46,8 @@ other commands (each with --help)
   python -m snnlab.bench [WORKLOAD ...]
 
 environment: SNNLAB_DATA (data root, default ./data), SNNLAB_CACHE (default: the user's cache folder)
-exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted, 141 nobody reads the output any more
+exit codes: 0 done, 1 failed, 2 bad input, 141 nobody reads the output any more,
+            130 interrupted (SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2; a checkpoint is written first)
 """
 
 

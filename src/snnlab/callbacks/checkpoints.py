@@ -1,8 +1,8 @@
 """One checkpoint for every epoch that has ended; the one that is tested is the best on validation, or the last.
 
 A checkpoint is written once an epoch is over, with all that belongs to it (weights, optimizers, schedulers, and the
-state of every callback, the figures of the epochs among them), and what is resumed begins the next epoch afresh. So a
-resumed run needs nothing but its checkpoint, and takes no part in an epoch twice.
+state of every callback, the figures of the epochs among them). So a resumed run needs nothing but its checkpoint, and
+takes no part in an epoch twice: it begins the next epoch afresh, or goes on in the middle of one (midway.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from snnlab.atomic import write_bytes
 from snnlab.callbacks.history import History
-from snnlab.checkpoint import check_file, inside
+from snnlab.callbacks.midway import FILE as MIDWAY
+from snnlab.checkpoint import check_file, check_fit, inside
 from snnlab.errors import RunFailure
 from snnlab.layers.network import Network
 
@@ -48,10 +48,15 @@ class EpochCheckpoints(L.Callback):
         history: of its epochs.
         network: the one that is trained: which neurons ran fused is kept with it.
         keep_all: keep every epoch's.
+        run: which run it is; every checkpoint says so.
     """
 
-    def __init__(self, folder: Path, history: History, network: Network, keep_all: bool = False) -> None:
+    def __init__(
+        self, folder: Path, history: History, network: Network, keep_all: bool = False, run: str | None = None
+    ) -> None:
         self.folder, self.history, self.network, self.keep_all = folder / "checkpoints", history, network, keep_all
+        self.run = run
+        self.taken = False  # whether what a checkpoint holds has been taken up, where there was one
         self.saved = -1  # the last epoch that has a checkpoint
         self.needed: set[int] = set()  # the last epoch and the best so far
 
@@ -68,6 +73,8 @@ class EpochCheckpoints(L.Callback):
             best = self.history.best()
             before, self.needed = self.needed, {self.saved} if best is None else {self.saved, best}
             trainer.save_checkpoint(self.folder / name(self.saved))
+            with contextlib.suppress(OSError):
+                (self.folder / MIDWAY).unlink(missing_ok=True)
             if not self.keep_all:
                 self.prune(before | self.needed)
 
@@ -77,6 +84,9 @@ class EpochCheckpoints(L.Callback):
             if (number := path.stem.removeprefix("epoch")).isdecimal() and int(number) not in kept:
                 with contextlib.suppress(OSError):
                     path.unlink()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run"] = self.run
 
     def state_dict(self) -> dict[str, Any]:
         return {"saved": self.saved, "needed": sorted(self.needed), "kernels": self.network.path.taken()}
@@ -88,12 +98,14 @@ class EpochCheckpoints(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """What was resumed begins a new epoch: Lightning would end the epoch of the checkpoint a second time."""
+        self.taken = True
         loops = (trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_loop.val_loop)
         trainer.fit_loop.restarting = False
         for loop in loops:
             loop.on_iteration_done()
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        check_fit(pl_module, checkpoint["state_dict"])
         checkpoint["callbacks"].pop("Timer", None)  # trainer.max_time is for one sitting
 
     def best(self) -> int:
@@ -119,53 +131,71 @@ class EpochCheckpoints(L.Callback):
         return 0
 
 
-class CheckpointOnInterrupt(L.Callback):
-    """Write ``checkpoints/interrupted.ckpt`` when training is stopped by hand.
-
-    ``resume`` goes on from the last whole epoch, which repeats the run to the bit; this file is for a look inside.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "checkpoints" / "interrupted.ckpt"
-
-    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt) and trainer.state.fn == "fit":
-            with contextlib.suppress(OSError):  # a disk that is full does not make a failure of an interrupt
-                trainer.save_checkpoint(self.path)
-
-
 def name(epoch: int) -> str:
     return f"epoch{epoch:03d}.ckpt"
 
 
-def last_whole(folder: Path, most: int) -> Path | None:
-    """The checkpoint to go on from: the last one that is whole, as is the best of the epochs before it.
+def furthest(folder: Path, most: int, run: str | None = None) -> Path | None:
+    """The checkpoint to go on from: that of a part of an epoch where there is one, else ``last_whole``."""
+    last, path = last_whole(folder, most, run), folder / "checkpoints" / MIDWAY
+    if not (path.exists() or path.is_symlink()) or (content := read(path, most, run)) is None:
+        return last
+    epoch, history = content["midway"]["epoch"], History.of(folder, content)
+    if last is not None and number(last) >= epoch:  # a kill came before it was removed
+        return last
+    best = history.best()
+    if best is not None and read(folder / "checkpoints" / name(best), most, run) is None:
+        log.warning("%s is left: the best epoch before it, %d, has no whole checkpoint", path, best)
+        return last
+    return path
 
-    Those that are not whole, or have more than ``most`` bytes, are told in one line each; they are made again.
+
+def last_whole(folder: Path, most: int, run: str | None = None) -> Path | None:
+    """The checkpoint of the last epoch that is whole, as is the best of the epochs before it.
+
+    Those that are not whole, have more than ``most`` bytes or are of another run than ``run`` (None: of any) are told
+    in one line each; they are made again.
     """
-    found = {int(path.stem.removeprefix("epoch")): path for path in (folder / "checkpoints").glob("epoch*.ckpt")}
+    found = {number(path): path for path in (folder / "checkpoints").glob("epoch*.ckpt")}
+    found = {epoch: path for epoch, path in found.items() if epoch >= 0}
     for epoch in sorted(found, reverse=True):
-        if (checkpoint := read(found[epoch], most)) is None:
+        if (checkpoint := read(found[epoch], most, run)) is None:
             continue
-        history = History.of(folder, checkpoint)
-        best = history.best()
-        if best in (None, epoch) or (best in found and read(found[best], most) is not None):
+        best = History.of(folder, checkpoint).best()
+        if best in (None, epoch) or (best in found and read(found[best], most, run) is not None):
             return found[epoch]
         log.warning("%s is left: the best epoch before it, %d, has no whole checkpoint", found[epoch], best)
     return None
 
 
-def read(path: Path, most: int) -> dict[str, Any] | None:
-    """The content of an epoch's checkpoint; None, after a notice, where it is not whole or above ``most`` bytes."""
+def number(path: Path) -> int:
+    """The epoch of a checkpoint by its name, -1 where it has none."""
+    digits = path.stem.removeprefix("epoch")
+    return int(digits) if digits.isdecimal() else -1
+
+
+def read(path: Path, most: int, run: str | None = None) -> dict[str, Any] | None:
+    """The content of a checkpoint; None, after a notice, where it is not whole, too large or of another run."""
     try:
         check_file(inside(path.parent.parent, f"{path.parent.name}/{path.name}"), most)
-        with zipfile.ZipFile(path) as file:
-            if file.testzip() is None:  # torch itself does not look at the checksums
-                checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-                if {"state_dict", "callbacks", "loops"} <= checkpoint.keys() and "History" in checkpoint["callbacks"]:
-                    return checkpoint
-        reason = "not one of this snnlab"
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        reason = fault(checkpoint, path, run)
+        if not reason:
+            return checkpoint
     except Exception as error:
         reason = type(error).__name__
     log.warning("%s is no whole checkpoint (%s); the one before it is taken", path, reason)
     return None
+
+
+def fault(checkpoint: Any, path: Path, run: str | None) -> str:
+    """Why a checkpoint is not that of its name and run; "" where it is."""
+    if not {"state_dict", "callbacks", "loops"} <= checkpoint.keys() or "History" not in checkpoint["callbacks"]:
+        return "not one of this snnlab"
+    if run is not None and checkpoint.get("run") != run:
+        return "it is of another run"
+    last, midway = History.of(path.parent.parent, checkpoint).last, checkpoint.get("midway")
+    epoch = number(path) if midway is None else midway["epoch"] - 1
+    if last != epoch or (midway is None) == (path.name == MIDWAY):
+        return f"it is of epoch {last}"
+    return ""

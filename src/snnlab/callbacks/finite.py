@@ -40,7 +40,7 @@ class Finite(L.Callback):
     def begin(self, trainer: L.Trainer, module: Any, split: str, batch: Any, batch_idx: int) -> None:
         """Notice the batch and what is made of it."""
         self.close()
-        if batch_idx == 0:
+        if batch_idx == 0 or not self._held:  # a resumed epoch begins anywhere
             self._held = list(held(module))
             if (found := broken_parameter(module)) is not None:
                 raise RunFailure(f"{found} before the first batch of {split}: {WAYS}")
@@ -135,7 +135,7 @@ def broken_sample(trainer: L.Trainer, split: str, batch_idx: int) -> str | None:
     sampler = getattr(loader, "sampler", None)
     if not isinstance(sampler, EpochBatches):
         return None
-    for indices in reversed(list(sampler)[: batch_idx + 1]):
+    for indices in reversed(list(sampler.of_epoch())[: batch_idx + 1]):
         shown = loader.dataset[indices]
         if all(bool(torch.isfinite(part).all()) for part in shown if isinstance(part, Tensor)):
             continue

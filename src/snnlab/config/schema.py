@@ -32,6 +32,8 @@ PLAIN: dict[str, Any] = {
     "callbacks.figures": bool,
     "callbacks.progress": bool,
     "callbacks.checkpoints": typing.Literal["few", "all"],
+    "callbacks.checkpoint_minutes": float | None,
+    "callbacks.checkpoint_batches": int | None,
     "paths.data": Text,
     "paths.cache": Text,
     "paths.output": Text,
@@ -65,6 +67,9 @@ def check_plain(config: Mapping[str, Any]) -> None:
             value = value.get(key, _MISSING)
         if value is not _MISSING:  # a run stored before the key was there
             check_value(path, value, hint)
+    for key, what in (("checkpoint_minutes", "minutes, 5 is usual"), ("checkpoint_batches", "batches, at least 1")):
+        if (value := config.get("callbacks", {}).get(key)) is not None and not value > 0:
+            raise InputError(f"callbacks.{key} = {value} must be a positive number of {what}; or null")
     if not 0 <= config["seed"] < 2**32:
         raise InputError(f"seed = {config['seed']} must lie in 0 to 4294967295; 0 is the default")
     if (number := config.get("threads")) is not None and not 1 <= number <= MOST_THREADS:

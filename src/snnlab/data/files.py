@@ -16,13 +16,13 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from rich.console import Console
 
-from snnlab.atomic import FULL, open_beside
+from snnlab.atomic import FULL, alone, open_beside
 from snnlab.data import limits
 from snnlab.errors import InputError, RunFailure
 
@@ -94,6 +94,19 @@ def keep(target: Path, write: Callable[[IO[bytes]], object]) -> None:
         if target.parent not in TOLD:
             TOLD.add(target.parent)
             log.warning("cache: %s", error)
+
+
+def made_once(lock: Path, look: Callable[[], Item | None], make: Callable[[], Item]) -> Item:
+    """Return what ``look`` finds in the cache, or ``make()``, which puts it there: by one process of all that ask.
+
+    The others wait at the file ``lock`` and find it; where the one dies, the next makes it.
+    """
+    found = look()
+    if found is None:
+        with alone(lock):
+            found = look()
+            found = make() if found is None else found
+    return found
 
 
 def open_file(path: Path, most: int = limits.ON_DISK) -> io.BufferedReader:
@@ -181,12 +194,22 @@ def remember(cache: Path, what: str, paths: Sequence[Path], make: Callable[[], A
         ) from error
     key = hashlib.sha256(json.dumps([what, stats]).encode()).hexdigest()[:32]
     target = cache / "checked" / f"{key}.json"
-    try:
-        stored = json.loads(read_text(target))
-        if stored["what"] == what:
-            return stored["value"]
-    except (ValueError, LookupError, TypeError, RecursionError):  # not there, or cut short
-        pass
-    value = make()
-    keep(target, lambda file: file.write(json.dumps({"what": what, "value": value}).encode()))
-    return value
+
+    def look() -> tuple[Any] | None:
+        with suppress(ValueError, LookupError, TypeError, RecursionError):  # not there, or not as it was written
+            stored = json.loads(read_text(target))
+            if stored["what"] == what and stored["sum"] == _sum_of(stored["value"]):
+                return (stored["value"],)
+        return None
+
+    def make_and_keep() -> tuple[Any]:
+        value = make()
+        content = json.dumps({"what": what, "value": value, "sum": _sum_of(value)})
+        keep(target, lambda file: file.write(content.encode()))
+        return (value,)
+
+    return made_once(target.with_name(f".{key}.lock"), look, make_and_keep)[0]
+
+
+def _sum_of(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]

@@ -7,14 +7,17 @@ A data set takes a ``Loader`` and its own arguments; in a config the fields of t
 from __future__ import annotations
 
 import os
+import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from snnlab import kernels
 from snnlab.errors import InputError
@@ -76,11 +79,13 @@ class Loader:
 
     def batches(self, dataset: Batches[Sample], shuffle: bool) -> DataLoader[Sample]:
         """Return the batches of ``dataset``, in its order or, anew in each epoch, shuffled."""
-        return _Batches(
-            _View(dataset),
-            sampler=EpochBatches(len(dataset), self.batch_size, shuffle, self.seed),
+        order = EpochBatches(len(dataset), self.batch_size, shuffle, self.seed)
+        return EpochLoader(
+            _View(dataset, order),
+            sampler=order,
             batch_size=None,
             num_workers=self.num_workers,
+            worker_init_fn=_in_worker,
         )
 
 
@@ -96,6 +101,7 @@ class EpochBatches(Sampler[list[int]]):
 
     def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int) -> None:
         self.size, self.batch_size, self.shuffle, self.seed, self.epoch = size, batch_size, shuffle, seed, 0
+        self.begin: tuple[int, int] | None = None  # an epoch that is gone on with, and at which batch
 
     def set_epoch(self, epoch: int) -> None:  # called by Lightning
         self.epoch = epoch
@@ -104,36 +110,72 @@ class EpochBatches(Sampler[list[int]]):
         return -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
+        epoch, first = self.begin or (self.epoch, 0)
+        return self.of_epoch(first if epoch == self.epoch else 0)
+
+    def of_epoch(self, first: int = 0) -> Iterator[list[int]]:
+        """The batches of this epoch from ``first`` on."""
         order = np.arange(self.size)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
-        for start in range(0, self.size, self.batch_size):
+        for start in range(first * self.batch_size, self.size, self.batch_size):
             yield [int(i) for i in order[start : start + self.batch_size]]
 
 
-class _Batches(DataLoader[Sample]):
-    """torch's loader; an InputError of a loader process is raised as it was there, without torch's traceback in it."""
+class EpochLoader(DataLoader[Sample]):
+    """torch's loader; an InputError of a loader process is raised as it was there, without torch's traceback in it.
+
+    ``between`` is called whenever a batch is asked for, before it is drawn: all that belongs to the one before it is
+    done by then. Where it returns False the epoch ends. ``waiting`` tells that a batch is made by a loader process.
+    """
+
+    between: Callable[[], bool] = staticmethod(lambda: True)
+    waiting = False
 
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
-        return map(_checked, super().__iter__())
+        return self._checked(super().__iter__())
+
+    def _checked(self, batches: Iterator[Sample]) -> Iterator[Sample]:
+        while self.between():
+            self.waiting = self.num_workers > 0
+            try:
+                batch = next(batches)
+            except StopIteration:
+                self.waiting = False
+                return
+            self.waiting = False
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
 
 
-def _checked(batch: Sample | InputError) -> Sample:  # type: ignore[misc]
-    if isinstance(batch, InputError):
-        raise batch
-    return batch
+def _in_worker(_: int) -> None:
+    """Leave signals that reach all processes, as Ctrl-C does, to the main one: it still needs batches, or stops us."""
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # torch would take another code for a failure
 
 
 class _View(Dataset[Any]):
-    """Gives torch's loader ``dataset.batch(indices)`` for a list of indices, or the InputError that it raises."""
+    """Gives torch's loader ``dataset.batch(indices)`` for a list of indices, or the InputError that it raises.
 
-    def __init__(self, dataset: Batches[Any]) -> None:
-        self.dataset = dataset
+    What a dataset draws in a loader process follows from the seed, the epoch and the indices, not from what that
+    process has drawn before.
+    """
+
+    def __init__(self, dataset: Batches[Any], order: EpochBatches) -> None:
+        self.dataset, self.order = dataset, order
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, indices: Any) -> Any:
+        if get_worker_info() is not None:
+            seed = int(np.random.default_rng([self.order.seed, self.order.epoch, *indices]).integers(2**63))
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
         try:
             batch = self.dataset.batch(indices)
         except InputError as error:

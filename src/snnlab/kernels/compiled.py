@@ -7,18 +7,23 @@ to a folder above it. A file in it that is cut short is made again; where nothin
 from __future__ import annotations
 
 import atexit
+import hashlib
+import io
 import logging
 import os
+import pickle
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_dir
+
+from snnlab.atomic import alone
 
 log = logging.getLogger("snnlab")
 
@@ -90,7 +95,14 @@ def njit(**options: Any) -> Any:
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(nogil=True, **options)(function)
         with suppress(RuntimeError):  # nothing can be kept there any more
-            dispatcher._cache = _kept()(function)  # what cache=True does, with another class
+            dispatcher._cache = kept = _kept()(function)  # what cache=True does, with another class
+            compiled = dispatcher.compile
+
+            def once(signature: Any) -> Any:
+                with alone(Path(kept.cache_path) / f".{kept._impl.filename_base}.lock"):  # of several processes one
+                    return compiled(signature)
+
+            dispatcher.compile = once
         return dispatcher
 
     return decorate
@@ -99,13 +111,50 @@ def njit(**options: Any) -> Any:
 @cache
 def _kept() -> type:
     """numba's cache of a function, which is gone without where a file in it cannot be read or written."""
-    from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
+    from numba.core.caching import (
+        CompileResultCacheImpl,
+        FunctionCache,
+        IndexDataCacheFile,
+        UserProvidedCacheLocator,
+    )
+
+    class Sealed(IndexDataCacheFile):  # type: ignore[misc]
+        """Files that begin with the SHA-256 of the rest, which is held against it before anything of it is run."""
+
+        @contextmanager
+        def _open_for_write(self, filepath: str) -> Iterator[Any]:
+            content = io.BytesIO()
+            yield content
+            with super()._open_for_write(filepath) as file:
+                file.write(hashlib.sha256(content.getbuffer()).digest() + content.getvalue())
+
+        def _load_index(self) -> Any:
+            if not Path(self._index_path).exists():
+                return {}
+            content = io.BytesIO(unsealed(self._index_path))
+            if pickle.load(content) != self._version:
+                return {}
+            stamp, overloads = pickle.load(content)
+            return overloads if stamp == self._source_stamp else {}
+
+        def _load_data(self, name: str) -> Any:
+            return pickle.loads(unsealed(self._data_path(name)))
+
+    def unsealed(path: str) -> bytes:
+        content = Path(path).read_bytes()
+        if hashlib.sha256(content[32:]).digest() != content[:32]:
+            raise ValueError(f"{path} is damaged")
+        return content[32:]
 
     class InFolder(CompileResultCacheImpl):  # type: ignore[misc]
         _locator_classes = [UserProvidedCacheLocator]  # noqa: RUF012  # numba would look for pickles in other places, too
 
     class Kept(FunctionCache):  # type: ignore[misc]
         _impl_class = InFolder
+
+        def __init__(self, function: Any) -> None:
+            super().__init__(function)
+            self._cache_file.__class__ = Sealed
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import platform
@@ -10,28 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from snnlab import atomic
+from snnlab.atomic import Lock
 from snnlab.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # not a Unix: the record's process tells alone
-    fcntl = None  # type: ignore[assignment]
-
-BUSY = (errno.EWOULDBLOCK, errno.EACCES)
-held: set[int] = set()  # handles of this process
-
-
-class Lock:
-    """The folder is ours until ``release``."""
-
-    def __init__(self, handle: int) -> None:
-        self.handle = handle
-        held.add(handle)
-
-    def release(self) -> None:
-        if self.handle in held:
-            held.discard(self.handle)
-            os.close(self.handle)
 
 
 def take(folder: Path) -> Lock | None:
@@ -44,21 +24,13 @@ def take(folder: Path) -> Lock | None:
         InputError: when the folder cannot be written.
     """
     try:
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        return atomic.take(folder / ".lock")
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise InputError(
                 f"{folder} cannot be written: {error.strerror}; copy the run to a folder of yours"
             ) from None
         raise
-    try:
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in BUSY:
-            os.close(handle)
-            return None
-    return Lock(handle)
 
 
 def process() -> dict[str, Any]:
@@ -83,15 +55,3 @@ def is_alive(content: Mapping[str, Any]) -> bool:
         return False
     number, since = named.get("id"), named.get("started")
     return isinstance(number, int) and number != os.getpid() and since is not None and started(number) == since
-
-
-def _let_go() -> None:
-    """A forked child, such as a loader's worker, outlives its parent for a while and must not keep the folder."""
-    for handle in held:
-        with contextlib.suppress(OSError):
-            os.close(handle)
-    held.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -34,7 +35,7 @@ SHAPE: dict[str, type] = {  # what every record holds, from its first moment on
 }
 MAY_HOLD: dict[str, type] = {  # and what it may hold besides
     **dict.fromkeys(("timing", "machine", "identity", "process", "parent"), dict),
-    **dict.fromkeys(("model", "encoder", "hardware", "label", "started", "checkpoint", "reason"), str),
+    **dict.fromkeys(("model", "encoder", "hardware", "label", "started", "checkpoint", "reason", "run", "seal"), str),
     **{
         f"provenance.{key}": kind for key, kind in (("source", str), ("altered", bool), ("subset", bool), ("hash", str))
     },
@@ -118,6 +119,8 @@ class RunRecord:
                 raise InputError(f"{path}: {place} = {held[key]!r:.60} must be {WORDS[kind]}; run it again")
         for key in ("metrics", "timing", "provenance"):
             check_numbers(content[key] if key != "provenance" else content[key]["sizes"], f"{path}: {key}")
+        if content.get("seal", "") not in ("", seal(content)) and content["metrics"].get("test"):
+            raise InputError(f"{path}: its config or its numbers are not those that were written; run it again")
         content["config"] = today(content["config"])
         return cls(folder, content)
 
@@ -126,6 +129,7 @@ class RunRecord:
         return self.folder / "run.json"
 
     def write(self) -> None:
+        self.content["seal"] = seal(self.content)
         write_text(self.folder / "run.json", json.dumps(self.content, indent=2, allow_nan=False) + "\n")
 
     def write_all(self) -> None:
@@ -175,6 +179,12 @@ class RunRecord:
             self.write()
         except OSError:
             return
+
+
+def seal(content: Mapping[str, Any]) -> str:
+    """A hash of what a record's numbers rest on, and of them: one that was damaged on the way does not fit."""
+    kept = {key: content.get(key) for key in ("config", "run", "seed", "checkpoint", "metrics")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_numbers(tree: Mapping[str, Any], where: str) -> None:

@@ -16,8 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from snnlab.atomic import clear
-from snnlab.callbacks.checkpoints import last_whole, read
+from snnlab.callbacks.checkpoints import WholeCheckpoints, furthest, last_whole, number, read
 from snnlab.callbacks.checkpoints import name as checkpoint_name
 from snnlab.callbacks.history import History
 from snnlab.checkpoint import check_links, most_bytes
@@ -49,8 +51,8 @@ class Begun(NamedTuple):
     def lengthened(self) -> bool:
         """Whether the checkpoint is the last one of a parent, which had fewer epochs to go."""
         parent: Any = self.record.content.get("parent")
-        last = -1 if self.checkpoint is None else int(self.checkpoint.stem.removeprefix("epoch"))
-        return bool(parent) and last + 1 == parent["epochs"] and not self.tested
+        last = None if self.checkpoint is None else number(self.checkpoint)
+        return bool(parent) and last == parent["epochs"] - 1 and not self.tested
 
 
 class Parent(NamedTuple):
@@ -186,7 +188,7 @@ def longer(
     if lock is None or is_alive(record.content):
         raise InputError(f"{named}: another process is still running it; wait for its end, or stop it")
     try:
-        checkpoint = last_whole(record.folder, most)
+        checkpoint = last_whole(record.folder, most, run_of(record))
     finally:
         lock.release()
     if checkpoint is None:
@@ -228,8 +230,9 @@ def begin(composition: Any, config: dict[str, Any], parts: Any, sweep: str | Non
         record = RunRecord.new(folder, composition, config, parts)
         checkpoint = None
         if found is not None:  # before there is a record: whoever finds one finds the checkpoints, too
-            checkpoint = inherit(found, folder)
             record.content["parent"] = found.named()
+            checkpoint = inherit(found, folder, run_of(record))
+        record.content["run"] = run_of(record)
         record.write_all()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -285,9 +288,8 @@ def go_on(found: Found, composition: Any, config: dict[str, Any], parts: Any) ->
         return Begun(found.record, found.lock, None)
     for each in (folder, folder / "checkpoints", folder / "figures"):
         clear(each)
-    (folder / "checkpoints" / "interrupted.ckpt").unlink(missing_ok=True)
     most = most_bytes(parts.method)
-    checkpoint = last_whole(folder, most)
+    checkpoint = furthest(folder, most, run_of(found.record))
     tested = tested_with(old, checkpoint, most)
     record = RunRecord.new(folder, composition, config, parts)
     record.content["resumed"] = True
@@ -299,6 +301,7 @@ def go_on(found: Found, composition: Any, config: dict[str, Any], parts: Any) ->
         log.warning("resume: %s has no whole checkpoint, so it begins again", folder)
     elif threads := old.get("machine", {}).get("threads"):
         record.content["machine"]["threads"] = threads
+    record.content["run"] = run_of(record)
     if tested:
         record.content |= {key: old[key] for key in ("metrics", "timing", "kernels", "memory", "checkpoint")}
     record.write_all()
@@ -307,18 +310,23 @@ def go_on(found: Found, composition: Any, config: dict[str, Any], parts: Any) ->
 
 def tested_with(content: Mapping[str, Any], last: Path | None, most: int) -> Path | None:
     """The checkpoint that the test split was scored with, None where it was not, or not after the last epoch."""
-    if last is None or not content["metrics"].get("test") or "checkpoint" not in content:
+    if last is None or number(last) < 0 or not content["metrics"].get("test") or "checkpoint" not in content:
         return None
     path = last.parent / Path(content["checkpoint"]).name
     epochs = History.of(last.parent, read(last, most) or {}).epochs
     return path if epochs == content.get("timing", {}).get("epochs") and read(path, most) is not None else None
 
 
-def inherit(parent: Parent, folder: Path) -> Path:
-    """Copy into a new run's folder what it goes on from: the last checkpoint, and the best one so far."""
+def run_of(record: RunRecord) -> str:
+    """Which run a record is of, as its checkpoints say it."""
+    return digest(recorded(record.content))
+
+
+def inherit(parent: Parent, folder: Path, run: str) -> Path:
+    """Copy into a new run's folder what it goes on from, as its own: the last checkpoint, and the best one so far."""
     best = parent.history.best()
     names = {parent.checkpoint.name} | ({checkpoint_name(best)} if best is not None else set())
-    (folder / "checkpoints").mkdir()
     for name in names:
-        shutil.copyfile(parent.checkpoint.parent / name, folder / "checkpoints" / name)
+        content = torch.load(parent.checkpoint.parent / name, map_location="cpu", weights_only=True)
+        WholeCheckpoints().save_checkpoint(content | {"run": run}, folder / "checkpoints" / name)
     return folder / "checkpoints" / parent.checkpoint.name

@@ -122,7 +122,8 @@ def load_parts(run: str | Path, overrides: Sequence[str] = (), config_dir: str |
         )
     checkpoint = inside(record.folder, record.content["checkpoint"])
     parts = _built(run, overrides, config_dir)
-    load_weights(parts.method, checkpoint, f"{run}: the stored weights do not fit the overridden config")
+    misfit, mine = f"{run}: the stored weights do not fit the overridden config", record.content.get("run")
+    load_weights(parts.method, checkpoint, misfit, run=mine)
     return parts
 
 

@@ -20,12 +20,13 @@ from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 
 from snnlab import kernels
 from snnlab.atomic import FULL
-from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints, WholeCheckpoints
+from snnlab.callbacks.checkpoints import EpochCheckpoints, WholeCheckpoints
 from snnlab.callbacks.finite import Finite
 from snnlab.callbacks.harmless import harmless
 from snnlab.callbacks.health import Health
 from snnlab.callbacks.history import History
 from snnlab.callbacks.memory import PeakMemory
+from snnlab.callbacks.midway import Midway
 from snnlab.callbacks.reproducible import ReseedEachEpoch, reseed
 from snnlab.callbacks.schedules import LongerSchedules
 from snnlab.checkpoint import load_weights, most_bytes
@@ -115,11 +116,19 @@ class Wired:
     health: Health
 
 
-def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callback] = (), **arguments: Any) -> Wired:
+def wire(
+    parts: Parts,
+    folder: Path,
+    logger: Any = None,
+    more: Sequence[L.Callback] = (),
+    run: str | None = None,
+    **arguments: Any,
+) -> Wired:
     """Make the Trainer of a recorded run with all that watches it; whoever times a run times this one.
 
     Args:
         folder: where checkpoints and metrics.csv are written.
+        run: which run it is; its checkpoints say so.
         logger: W&B's, if there is one; it starts after the first step.
         more: callbacks that come after the run's own.
         arguments: of the Trainer, in place of those of the config.
@@ -131,9 +140,11 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
     validated = parts.data.spec.sizes.get("val") != 0 and trainer["limit_val_batches"] != 0  # 0: an author's protocol
     metric, mode = parts.method.monitor
     history = History(folder, metric if validated else None, mode, lambda: logger.seconds if logger else 0.0)
-    keep_all = parts.config["callbacks"]["checkpoints"] == "all"
-    checkpoints, memory = EpochCheckpoints(folder, history, parts.method.network, keep_all), PeakMemory()
-    callbacks: list[L.Callback] = [checkpoints, ReseedEachEpoch(parts.config["seed"]), CheckpointOnInterrupt(folder)]
+    asked = parts.config["callbacks"]
+    checkpoints = EpochCheckpoints(folder, history, parts.method.network, asked["checkpoints"] == "all", run)
+    midway = Midway(folder, history, asked["checkpoint_minutes"], asked["checkpoint_batches"])
+    memory = PeakMemory()
+    callbacks: list[L.Callback] = [checkpoints, midway, ReseedEachEpoch(parts.config["seed"])]
     callbacks += [Finite(), history, harmless(memory)]
     health = Health(parts.config["method"])
     if parts.config["callbacks"]["health"]:
@@ -185,7 +196,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     from snnlab.callbacks.figures import Figures
     from snnlab.hardware.picture import fit_figure
     from snnlab.runs.post_training import start_from
-    from snnlab.runs.resume import begin
+    from snnlab.runs.resume import begin, run_of
     from snnlab.runs.wandb_run import make_wandb_logger
 
     parts = build(composition.config)
@@ -207,7 +218,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             log.info("%s", line)
         wandb_logger = make_wandb_logger(config, record, sweep)
         more = [LongerSchedules()] if begun.lengthened else []
-        wired = wire(parts, record.folder, wandb_logger, more)
+        wired = wire(parts, record.folder, wandb_logger, more, run_of(record))
         number, here = record.content["machine"]["threads"], torch.get_num_threads()
         if number != here and record.content["resumed"]:
             log.info("threads: %d, as the run began, in place of %d here: sums are rounded alike", number, here)
@@ -220,8 +231,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             else:
                 wired.history.started = time.perf_counter()
                 if parts.method.trains:
-                    checkpoint = begun.checkpoint
-                    wired.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+                    fit(wired, parts, begun.checkpoint)
                     best = chosen(wired)
                     path = wired.checkpoints.path(best)
                     load_weights(parts.method, path, f"{path} does not fit the run that wrote it")
@@ -263,6 +273,22 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             wandb_logger.finish(record.content["status"], final, pictures)
         if begun.lock is not None:
             begun.lock.release()
+
+
+def fit(wired: Wired, parts: Parts, checkpoint: Path | None) -> None:
+    """Train, from a checkpoint on where there is one.
+
+    Raises:
+        InputError: where that holds something else than this run has.
+    """
+    try:
+        wired.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if checkpoint is None or wired.checkpoints.taken or isinstance(error, InputError | RunFailure):
+            raise
+        raise InputError(
+            f"{checkpoint} does not fit this run ({one_line(error)[:150]}); remove it, and resume goes on before it"
+        ) from error
 
 
 def chosen(wired: Wired) -> int:

@@ -13,7 +13,7 @@ import torch
 
 from snnlab.data import camera as camera_model
 from snnlab.data.camera import Camera
-from snnlab.data.files import keep, progress
+from snnlab.data.files import keep, made_once, progress
 from snnlab.data.formats.npy import read_npz
 from snnlab.data.recordings import Events, Recordings
 from snnlab.errors import InputError
@@ -75,7 +75,9 @@ class Films:
             which = self.which[block * BLOCK : (block + 1) * BLOCK].astype(np.int64)
             name = f"{self.split}-{block:04d}-{hashlib.sha256(which.tobytes()).hexdigest()[:8]}.npz"
             path = self.folder / self.key / name
-            self.blocks[block] = _read(path, len(which)) or self._film(path, block, which)
+            self.blocks[block] = made_once(
+                path.with_name(".lock"), lambda: _read(path, len(which)), lambda: self._film(path, block, which)
+            )
         return self.blocks[block]
 
     def _film(self, path: Path, block: int, which: np.ndarray) -> Recordings:

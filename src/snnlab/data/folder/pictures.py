@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from snnlab.data import limits
 from snnlab.data.augmentation import ImageAugmentation
 from snnlab.data.contract import Batch, DataSpec, Provenance, Splits
-from snnlab.data.files import atomic, keep, open_file, progress, remember, sha256_of
+from snnlab.data.files import atomic, keep, made_once, open_file, progress, remember, sha256_of
 from snnlab.data.folder.listing import Listing, content_hash
 from snnlab.data.formats.picture import Colour, look_at, read_picture
 from snnlab.data.images.module import ArrayDataset, ImageModule, Order
@@ -25,6 +26,7 @@ from snnlab.errors import InputError
 from snnlab.questions.named_classes import NamedClasses
 
 VERSION = 1  # of all that turns files into pixels
+CRC = 4  # bytes of the CRC-32 after the pixels
 IN_MEMORY = 2**30  # bytes of pictures that are held in memory; more of them are left on disk
 
 
@@ -116,19 +118,26 @@ class FolderPictures(ImageModule):
             json.dumps([VERSION, digests, self.shape, self.resized, self.convert]).encode()
         ).hexdigest()[:16]
         path, shape = self.cache / "images" / f"folder-{key}.pixels", (len(digests), *self.shape)
-        images = _stored(path, shape)
-        if images is None and math.prod(shape) <= IN_MEMORY:
-            images = decoded = np.empty(shape, np.uint8)
-            for place, pixels in zip(decoded, self._decoded(), strict=True):
+        lock = path.with_name(f".{path.name}.lock")
+        return made_once(lock, lambda: _stored(path, shape, self.cache), lambda: self._made(path, shape))
+
+    def _made(self, path: Path, shape: tuple[int, ...]) -> np.ndarray:
+        """Decode all pictures and put them into the cache: their pixels, and a CRC-32 of those."""
+        if math.prod(shape) <= IN_MEMORY:
+            images = np.empty(shape, np.uint8)
+            for place, pixels in zip(images, self._decoded(), strict=True):
                 place[:] = pixels
-            keep(path, lambda file: file.write(decoded.data))
-        elif images is None:
-            with atomic(path) as file:
-                for pixels in self._decoded():
-                    file.write(np.ascontiguousarray(pixels).data)
-            images = _stored(path, shape)
-            assert images is not None
-        return images
+            keep(path, lambda file: (file.write(images.data), file.write(_crc(images.data))))
+            return images
+        with atomic(path) as file:
+            crc = 0
+            for pixels in self._decoded():
+                file.write(content := np.ascontiguousarray(pixels).data)
+                crc = zlib.crc32(content, crc)
+            file.write(crc.to_bytes(CRC, "little"))
+        stored = _stored(path, shape, self.cache)
+        assert stored is not None
+        return stored
 
     def _decoded(self) -> Iterator[np.ndarray]:
         """Yield the pixels of each picture, uint8 [C, H, W]."""
@@ -143,13 +152,22 @@ class FolderPictures(ImageModule):
             yield pixels
 
 
-def _stored(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return the pixels in the cache, mapped where they are many; None where there are none or they were cut."""
+def _stored(path: Path, shape: tuple[int, ...], cache: Path) -> np.ndarray | None:
+    """Return the pixels in the cache, mapped where they are many; None where there are none or they were damaged."""
     try:
         with open_file(path) as file:
-            if os.fstat(file.fileno()).st_size != math.prod(shape):
+            if os.fstat(file.fileno()).st_size != math.prod(shape) + CRC:
                 return None
             mapped = np.memmap(file, np.uint8, "c", shape=shape).view(np.ndarray)  # c: changes would stay in memory
-            return mapped.copy() if mapped.size <= IN_MEMORY else mapped
+            file.seek(mapped.size)
+            crc = file.read(CRC)
+        if mapped.size <= IN_MEMORY:
+            images = mapped.copy()
+            return images if _crc(images.data) == crc else None
+        return mapped if remember(cache, "pixels", [path], lambda: _crc(mapped.data) == crc) else None
     except (InputError, OSError, ValueError):
         return None
+
+
+def _crc(pixels: memoryview) -> bytes:
+    return zlib.crc32(pixels).to_bytes(CRC, "little")

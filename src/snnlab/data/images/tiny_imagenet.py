@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from snnlab.data.files import keep, progress, read_bytes
+from snnlab.data.files import keep, made_once, progress, read_bytes
 from snnlab.data.formats.npy import read_npz
 from snnlab.data.formats.zipped import open_zip, read_member
 from snnlab.data.images.module import ImageArrays, PublishedImages
@@ -104,13 +104,20 @@ class TinyImageNet(PublishedImages):
         """Return the decoded arrays and the hash of the content, from the cache where it has them."""
         path = self.cache / "images" / f"tiny_imagenet-{key[:16]}-v{VERSION}.npz"
         names = ("train_images", "train_labels", "test_images", "test_labels")
-        with suppress(InputError):  # not there, or cut short
-            first, second, third, fourth, content = read_npz(path, (*names, "hash"), 2 * GIB)
-            return (first, second, third, fourth), str(content)
-        arrays, digest = decode(source), content_hash(source)
-        named: Any = dict(zip(names, arrays, strict=True))
-        keep(path, lambda file: np.savez(file, hash=np.array(digest), **named))
-        return arrays, digest
+
+        def look() -> tuple[Arrays, str] | None:
+            with suppress(InputError):  # not there, or cut short
+                first, second, third, fourth, content = read_npz(path, (*names, "hash"), 2 * GIB)
+                return (first, second, third, fourth), str(content)
+            return None
+
+        def make() -> tuple[Arrays, str]:
+            arrays, digest = decode(source), content_hash(source)
+            named: Any = dict(zip(names, arrays, strict=True))
+            keep(path, lambda file: np.savez(file, hash=np.array(digest), **named))
+            return arrays, digest
+
+        return made_once(path.with_name(f".{path.name}.lock"), look, make)
 
     def _download(self) -> Path:
         if not self.download:

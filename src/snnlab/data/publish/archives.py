@@ -18,10 +18,12 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
+from snnlab.atomic import alone
 from snnlab.data.files import atomic, cannot_read, cannot_write, open_file, progress, read_text, remember, sha256_of
 from snnlab.data.publish.downloads import CHUNK
 from snnlab.data.publish.downloads import download as fetch
@@ -85,6 +87,22 @@ def install(
             files, a folder that cannot be written.
         RunFailure: the disk is full.
     """
+    before, there = _marker(folder), allowed or all(archive.find(folder) for archive in archives)
+    with alone(folder.parent / f".{folder.name}.lock") if there else nullcontext():  # of several processes one does it
+        now = _marker(folder)
+        left = [archive for archive in archives if now.get(archive.md5) == before.get(archive.md5)]
+        _install(left, folder, place, allowed, title, missing, needed)
+
+
+def _install(
+    archives: Sequence[Archive],
+    folder: Path,
+    place: Place,
+    allowed: bool,
+    title: str,
+    missing: str,
+    needed: Sequence[str],
+) -> None:
     for archive in archives:
         path = archive.find(folder)
         if path is None:

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from snnlab.atomic import alone
 from snnlab.data import limits
 from snnlab.data.files import TERMINAL, atomic, cannot_write, is_html
 from snnlab.errors import InputError
@@ -26,7 +27,8 @@ def download(urls: Sequence[str], target: Path, checksum: str, timeout: float = 
 
     Args:
         urls: mirrors, tried in order.
-        target: appears only when complete and verified; a temporary file beside it is removed on failure.
+        target: appears only when complete and verified; a temporary file beside it is removed on failure. Of several
+            processes one fetches it, and the others wait for that.
         checksum: the publisher's, as ``"md5:..."`` or ``"sha256:..."``.
         timeout: seconds without an answer before the next mirror is tried.
 
@@ -34,6 +36,13 @@ def download(urls: Sequence[str], target: Path, checksum: str, timeout: float = 
         InputError: no mirror delivers the published file, or the folder cannot be written.
         RunFailure: the disk is full.
     """
+    if not target.exists():
+        with alone(target.with_name(f".{target.name}.lock")):
+            return target if target.is_file() else _from_first(urls, target, checksum, timeout)
+    return _from_first(urls, target, checksum, timeout)
+
+
+def _from_first(urls: Sequence[str], target: Path, checksum: str, timeout: float) -> Path:
     failures: list[str] = []
     for url in urls:
         try:

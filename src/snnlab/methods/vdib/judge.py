@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from snnlab.checkpoint import read_weights
 from snnlab.data.contract import Batch, BatchedDataset, DataModule
-from snnlab.data.files import keep
+from snnlab.data.files import keep, made_once
 from snnlab.data.loader import EpochBatches
 
 log = logging.getLogger(__name__)
@@ -153,13 +153,24 @@ def judge_path(images: DataModule) -> Path:
 def load_judge(images: DataModule) -> LeNet:
     """Return the judge of an image data set from the cache, or train and store it (written whole or not at all)."""
     path = judge_path(images)
-    if path.exists():
-        judge = LeNet(images.spec.input_shape[0], images.spec.classes)
-        try:
-            judge.load_state_dict(read_weights(path, MOST))
-            return judge.eval().requires_grad_(False)
-        except Exception:  # a broken pickle raises nearly anything
-            log.warning("judge %s cannot be read and is trained again", path)
+    return made_once(
+        path.with_name(f".{path.name}.lock"), lambda: _stored(images, path), lambda: _trained(images, path)
+    )
+
+
+def _stored(images: DataModule, path: Path) -> LeNet | None:
+    if not path.exists():
+        return None
+    judge = LeNet(images.spec.input_shape[0], images.spec.classes)
+    try:
+        judge.load_state_dict(read_weights(path, MOST))
+        return judge.eval().requires_grad_(False)
+    except Exception:  # a broken pickle raises nearly anything
+        log.warning("judge %s cannot be read and is trained again", path)
+        return None
+
+
+def _trained(images: DataModule, path: Path) -> LeNet:
     log.info(
         "vdib: the judge is trained first, a classifier of %s that reads reconstructions; it is kept in %s",
         images.spec.name,
