@@ -32,6 +32,8 @@ from snnlab.checkpoint import load_weights, most_bytes
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
 from snnlab.errors import InputError, RunFailure, one_line, plain
+from snnlab.runs.late import Late, StartAfterFirstStep
+from snnlab.runs.loggers import check_loggers, make_loggers
 from snnlab.runs.record import flat
 from snnlab.runs.units import shown
 
@@ -94,11 +96,13 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
 
 
 def try_trainer(config: Mapping[str, Any]) -> None:
-    """Refuse, before any data is read, arguments that Lightning refuses or would replace by others.
+    """Refuse, before any data is read, loggers that are not installed, and arguments that Lightning refuses or would
+    replace by others.
 
     Raises:
         InputError: naming the argument.
     """
+    check_loggers(config["logger"])
     asked, taken = str(config["trainer"]["precision"]), make_trainer(config, None, [], []).precision
     if asked in ("16", "16-mixed") and taken != "16-mixed":  # Lightning takes bf16-mixed, and the record would not say
         raise InputError(f"trainer.precision = {asked} needs a GPU, and this run is on the CPU; use bf16-mixed")
@@ -115,22 +119,23 @@ class Wired:
     health: Health
 
 
-def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callback] = (), **arguments: Any) -> Wired:
+def wire(
+    parts: Parts, folder: Path, loggers: Sequence[Late] = (), more: Sequence[L.Callback] = (), **arguments: Any
+) -> Wired:
     """Make the Trainer of a recorded run with all that watches it; whoever times a run times this one.
 
     Args:
         folder: where checkpoints and metrics.csv are written.
-        logger: W&B's, if there is one; it starts after the first step.
+        loggers: those of ``logger=...``, if there are any; they start after the first step.
         more: callbacks that come after the run's own.
         arguments: of the Trainer, in place of those of the config.
     """
     from snnlab.callbacks.progress import make_progress
-    from snnlab.runs.wandb_run import StartAfterFirstStep
 
     trainer = {**parts.config["trainer"], **arguments}
     validated = parts.data.spec.sizes.get("val") != 0 and trainer["limit_val_batches"] != 0  # 0: an author's protocol
     metric, mode = parts.method.monitor
-    history = History(folder, metric if validated else None, mode, lambda: logger.seconds if logger else 0.0)
+    history = History(folder, metric if validated else None, mode, lambda: sum(each.seconds for each in loggers))
     keep_all = parts.config["callbacks"]["checkpoints"] == "all"
     checkpoints, memory = EpochCheckpoints(folder, history, parts.method.network, keep_all), PeakMemory()
     callbacks: list[L.Callback] = [checkpoints, ReseedEachEpoch(parts.config["seed"]), CheckpointOnInterrupt(folder)]
@@ -140,10 +145,9 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
         callbacks.append(harmless(health))
     if parts.config["callbacks"]["progress"]:
         callbacks += map(harmless, make_progress(trainer["enable_progress_bar"], history))
-    if logger:
-        callbacks.append(StartAfterFirstStep(logger))
-    loggers = [logger] if logger else []
-    made = make_trainer({"trainer": trainer}, folder, [*callbacks, *more], loggers)
+    if loggers:
+        callbacks.append(StartAfterFirstStep(*loggers))
+    made = make_trainer({"trainer": trainer}, folder, [*callbacks, *more], list(loggers))
     return Wired(made, history, memory, checkpoints, health)
 
 
@@ -187,7 +191,6 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     from snnlab.hardware.picture import fit_figure
     from snnlab.runs.post_training import start_from
     from snnlab.runs.resume import begin
-    from snnlab.runs.wandb_run import make_wandb_logger
 
     parts = build(composition.config)
     config = parts.config
@@ -198,7 +201,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         torch.set_float32_matmul_precision("high")
     begun = begin(composition, config, parts, sweep)
     record = begun.record
-    wandb_logger, pictures = None, list[Path]()
+    loggers, pictures = list[Late](), list[Path]()
     try:
         if record.content["status"] == "completed":
             log.info("run: completed already -> %s", record.folder)
@@ -206,9 +209,9 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         log.info("%s", record.announcement())
         for line in [] if parts.fit is None else [*parts.changed, *parts.fit.lines()]:
             log.info("%s", line)
-        wandb_logger = make_wandb_logger(config, record, sweep)
+        loggers = make_loggers(config, record, sweep)
         more = [LongerSchedules()] if begun.lengthened else []
-        wired = wire(parts, record.folder, wandb_logger, more)
+        wired = wire(parts, record.folder, loggers, more)
         with threads(record.content["machine"]["threads"]), prepared(parts):
             if begun.tested and begun.checkpoint is not None:
                 wired.history.read()
@@ -251,9 +254,9 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             ) from error
         raise
     finally:
-        if wandb_logger:
-            final = flat({"final": record.content["metrics"]}, between="/") | {"reason": record.content.get("reason")}
-            wandb_logger.finish(record.content["status"], final, pictures)
+        final = flat({"final": record.content["metrics"]}, between="/") | {"reason": record.content.get("reason")}
+        for logger in loggers:
+            logger.finish(record.content["status"], final, pictures)
         if begun.lock is not None:
             begun.lock.release()
 
