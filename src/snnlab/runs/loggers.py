@@ -72,6 +72,8 @@ class Lightnings(Late):
 
 
 class TensorBoard(Lightnings):
+    """Event files; the config and the status as texts, the config again as hyperparameters of the final figures."""
+
     title = "TensorBoard"
 
     def start(self) -> Any:
@@ -144,6 +146,8 @@ def rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 class Mlflow(Lightnings):
+    """A run in a store of MLflow's; the config as parameters, pictures as artifacts."""
+
     title = "MLflow"
 
     def start(self) -> Any:

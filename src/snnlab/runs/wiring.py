@@ -175,12 +175,26 @@ def threads(number: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def run(composition: Composition, sweep: str | None = None) -> Result:
+class Ending:
+    """What a run comes to once its weights are chosen: the test split is scored, once, and the run is completed."""
+
+    status = "completed"
+    callbacks: Sequence[L.Callback] = ()  # that watch the fit
+
+    def score(self, wired: Wired, parts: Parts) -> dict[str, float]:
+        """The figures of the chosen weights, by their logged names."""
+        wired.trainer.test(parts.method, datamodule=parts.data, verbose=False)
+        logged = wired.trainer.callback_metrics.items()
+        return {key: value.item() for key, value in logged if key.startswith("test/")}
+
+
+def run(composition: Composition, sweep: str | None = None, ending: Ending | None = None) -> Result:
     """Train, validate after each epoch, test once with the best checkpoint, and record all of it.
 
     Args:
         composition: from ``compose``.
         sweep: name of the sweep this run belongs to; W&B groups by it, and the run's folder lies in the sweep's.
+        ending: what is done in place of the test, by a search, which never sees that split.
 
     Raises:
         InputError: before any data is read where that is possible.
@@ -192,6 +206,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     from snnlab.runs.post_training import start_from
     from snnlab.runs.resume import begin
 
+    ending = ending or Ending()
     parts = build(composition.config)
     config = parts.config
     try_trainer(config)
@@ -210,7 +225,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         for line in [] if parts.fit is None else [*parts.changed, *parts.fit.lines()]:
             log.info("%s", line)
         loggers = make_loggers(config, record, sweep)
-        more = [LongerSchedules()] if begun.lengthened else []
+        more = [*([LongerSchedules()] if begun.lengthened else []), *ending.callbacks]
         wired = wire(parts, record.folder, loggers, more)
         with threads(record.content["machine"]["threads"]), prepared(parts):
             if begun.tested and begun.checkpoint is not None:
@@ -230,15 +245,15 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
                     wired.trainer.validate(parts.method, datamodule=parts.data, verbose=False)
                     best = wired.checkpoints.only(wired.trainer)
                 fit_seconds = wired.history.seconds()
-                wired.trainer.test(parts.method, datamodule=parts.data, verbose=False)
-                record.tested(wired, fit_seconds, best, parts.method.network.path.taken())
+                scores = ending.score(wired, parts)
+                record.scored(wired, fit_seconds, best, parts.method.network.path.taken(), scores)
             if config["callbacks"]["figures"]:
                 reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
                 own = {} if parts.fit is None else {"fit": functools.partial(fit_figure, parts.fit)}
                 figures = Figures(record.folder, record.title(), wired.history, wired.health.rates, own)
                 device = wired.trainer.strategy.root_device  # where it was tested: a trainer leaves it on the CPU
                 pictures = figures.draw(parts.method.to(device), parts.data)
-        record.complete()
+        record.end(ending.status)
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:
         reason = str(error) if isinstance(error, KeyboardInterrupt) else ""
