@@ -265,7 +265,8 @@ def _values(key: str, parsed: Override) -> Values:
         if len(numbers) < 2 or value.step <= 0 or len(numbers) > MOST_JOBS:
             raise InputError(f"{key}={text}: a range has 2 to {MOST_JOBS:,} values, the smallest first")
         whole = all(isinstance(number, int) for number in numbers)
-        made = Values(text, (), numbers[0], numbers[-1], value.step, log, whole, times)
+        last = numbers[-1] if whole else float(f"{numbers[-1]:.12g}")
+        made = Values(text, (), numbers[0], last, value.step, log, whole, times)
     if not made.low < made.high:
         raise InputError(f"{key}={text}: {spelled(made.low)} must be less than {spelled(made.high)}")
     if log and (made.low <= 0 or made.step is not None):

@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from snnlab import style
+from snnlab.config.space import Values
 from snnlab.errors import one_line
 from snnlab.runs.units import unit_of
 from snnlab.search.study import Study
@@ -44,7 +45,8 @@ def label(objective: str) -> str:
     """An objective as an axis has it."""
     name = objective.removeprefix("val/")
     unit = unit_of(name)
-    return f"validation {name.replace('_', ' ')}" + (f" ({unit})" if unit and "joule" in name else "")
+    words = name.removesuffix("_joule").replace("_", " ")
+    return f"validation {words}" + (f" ({unit})" if unit and unit not in words else "")
 
 
 def importance(study: Study, place: int) -> dict[str, float]:
@@ -124,6 +126,7 @@ def parameters(study: Study, names: Sequence[str]) -> Any:
     if not done:
         return None
     of_name = {parameter.name: parameter for parameter in study.plan.space.parameters}
+    names = [name for name in names if any(name in trial.params for trial in done)]
     columns = min(len(names), 3)
     lines = -(-len(names) // columns)
     size = (max(2.5 * columns + 0.4, 4.0), 2.3 * lines + 0.5)
@@ -144,12 +147,22 @@ def parameters(study: Study, names: Sequence[str]) -> Any:
         axis.scatter(points, [t.values[0] for t in here], s=12, **shade)
         if best in here:
             axis.plot(points[here.index(best)], best.values[0], "o", markersize=7, fillstyle="none", color=style.RED)
+        else:
+            ends(axis, values)
         axis.set_title(style.broken(name, 30, 2), fontsize=style.SMALL)
-        if values.log:
-            axis.set_xscale("log")
     for row in axes:
         row[0].set_ylabel(label(study.plan.objectives[0]))
     return titled(study, figure, "each parameter", "darker: later; circle: the best")
+
+
+def ends(axis: Any, values: Values) -> None:
+    """Let an axis of numbers go over all of them, with marks at its ends and in the middle."""
+    middle = (values.low * values.high) ** 0.5 if values.log else (values.low + values.high) / 2
+    if values.log:
+        axis.set_xscale("log")
+    marks = [values.low, middle, values.high]
+    axis.set_xticks(marks, [f"{mark:.2g}" for mark in marks])
+    axis.minorticks_off()
 
 
 def front(study: Study) -> Any:
@@ -163,7 +176,8 @@ def front(study: Study) -> Any:
     x, y = (1, 0) if len(study.plan.objectives) > 1 else (0, 0)
     figure, axis = plt.subplots(figsize=(5, 3.4))
     others = [trial for trial in done if trial.number not in {t.number for t in edge}]
-    axis.plot(*columns(others, x, y), "o", markersize=3.5, color=style.PALE, label="another trial is as good in all")
+    beaten = "another trial is better in one, worse in none"
+    axis.plot(*columns(others, x, y), "o", markersize=3.5, color=style.PALE, label=beaten)
     edge.sort(key=lambda trial: trial.values[x])
     lines: Any = {"drawstyle": "steps-post"} if len(study.plan.objectives) == 2 else {"linestyle": "none"}
     axis.plot(*columns(edge, x, y), "-o", markersize=4.5, color=style.BLUE, label="front", **lines)
@@ -173,7 +187,7 @@ def front(study: Study) -> Any:
     if spread(done, x) > 30:
         axis.set_xscale("log")
     axis.set(xlabel=label(study.plan.objectives[x]), ylabel=label(study.plan.objectives[y]))
-    axis.legend(loc="lower right")
+    figure.legend(loc="outside lower left", ncols=2)
     return titled(study, figure, "Pareto front", "numbers: trials")
 
 

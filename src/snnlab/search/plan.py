@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from snnlab.command import value_of
 from snnlab.config.build import build
 from snnlab.config.compose import compose
 from snnlab.config.space import Space, is_varied, settled, space_of
 from snnlab.errors import InputError, nearest
-from snnlab.runs.identity import canonical, deciding
+from snnlab.runs.identity import OUTSIDE, canonical, deciding
 from snnlab.runs.wiring import try_trainer
 from snnlab.search.trial import COSTS, MORE, SHORT
 
@@ -27,7 +27,18 @@ OF_FILES = ("objective", "trials", "timeout", "sampler", "pruner")
 OWN = ("search", *OF_FILES, "workers")  # keys of the command line that are the search's
 QUIET = ("logger=none", "callbacks.progress=false", "callbacks.figures=false", "callbacks.health=false")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-MOST_WORKERS = 256
+MOST_WORKERS, DEFAULT = 256, 50
+
+
+class Settings(NamedTuple):
+    """What is typed of the search itself, or stands in its file; None where nothing is said."""
+
+    objective: Any
+    trials: int | None
+    timeout: float | None
+    workers: int
+    sampler: str | None
+    pruner: str | None
 
 
 @dataclass(frozen=True)
@@ -89,17 +100,28 @@ def plan(overrides: Sequence[str], config_dir: Path | None) -> Plan:
     chosen = [str(name) for name in (chosen if isinstance(chosen, list) else [chosen])]
     varied = [override for override in rest if is_varied(override)]
     fixed = [override for override in rest if override not in varied]
+    keys = [override.partition("=")[0].lstrip("+") for override in rest]
+    if twice := next(
+        (key for key in keys if keys.count(key) > 1 and any(o.startswith(f"{key}=") for o in varied)), None
+    ):
+        raise InputError(f"{twice} is given twice; give it once")
+    if outside := next((o for o in varied if o.split(".")[0].split("=")[0] in OUTSIDE), None):
+        raise InputError(f"{outside} decides no number of a run; give it one value")
     space = space_of(chosen, varied, config_dir, OF_FILES)
+    settings = settings_of(space.settings | typed)
     space = settled(space, fixed, config_dir)
-    settings = space.settings | typed
     first = compose([*fixed, *(f"{key}={value}" for key, value in space.first().items())], config_dir)
     config = first.plain()
+    if config["trainer"]["max_time"] is not None:
+        raise InputError(
+            "trainer.max_time ends a run before its last epoch; timeout=2h is a search's: no trial begins after"
+        )
     monitor, known, notes = check_points(fixed, space, config_dir)
-    objectives, directions = objectives_of(settings.get("objective"), monitor, known)
+    objectives, directions = objectives_of(settings.objective, monitor, known)
     several = len(objectives) > 1
-    sampler = one_of("sampler", settings.get("sampler") or ("nsgaii" if several else "tpe"), SAMPLERS)
-    follows = not several and objectives[0] == monitor[0]
-    pruner = one_of("pruner", settings.get("pruner") or ("median" if follows else "none"), PRUNERS)
+    sampler = settings.sampler or ("nsgaii" if several else "tpe")
+    follows = objectives == [monitor[0]]
+    pruner = settings.pruner or ("median" if follows else "none")
     if pruner != "none" and not follows:
         raise InputError(
             f"pruner={pruner} looks at one figure that every epoch is validated on, {monitor[0]}; objective = "
@@ -118,16 +140,17 @@ def plan(overrides: Sequence[str], config_dir: Path | None) -> Plan:
         sampler=sampler,
         pruner=pruner,
         seed=config["seed"],
-        trials=whole("trials", settings.get("trials", 50), 1, 100_000),
-        timeout=seconds(settings.get("timeout")),
-        workers=whole("workers", settings.get("workers", 1), 1, MOST_WORKERS),
+        trials=settings.trials or DEFAULT,
+        timeout=settings.timeout,
+        workers=settings.workers,
         notes=tuple(notes),
         dry=config["dry_run"],
     )
     if sampler == "grid":
-        made = replace(made, trials=min(made.trials, len(space.grid())))
-    keys = {parameter.key for parameter in space.parameters}
-    same = canonical({"config": _without(deciding(config), keys), **made.content()})
+        points = len(space.grid())
+        made = replace(made, trials=min(settings.trials or points, points))
+    varies = {parameter.key for parameter in space.parameters}
+    same = canonical({"config": _without(deciding(config), varies), **made.content()})
     name = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:10]
     folder = Path(config["paths"]["output"]).expanduser().resolve() / f"search-{made.name}-{name}"
     return replace(made, folder=folder)
@@ -230,12 +253,31 @@ def check_cmaes(space: Space, several: bool) -> None:
         raise InputError(f"sampler=cmaes knows numbers alone, and {choices[0]} is a choice; use sampler=tpe")
 
 
-def one_of(key: str, value: Any, known: Sequence[str]) -> str:
-    """``value``, one of a few words.
+def settings_of(given: Mapping[str, Any]) -> Settings:
+    """Read them.
+
+    Raises:
+        InputError: for a value that is none.
+    """
+    trials = given.get("trials")
+    return Settings(
+        given.get("objective"),
+        None if trials is None else whole("trials", trials, 1, 100_000),
+        seconds(given.get("timeout")),
+        whole("workers", given.get("workers", 1), 1, MOST_WORKERS),
+        one_of("sampler", given.get("sampler"), SAMPLERS),
+        one_of("pruner", given.get("pruner"), PRUNERS),
+    )
+
+
+def one_of(key: str, value: Any, known: Sequence[str]) -> str | None:
+    """``value``, one of a few words, or None.
 
     Raises:
         InputError: naming them.
     """
+    if value is None:
+        return None
     if value not in known:
         raise InputError(f"{key} = {value}: choose one of {', '.join(known)}")
     return str(value)
