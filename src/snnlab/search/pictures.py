@@ -143,12 +143,12 @@ def parameters(study: Study, names: Sequence[str]) -> Any:
             turned = sum(map(len, shown)) > 26
             axis.set_xticks(range(len(shown)), shown, rotation=40 * turned, ha="right" if turned else "center")
             axis.set_xlim(-0.5, len(values.choices) - 0.5)
+        else:
+            ends(axis, values)
         shade = {"c": [t.number for t in here], "cmap": style.SHARES, "vmin": -len(done), "vmax": done[-1].number}
         axis.scatter(points, [t.values[0] for t in here], s=12, **shade)
         if best in here:
             axis.plot(points[here.index(best)], best.values[0], "o", markersize=7, fillstyle="none", color=style.RED)
-        else:
-            ends(axis, values)
         axis.set_title(style.broken(name, 30, 2), fontsize=style.SMALL)
     for row in axes:
         row[0].set_ylabel(label(study.plan.objectives[0]))
@@ -160,7 +160,13 @@ def ends(axis: Any, values: Values) -> None:
     middle = (values.low * values.high) ** 0.5 if values.log else (values.low + values.high) / 2
     if values.log:
         axis.set_xscale("log")
-    marks = [values.low, middle, values.high]
+    marks, beyond = [values.low, middle, values.high], 0.04
+    if values.log:
+        factor = (values.high / values.low) ** beyond
+        axis.set_xlim(values.low / factor, values.high * factor)
+    else:
+        room = (values.high - values.low) * beyond
+        axis.set_xlim(values.low - room, values.high + room)
     axis.set_xticks(marks, [f"{mark:.2g}" for mark in marks])
     axis.minorticks_off()
 
@@ -173,9 +179,10 @@ def front(study: Study) -> Any:
     if not done:
         return None
     edge = study.best(len(done))
+    found = {(*trial.values,) for trial in edge}
     x, y = (1, 0) if len(study.plan.objectives) > 1 else (0, 0)
     figure, axis = plt.subplots(figsize=(5, 3.4))
-    others = [trial for trial in done if trial.number not in {t.number for t in edge}]
+    others = [trial for trial in done if (*trial.values,) not in found]
     beaten = "another trial is better in one, worse in none"
     axis.plot(*columns(others, x, y), "o", markersize=3.5, color=style.PALE, label=beaten)
     edge.sort(key=lambda trial: trial.values[x])

@@ -16,6 +16,7 @@ from snnlab.config.compose import compose
 from snnlab.config.space import as_experiment
 from snnlab.errors import plain
 from snnlab.runs.identity import identity
+from snnlab.runs.units import shown
 from snnlab.search.pictures import figures
 from snnlab.search.study import Study
 
@@ -44,6 +45,8 @@ def finish(study: Study) -> list[str]:
     lines += ["", *table(study, best), ""]
     experiment(study, "best", best[0])
     if len(plan.objectives) > 1:
+        for path in (plan.folder / "experiment").glob("front*.yaml"):
+            path.unlink()
         for i, trial in enumerate(study.best(len(trials)), 1):
             experiment(study, f"front{i}", trial)
     lines += [f"figure   {plain(path)}" for path in draw(study)]
@@ -55,7 +58,11 @@ def table(study: Study, best: list[FrozenTrial]) -> list[str]:
     """Trials in columns: number, objectives, what they are."""
     heads = ["trial", *(name.removeprefix("val/") for name in study.plan.objectives), "overrides"]
     cells = [
-        [str(t.number), *(f"{value:.4g}" for value in t.values), plain(" ".join(t.user_attrs.get("overrides", [])))]
+        [
+            str(t.number),
+            *map(shown, study.plan.objectives, t.values),
+            plain(" ".join(t.user_attrs.get("overrides", []))),
+        ]
         for t in best
     ]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]

@@ -27,6 +27,7 @@ from snnlab.atomic import write_text
 from snnlab.config.space import Parameter, Space, spelled
 from snnlab.errors import InputError, RunFailure, one_line, plain
 from snnlab.runs.lock import Lock, is_alive, process, take
+from snnlab.runs.units import shown
 from snnlab.search.journal import alone, open_journal
 from snnlab.search.plan import Plan
 from snnlab.search.trial import run_trial
@@ -206,11 +207,11 @@ class Study:
             what = f"pruned after {epochs} epoch{'s' * (epochs != 1)}"
         else:
             what = "  ".join(
-                f"{name} {value:.4g}" for name, value in zip(self.plan.objectives, trial.values, strict=True)
+                f"{name} {shown(name, value)}" for name, value in zip(self.plan.objectives, trial.values, strict=True)
             )
         best = ""
         if len(self.plan.objectives) == 1 and (done := self.best(1)):
-            best = f"  best {done[0].values[0]:.4g} (trial {done[0].number})"
+            best = f"  best {shown(self.plan.objectives[0], done[0].values[0])} (trial {done[0].number})"
         running = max(sum(trial.state == TrialState.RUNNING for trial in trials), 1)
         times = [t.user_attrs["seconds"] for t in trials if "seconds" in t.user_attrs]
         left = (self.plan.trials - ended) * (sum(times) / max(len(times), 1)) / running
@@ -220,10 +221,11 @@ class Study:
         print(plain(f"trial {number} ({ended} of {self.plan.trials})  {what}{best}  {point}{rest}"), flush=True)
 
     def best(self, count: int) -> list[FrozenTrial]:
-        """The best completed trials: by the objective, or of several objectives the front, by the first of them."""
+        """The best completed trials, each point once; of several objectives the front, by the first of them."""
         done = self.trials(TrialState.COMPLETE)
         if len(self.plan.objectives) > 1:
             done = self.study.best_trials if done else []
+        done = list({json.dumps(trial.params, sort_keys=True): trial for trial in done[::-1]}.values())
         sign = -1 if self.plan.directions[0] == "maximize" else 1
         return sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))[:count]
 
