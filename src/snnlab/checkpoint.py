@@ -115,7 +115,10 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-WRITTEN = ("run.json", "config.yaml", "metrics.csv", ".lock", "checkpoints", "figures", "evaluations", "wandb")
+WRITTEN = (
+    *("run.json", "config.yaml", "metrics.csv", ".lock", "checkpoints", "figures", "evaluations"),
+    *("wandb", "tensorboard", "csv", "mlflow"),
+)
 
 
 def check_links(folder: Path) -> None:

@@ -42,6 +42,7 @@ other commands (each with --help)
     questions: accuracy_over_time comparison convergence_map early_exit faults memory_over_time robustness
                spikes_over_time
   python -m snnlab.export RUN                the network for other simulators (NIR), a chip (numpy) or TorchScript
+  python -m snnlab.search search=NAME [KEY=SPACE ...] [KEY=VALUE ...]    the best of a space, on validation
   python -m snnlab.tables FOLDER ...
   python -m snnlab.bench [WORKLOAD ...]
 

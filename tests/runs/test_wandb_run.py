@@ -23,7 +23,8 @@ from snnlab.callbacks.history import History
 from snnlab.config.compose import compose
 from snnlab.evaluate.__main__ import main as evaluate
 from snnlab.runs import wiring
-from snnlab.runs.wandb_run import LateWandb, StartAfterFirstStep, make_wandb_logger, run_id, start_wandb, wandb_mode
+from snnlab.runs.late import StartAfterFirstStep
+from snnlab.runs.wandb_run import LateWandb, make_wandb_logger, run_id, start_wandb, wandb_mode
 
 TINY = ["method=stbp", "data=digits", "callbacks.figures=false", "callbacks.progress=false", "callbacks.health=false"]
 TINY += ["model.hidden=[4]", "encoder.time_steps=2", "trainer.max_epochs=2"]

@@ -149,7 +149,8 @@ def _compose(
         (later if below else texts).append(override)
     if config_dir is not None:
         values = ((override.key_or_group, override.value()) for override in overrides)
-        check_chosen([(key, str(value)) for key, value in values if key in GROUPS], Path(config_dir))
+        chosen = [(key, each) for key, value in values for each in (value if isinstance(value, list) else [value])]
+        check_chosen([(key, str(each)) for key, each in chosen if key in GROUPS], Path(config_dir))
     search = [] if config_dir is None else [f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).resolve()}')}]"]
     try:
         lines = [opened(any_limit(override)) for override in texts]
@@ -246,7 +247,8 @@ def _explain(error: Exception, overrides: Sequence[Override]) -> InputError:
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
-        options = [option for option in error.options or [] if not option.startswith("_")]
+        there = error.options or [path.stem for path in (conf_dir() / group).glob("*.yaml")]  # none come for a list
+        options = [option for option in there if not option.startswith("_")]
         return InputError(f"{group}={choice}: there is no such {group}; nearest: {nearest(choice, options)}")
     found = re.search(r"An item is already at '([^']+)'", text)
     if found:

@@ -27,8 +27,12 @@ GROUPS = (
     "paths",
     "experiment",
 )
+SEVERAL = ("logger",)  # groups of which a list may be chosen: logger=[wandb,csv]
 # Taken letter by letter, as a shell hands them on: names of folders hold whatever sign their owner likes.
-FOLDERS = ("paths.data", "paths.cache", "paths.output", "resume", "method.run", "data.root", "data.cache")
+FOLDERS = (
+    *("paths.data", "paths.cache", "paths.output", "resume", "method.run", "data.root", "data.cache"),
+    *("logger.tensorboard.folder", "logger.csv.folder", "logger.mlflow.folder"),
+)
 PARSER = OverridesParser.create()
 MOST_JOBS = 10_000  # of a sweep: each is composed and checked before the first one starts
 
@@ -75,15 +79,24 @@ def checked(override: str) -> Override:
     if parsed.package is not None:
         raise InputError(f"{override}: a part cannot be moved to another place; write {key}=...")
     if parsed.is_sweep_override():
+        items = override.partition("=")[2] if key in SEVERAL else "1,2"
         raise InputError(
             f"{override}: several values are a sweep, and -m runs one: python -m snnlab -m ...; "
-            f"a list is written {key}=[1,2], a text with a comma {key}='\"a,b\"'"
+            f"a list is written {key}=[{items}], a text with a comma {key}='\"a,b\"'"
         )
     value = parsed.value()
-    if key in GROUPS and not is_part(value) and (not isinstance(value, str | QuotedString) or value == ""):
+    chosen = value if key in SEVERAL and isinstance(value, list) and value else [value]
+    if len({str(each) for each in chosen}) < len(chosen) or (len(chosen) > 1 and "none" in map(str, chosen)):
+        raise InputError(f"{override}: each once, and none alone; e.g. {key}=[{','.join(_others(chosen))}]")
+    if key in GROUPS and not is_part(value) and not all(isinstance(c, str | QuotedString) and c != "" for c in chosen):
         options = sorted(path.stem for path in (conf_dir() / key).glob("*.yaml"))
         raise InputError(f"{override}: {key} needs a choice; choose one of {', '.join(options)}")
     return parsed
+
+
+def _others(chosen: Sequence[Any]) -> list[str]:
+    """Several choices, each once, without none."""
+    return [name for name in dict.fromkeys(map(str, chosen)) if name != "none"]
 
 
 def is_part(value: Any) -> bool:

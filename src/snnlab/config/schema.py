@@ -28,6 +28,8 @@ PLAIN: dict[str, Any] = {
     "logger.mode": typing.Literal["auto", "online", "offline"],
     "logger.project": Text | None,
     "logger.group": Text | None,
+    **dict.fromkeys(("logger.tensorboard.folder", "logger.csv.folder", "logger.mlflow.folder"), Text | None),
+    "logger.mlflow.experiment": Text | None,
     "callbacks.health": bool,
     "callbacks.figures": bool,
     "callbacks.progress": bool,
@@ -56,7 +58,8 @@ def check_plain(config: Mapping[str, Any]) -> None:
         if not isinstance(node, Mapping):
             raise InputError(f"{group} = {node!r} must be a mapping; {group}=NAME chooses one")
         known = [path.partition(".")[2] for path in PLAIN if path.startswith(f"{group}.")]
-        for key in () if group in ("hardware", "encoder") and "_target_" in node else node:
+        of_class = group in ("hardware", "encoder") and "_target_" in node
+        for key in () if of_class else [key for item in node.items() for key in _keys(*item, known)]:
             if key not in known:
                 raise InputError(f"{group}.{key}: there is no such key; nearest: {nearest(str(key), known)}")
     for path, hint in PLAIN.items():
@@ -74,6 +77,12 @@ def check_plain(config: Mapping[str, Any]) -> None:
         raise InputError(f"seed = {config['seed']} must lie in 0 to 4294967295; 0 is the default")
     if (number := config.get("threads")) is not None and not 1 <= number <= MOST_THREADS:
         raise InputError(f"threads = {number} must lie in 1 to {MOST_THREADS}; null takes as many as torch would")
+
+
+def _keys(key: Any, value: Any, known: Collection[str]) -> list[str]:
+    """A key of a group, or those of the mapping that it holds where it may hold one."""
+    inside = isinstance(value, Mapping) and any(other.startswith(f"{key}.") for other in known)
+    return [f"{key}.{inner}" for inner in value] if inside else [str(key)]
 
 
 def check_node(path: str, node: Mapping[str, Any], hint: Any = Any, given: Collection[str] = ()) -> None:

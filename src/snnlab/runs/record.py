@@ -152,11 +152,12 @@ class RunRecord:
         flags = flags_of(c["provenance"])
         return f"{label_of(c)} on {c['data']}" + (f" ({', '.join(flags)})" if flags else "") + f", seed {c['seed']}"
 
-    def tested(self, wired: Any, fit_seconds: float, best: int, kernels: dict[str, list[str]]) -> None:
+    def scored(
+        self, wired: Any, fit_seconds: float, best: int, kernels: dict[str, list[str]], scores: Mapping[str, float]
+    ) -> None:
         """Write the metrics of the best epoch and of the test, which is not made again; pictures may still come."""
-        logged, history = wired.trainer.callback_metrics, wired.history
-        test = {key: value.item() for key, value in logged.items() if key.startswith("test/")}
-        self.content["metrics"] = nested({**history.at(best), **test})
+        history = wired.history
+        self.content["metrics"] = nested({**history.at(best), **scores})
         self.content["timing"] = {
             "fit_seconds": round(fit_seconds, 3),
             "samples_per_second": round(history.samples / fit_seconds, 1),
@@ -167,9 +168,9 @@ class RunRecord:
         self.content["checkpoint"] = f"checkpoints/epoch{best:03d}.ckpt"
         self.write()
 
-    def complete(self) -> None:
-        """Write status completed."""
-        self.content["status"] = "completed"
+    def end(self, status: str) -> None:
+        """Write how a run that went well ended: completed, or validated or pruned by a search, which tests nothing."""
+        self.content["status"] = status
         self.write()
 
     def fail(self, status: str, reason: str) -> None:

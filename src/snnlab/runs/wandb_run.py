@@ -1,8 +1,8 @@
 """Weights & Biases: online when logged in, else offline; a help for people, never the only record.
 
-Nothing of it takes a run down or changes a number: an error of W&B is told in one warning, after which the run goes on
-without it. A server that cannot be reached leaves an offline record, for ``wandb sync``. W&B's own variables
-(WANDB_MODE, WANDB_DIR, WANDB_PROJECT, ...) and settings files count where the config says nothing.
+Nothing of it takes a run down or changes a number (late.py). A server that cannot be reached leaves an offline record,
+for ``wandb sync``. W&B's own variables (WANDB_MODE, WANDB_DIR, WANDB_PROJECT, ...) and settings files count where the
+config says nothing.
 """
 
 from __future__ import annotations
@@ -13,18 +13,14 @@ import os
 import re
 import secrets
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import lightning as L
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.seed import isolate_rng
 
 from snnlab.atomic import write_text
 from snnlab.errors import one_line
 from snnlab.runs.identity import digest, less_seed, recorded
+from snnlab.runs.late import Late
 from snnlab.runs.record import RunRecord, flags_of, flat, label_of
 
 log = logging.getLogger("snnlab")
@@ -51,112 +47,36 @@ PROJECT = "snnlab"
 LEAST_BYTES = 2**20  # free on the disk at the end; W&B's process does not say that its disk was full
 
 
-class LateWandb(Logger):
-    """A logger that starts W&B after the first training step, or when there is something to log before it.
+class LateWandb(Late):
+    """W&B's run; ``start`` returns it, or None where W&B is off."""
 
-    W&B takes 2 s to import and start, which no step has to wait for. ``seconds`` tells how long it took, so that the
-    time of the fit can do without.
+    title = "W&B"
 
-    Args:
-        start: returns W&B's run, or None where it is off.
-    """
+    def let_go(self, run: Any) -> None:
+        """Close what W&B still has open: it would ask the process that died again at exit."""
+        import wandb
 
-    def __init__(self, start: Callable[[], Any]) -> None:
-        super().__init__()
-        self._start, self._run, self._started, self.seconds = start, None, False, 0.0
+        wandb.teardown(1)
 
-    def run(self) -> Any:
-        """W&B's run, started if it has not been, or None where there is none."""
-        if not self._started:
-            self._started, before = True, time.perf_counter()
-            with self.guarded("start"):
-                self._run = self._start()
-            self.seconds = time.perf_counter() - before
-        return self._run
+    def send(self, run: Any, metrics: Mapping[str, float], step: int | None) -> None:
+        run.log({**metrics, "trainer/global_step": step})
 
-    @contextlib.contextmanager
-    def guarded(self, what: str) -> Iterator[None]:
-        """An error of W&B in here ends W&B, not the run; random numbers that are drawn in here were not drawn."""
-        raises, logging.raiseExceptions = logging.raiseExceptions, False  # its own log may lie on a full disk
-        try:
-            with isolate_rng():
-                try:
-                    yield
-                except Exception as error:
-                    self.give_up(what, error)
-        finally:
-            logging.raiseExceptions = raises
+    def close(self, run: Any, status: str, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
+        """With exit code 0 only when status is completed."""
+        import wandb
 
-    def give_up(self, what: str, error: Exception) -> None:
-        """Tell it once, and close what W&B still has open: it would ask the process that died again at exit."""
-        self._run = None
-        reason = one_line(error)[:200] or type(error).__name__
-        log.warning("W&B could not %s (%s); the run goes on without it, its own files hold the record", what, reason)
-        with contextlib.suppress(Exception):
-            import wandb
-
-            wandb.teardown(1)
-
-    @property
-    def name(self) -> str | None:
-        return None
-
-    @property
-    def version(self) -> str | None:
-        return None
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The config is there from the start."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        if (run := self.run()) is not None:
-            with self.guarded("log"):
-                run.log({**metrics, "trainer/global_step": step})
-
-    def finish(self, status: str, summary: Mapping[str, Any], pictures: Sequence[Path] = ()) -> None:
-        """Send the summary and the pictures and close W&B's run: with exit code 0 only when status is completed.
-
-        A run that failed before its first step is sent too.
-        """
-        run = self.run() if status == "failed" else self._run
-        if run is None:
-            return
-        with self.guarded("finish"):
-            import wandb
-
-            run.summary.update({"status": status, **summary})
-            if pictures:
-                run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
-            run.finish(exit_code=0 if status == "completed" else 1)
-            if shutil.disk_usage(run.dir).free < LEAST_BYTES:
-                raise OSError(f"the disk of {run.dir} is full")
-        self._run = None
-
-
-class StartAfterFirstStep(L.Callback):
-    """Start W&B once a training step has been taken; log the learning rates it was taken with, now and then."""
-
-    def __init__(self, late: LateWandb) -> None:
-        self.late = late
-        self.rates: dict[str, float] = {}
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if batch_idx % max(trainer.log_every_n_steps, 1) == 0:
-            rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
-            self.rates = {
-                f"learning_rate/{i}" if len(rates) > 1 else "learning_rate": float(rate) for i, rate in enumerate(rates)
-            }
-
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if self.late.run() is not None and self.rates:
-            self.late.log_metrics({**self.rates, "epoch": trainer.current_epoch}, trainer.global_step)
-        self.rates = {}
+        run.summary.update({"status": status, **summary})
+        if pictures:
+            run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
+        run.finish(exit_code=0 if status == "completed" else 1)
+        if shutil.disk_usage(run.dir).free < LEAST_BYTES:
+            raise OSError(f"the disk of {run.dir} is full")
 
 
 def make_wandb_logger(config: Mapping[str, Any], record: RunRecord, sweep: str | None) -> LateWandb | None:
     """Return a logger that will write below the run's folder, or None when it is off."""
     logger = config["logger"]
-    if logger["name"] == "none":
+    if logger.get("name", "none") == "none":
         return None
     arguments = described(record) | {
         "name": record.folder.name,
@@ -178,7 +98,7 @@ def send_evaluation(
         folder: where evaluation.json and the pictures lie.
         content: of evaluation.json.
     """
-    if logger["name"] == "none":
+    if logger.get("name", "none") == "none":
         return
     arguments = described(record) | {
         "name": f"{record.folder.name} {folder.name}",

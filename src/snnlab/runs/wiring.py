@@ -33,6 +33,8 @@ from snnlab.checkpoint import load_weights, most_bytes
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
 from snnlab.errors import InputError, RunFailure, TimeOver, one_line, plain
+from snnlab.runs.late import Late, StartAfterFirstStep
+from snnlab.runs.loggers import check_loggers, make_loggers
 from snnlab.runs.record import flat
 from snnlab.runs.units import shown
 
@@ -95,11 +97,13 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
 
 
 def try_trainer(config: Mapping[str, Any]) -> None:
-    """Refuse, before any data is read, arguments that Lightning refuses or would replace by others.
+    """Refuse, before any data is read, loggers that are not installed, and arguments that Lightning refuses or would
+    replace by others.
 
     Raises:
         InputError: naming the argument.
     """
+    check_loggers(config["logger"])
     asked, taken = str(config["trainer"]["precision"]), make_trainer(config, None, [], []).precision
     if asked in ("16", "16-mixed") and taken != "16-mixed":  # Lightning takes bf16-mixed, and the record would not say
         raise InputError(f"trainer.precision = {asked} needs a GPU, and this run is on the CPU; use bf16-mixed")
@@ -119,7 +123,7 @@ class Wired:
 def wire(
     parts: Parts,
     folder: Path,
-    logger: Any = None,
+    loggers: Sequence[Late] = (),
     more: Sequence[L.Callback] = (),
     run: str | None = None,
     **arguments: Any,
@@ -128,18 +132,17 @@ def wire(
 
     Args:
         folder: where checkpoints and metrics.csv are written.
+        loggers: those of ``logger=...``, if there are any; they start after the first step.
         run: which run it is; its checkpoints say so.
-        logger: W&B's, if there is one; it starts after the first step.
         more: callbacks that come after the run's own.
         arguments: of the Trainer, in place of those of the config.
     """
     from snnlab.callbacks.progress import make_progress
-    from snnlab.runs.wandb_run import StartAfterFirstStep
 
     trainer = {**parts.config["trainer"], **arguments}
     validated = parts.data.spec.sizes.get("val") != 0 and trainer["limit_val_batches"] != 0  # 0: an author's protocol
     metric, mode = parts.method.monitor
-    history = History(folder, metric if validated else None, mode, lambda: logger.seconds if logger else 0.0)
+    history = History(folder, metric if validated else None, mode, lambda: sum(each.seconds for each in loggers))
     asked = parts.config["callbacks"]
     checkpoints = EpochCheckpoints(folder, history, parts.method.network, asked["checkpoints"] == "all", run)
     midway = Midway(folder, history, asked["checkpoint_minutes"], asked["checkpoint_batches"])
@@ -151,10 +154,9 @@ def wire(
         callbacks.append(harmless(health))
     if parts.config["callbacks"]["progress"]:
         callbacks += map(harmless, make_progress(trainer["enable_progress_bar"], history))
-    if logger:
-        callbacks.append(StartAfterFirstStep(logger))
-    loggers = [logger] if logger else []
-    made = make_trainer({"trainer": trainer}, folder, [*callbacks, *more], loggers)
+    if loggers:
+        callbacks.append(StartAfterFirstStep(*loggers))
+    made = make_trainer({"trainer": trainer}, folder, [*callbacks, *more], list(loggers))
     return Wired(made, history, memory, checkpoints, health)
 
 
@@ -181,12 +183,26 @@ def threads(number: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def run(composition: Composition, sweep: str | None = None) -> Result:
+class Ending:
+    """What a run comes to once its weights are chosen: the test split is scored, once, and the run is completed."""
+
+    status = "completed"
+    callbacks: Sequence[L.Callback] = ()  # that watch the fit
+
+    def score(self, wired: Wired, parts: Parts) -> dict[str, float]:
+        """The figures of the chosen weights, by their logged names."""
+        wired.trainer.test(parts.method, datamodule=parts.data, verbose=False)
+        logged = wired.trainer.callback_metrics.items()
+        return {key: value.item() for key, value in logged if key.startswith("test/")}
+
+
+def run(composition: Composition, sweep: str | None = None, ending: Ending | None = None) -> Result:
     """Train, validate after each epoch, test once with the best checkpoint, and record all of it.
 
     Args:
         composition: from ``compose``.
         sweep: name of the sweep this run belongs to; W&B groups by it, and the run's folder lies in the sweep's.
+        ending: what is done in place of the test, by a search, which never sees that split.
 
     Raises:
         InputError: before any data is read where that is possible; Held where another process is making this run.
@@ -197,8 +213,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
     from snnlab.hardware.picture import fit_figure
     from snnlab.runs.post_training import start_from
     from snnlab.runs.resume import begin, run_of
-    from snnlab.runs.wandb_run import make_wandb_logger
 
+    ending = ending or Ending()
     parts = build(composition.config)
     config = parts.config
     try_trainer(config)
@@ -208,7 +224,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         torch.set_float32_matmul_precision("high")
     begun = begin(composition, config, parts, sweep)
     record = begun.record
-    wandb_logger, pictures = None, list[Path]()
+    loggers, pictures = list[Late](), list[Path]()
     try:
         if record.content["status"] == "completed":
             log.info("run: completed already -> %s", record.folder)
@@ -216,9 +232,9 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         log.info("%s", record.announcement())
         for line in [] if parts.fit is None else [*parts.changed, *parts.fit.lines()]:
             log.info("%s", line)
-        wandb_logger = make_wandb_logger(config, record, sweep)
-        more = [LongerSchedules()] if begun.lengthened else []
-        wired = wire(parts, record.folder, wandb_logger, more, run_of(record))
+        loggers = make_loggers(config, record, sweep)
+        more = [*([LongerSchedules()] if begun.lengthened else []), *ending.callbacks]
+        wired = wire(parts, record.folder, loggers, more, run_of(record))
         number, here = record.content["machine"]["threads"], torch.get_num_threads()
         if number != here and record.content["resumed"]:
             log.info("threads: %d, as the run began, in place of %d here: sums are rounded alike", number, here)
@@ -239,25 +255,23 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
                     wired.trainer.validate(parts.method, datamodule=parts.data, verbose=False)
                     best = wired.checkpoints.only(wired.trainer)
                 fit_seconds = wired.history.seconds()
-                wired.trainer.test(parts.method, datamodule=parts.data, verbose=False)
-                record.tested(wired, fit_seconds, best, parts.method.network.path.taken())
+                scores = ending.score(wired, parts)
+                record.scored(wired, fit_seconds, best, parts.method.network.path.taken(), scores)
             if config["callbacks"]["figures"]:
                 reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
                 own = {} if parts.fit is None else {"fit": functools.partial(fit_figure, parts.fit)}
                 figures = Figures(record.folder, record.title(), wired.history, wired.health.rates, own)
                 device = wired.trainer.strategy.root_device  # where it was tested: a trainer leaves it on the CPU
                 pictures = figures.draw(parts.method.to(device), parts.data)
-        record.complete()
+        record.end(ending.status)
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:
         reason = str(error) if isinstance(error, KeyboardInterrupt) else ""
         if isinstance(error, SystemExit) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning, which made it, ignores a second one
         record.fail("interrupted", reason or "interrupted by the user")
-        left = isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt)
-        if left or isinstance(
-            error, TimeOver
-        ):  # whoever ends this process, such as a queue at its time limit, knows how
+        asked = isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt)
+        if asked or isinstance(error, TimeOver):  # whoever ends this process, as a queue at its time limit, knows how
             raise
         raise KeyboardInterrupt(reason) from error
     except BaseException as error:
@@ -268,9 +282,9 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
             ) from error
         raise
     finally:
-        if wandb_logger:
-            final = flat({"final": record.content["metrics"]}, between="/") | {"reason": record.content.get("reason")}
-            wandb_logger.finish(record.content["status"], final, pictures)
+        final = flat({"final": record.content["metrics"]}, between="/") | {"reason": record.content.get("reason")}
+        for logger in loggers:
+            logger.finish(record.content["status"], final, pictures)
         if begun.lock is not None:
             begun.lock.release()
 

@@ -109,15 +109,15 @@ class Turns(L.Callback):
 
 def fit_recorded(composition: Any, parts: Parts, turns: Turns) -> None:
     """Train as ``runs.wiring.run`` does, with its callbacks, its logger and its record."""
+    from snnlab.runs.loggers import make_loggers
     from snnlab.runs.resume import begin
-    from snnlab.runs.wandb_run import make_wandb_logger
 
     record = begin(composition, parts.config, parts, None).record
-    logger = make_wandb_logger(parts.config, record, None)
+    loggers = make_loggers(parts.config, record, None)
     try:
-        trainer = wire(parts, record.folder, logger, [turns]).trainer
+        trainer = wire(parts, record.folder, loggers, [turns]).trainer
         with prepared(parts):
             trainer.fit(parts.method, datamodule=parts.data)
     finally:
-        if logger:
+        for logger in loggers:
             logger.finish("completed", {})
