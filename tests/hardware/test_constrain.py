@@ -21,6 +21,9 @@ from snnlab.hardware.target import Target
 from snnlab.layers.chain import Chain
 from snnlab.runs import wiring
 from snnlab.runs.dry_run import make_frames
+from snnlab.runs.identity import digest, identity, recorded, row
+from snnlab.runs.sweep import checked
+from snnlab.tables import rows
 
 TARGETS = sorted(path.stem for path in (conf_dir() / "hardware").glob("*.yaml") if path.stem != "none")
 SMALL = ["method=stbp", "data=digits", "model.hidden=[12]", *FEW]
@@ -147,6 +150,44 @@ def test_a_run_its_checkpoint_and_what_is_loaded_have_the_same_weights(tmp_path:
     assert again.metrics["test"] == result.metrics["test"]
 
 
+def test_runs_that_start_from_one_row_are_one_row_wherever_those_lie(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = [*SMALL, "trainer.limit_train_batches=1", "callbacks.figures=false"]
+    free = [wiring.run(compose([*short, f"seed={seed}"])).folder for seed in (0, 1)]
+    other = wiring.run(compose([*short, "method.threshold=0.7"])).folder
+    words = [*short, "hardware=ternary"]
+    for seed, folder in enumerate(free):
+        wiring.run(compose([*words, f"seed={seed}", f"hardware.start={folder}"]))
+    runs = rows.read_runs(["outputs"])
+    assert sorted(len(row.runs) for row in rows.rows_of(runs).values()) == [1, 2, 2]
+
+    def of(folder, *line):
+        return row(compose([*words, f"hardware.start={folder}", *line]).plain())
+
+    moved = free[0].rename(tmp_path / "elsewhere")
+    assert of(moved) == of(free[1], "seed=1")  # where it lies is of no account
+    assert of(moved) != of(free[1])  # of another seed than its own
+    assert of(moved) != of(other)
+    assert identity(compose([*words, f"hardware.start={moved}"]).plain()) == digest(recorded(last(runs, seed=0)))
+    with pytest.raises(InputError, match=r"hardware.start = /nowhere is no run to start from"):
+        of("/nowhere")
+
+
+def last(runs, seed):
+    return next(run for run in runs if run["config"]["hardware"].get("start") and run["seed"] == seed)
+
+
+def test_a_sweep_starts_all_its_jobs_from_the_run_that_latest_was(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    free = wiring.run(compose([*SMALL, "callbacks.figures=false"])).folder
+    planned = checked([*SMALL, "hardware=int8,int4", "hardware.start=outputs/latest"], None)
+    for job in planned.jobs.values():
+        assert f"hardware.start='{free}'" in job
+    taken = wiring.run(compose([*SMALL, "hardware=int8", "hardware.start=outputs/latest"])).folder
+    record = json.loads((taken / "run.json").read_text())
+    assert record["config"]["hardware"]["start"] == str(free)
+
+
 def test_a_free_run_is_taken_under_limits_without_training(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     free = wiring.run(compose(SMALL))
@@ -159,6 +200,8 @@ def test_a_free_run_is_taken_under_limits_without_training(tmp_path: Path, monke
     for other in ("model.hidden=[13]", "model.hidden=[12,12]"):  # of one more layer, whose weights nobody has
         with pytest.raises(InputError, match="do not fit this network"):
             wiring.run(compose([*SMALL, other, "hardware=int8", f"hardware.start={free.folder}"]))
+    with pytest.raises(InputError, match=r"hardware.start = /nowhere.* is no run folder"):
+        wiring.run(compose([*SMALL, "hardware=int8", "hardware.start=/nowhere"]))
     without = wiring.run(compose([*SMALL, "method.bias=false"]))
     with pytest.raises(InputError, match="do not fit this network"):  # a chip's biases are stored under a limit
         wiring.run(compose([*SMALL, "hardware=loihi2", f"hardware.start={without.folder}"]))

@@ -24,7 +24,11 @@ def start_from(parts: Parts) -> None:
     if parts.target is None or parts.target.start is None:
         return
     start = parts.target.start
-    record = RunRecord.read(start)
+    try:
+        record = RunRecord.read(start)
+    except InputError as error:
+        raise InputError(f"hardware.start = {start}: {error}") from error
+    parts.config["hardware"]["start"] = str(record.folder)  # what .../latest meant
     if "checkpoint" not in record.content:
         raise InputError(
             f"hardware.start = {start}: status is {record.content['status']}, so no checkpoint was chosen; finish it "

@@ -27,6 +27,7 @@ from snnlab.errors import InputError, one_line
 from snnlab.runs import wiring
 from snnlab.runs.dry_run import dry_run
 from snnlab.runs.identity import deciding, digest, less_seed, recorded
+from snnlab.runs.latest import NAME, run_folder
 from snnlab.runs.lock import is_alive, take
 from snnlab.runs.record import RunRecord
 from snnlab.runs.resume import records
@@ -55,7 +56,7 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
     for composition in compose_all(every, config_dir):
         config = composition.plain()
         left = deciding(config)
-        jobs.setdefault(digest(left), composition.overrides)
+        jobs.setdefault(digest(left), [pinned(override) for override in composition.overrides])
         with of_job(composition.overrides, every):
             check_values(config)
         if (row := digest(less_seed(left))) not in rows:
@@ -68,6 +69,13 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
     name = "sweep-" + hashlib.sha256("\n".join(sorted(jobs)).encode()).hexdigest()[:10]
     folder = Path(outputs[0]).expanduser().resolve() / name
     return Sweep(name, folder, jobs, all(resume == "auto" for resume in resumes), any(dry))
+
+
+def pinned(override: str) -> str:
+    """``hardware.start=.../latest`` as the run that it means now: its first job is the latest run soon."""
+    key, _, value = override.partition("=")
+    start = Path(value.strip("'\""))
+    return f"{key}={quoted(str(run_folder(start)))}" if key == "hardware.start" and start.name == NAME else override
 
 
 def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Path], None]) -> None:
