@@ -37,7 +37,7 @@ PLAIN: dict[str, Any] = {
     "hardware.name": typing.Literal["none"],  # where it has no class, as below
     "encoder.name": typing.Literal["none"],
 }
-UNCHOSEN = {"hardware": "hardware=loihi2, int8, ...", "encoder": "encoder=rate, direct, ..."}  # groups that may be none
+UNCHOSEN = {"hardware": "hardware=loihi2, int8, ...", "encoder": "encoder=rate, direct, ..."}  # what a group may lack
 LEAST, MOST = 1e-45, 1e8  # less is 0 in 32 bits; nothing here is more
 SPECIAL = ("_target_", "_partial_")  # keys of a node that are no argument of its class
 
