@@ -39,6 +39,41 @@ def test_each_target_is_values_that_a_target_takes(name):
     assert isinstance(made, Target) and made.name == name and made.source
 
 
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"threshold_high": 5, "threshold_step": 2}, "threshold_high, threshold_step limit nothing without whole_num"),
+        ({"weight_low": -8, "weight_high": 7, "weight_types": 4}, "weight_types limits nothing without whole_numbers"),
+        ({"graded_inputs": True}, "hardware.graded_inputs=false"),
+        ({"state_span": 2.0}, "state_span limits nothing without state_high; .* hardware.state_span=8.0"),
+        ({"weight_unit": "output"}, "weight_unit limits nothing without weight_high; .* hardware.weight_unit=layer"),
+        ({"mixed_low": -8, "mixed_high": 7}, "mixed_low, mixed_high limit nothing without weight_high"),
+        ({"synapses_per_weight": 2}, "synapses_per_weight limits nothing without synapses"),
+        ({"kernel_words": [3], "neuron_words": [3], "axons_in": 4}, "axons_in = 4 limits nothing beside kernel_words"),
+        ({"strides": []}, r"strides = \[\] leaves nothing; null is no limit"),
+        ({"resets": ["zero"]}, "resets has zero, and there are soft, hard and none"),
+        ({"neurons": []}, r"neurons = \[\] leaves nothing"),
+    ],
+)
+def test_a_limit_that_limits_nothing_is_refused(limits, words):
+    with pytest.raises(InputError, match=words):
+        Target("mine", "here", **limits)
+
+
+def test_cores_count_without_a_limit_of_each(tmp_path):
+    assert parts("hardware=int8", "hardware.cores=2").fit.fits  # hidden1 and the readout take one each
+    assert not parts("hardware=int8", "hardware.cores=1").fit.fits
+    assert not parts("hardware=rpu", "hardware.axons_in=63").fit.fits  # of 64 pixels
+    assert not parts("hardware=int8", "hardware.synapse_bits=511").fit.fits  # 64 weights of 8 bits
+    assert parts("hardware=int8", "hardware.synapse_bits=512").fit.fits
+
+
+def test_neurons_may_be_given_by_their_names_on_the_line():
+    assert parts("hardware=int8", "hardware.neurons=[lif]").fit.fits
+    with pytest.raises(InputError, match=r"hidden1 is LIF, .*method.neuron=ahp"):
+        parts("hardware=int8", "hardware.neurons=[ahp]")
+
+
 def test_none_changes_nothing():
     free = parts()
     assert free.target is None and free.fit is None and free.changed == []

@@ -63,9 +63,10 @@ def test_a_run_that_was_stopped_comes_to_the_bits_of_one_that_was_not(tmp_path, 
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_weights_of_a_free_run_are_set_into_devices(tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["stbp", "ottt"])  # ottt: standardised weights, whose gains come behind the devices
+def test_the_weights_of_a_free_run_are_set_into_devices(tmp_path, monkeypatch, method):
     monkeypatch.setenv("SNNLAB_CACHE", str(tmp_path / "cache"))
-    words = [*small_run("stbp"), "model.hidden=[8]", f"paths.output={tmp_path}"]
+    words = [*small_run(method), "model=mlp", "model.hidden=[8]", f"paths.output={tmp_path}"]
     free = run(compose(words)).folder
     after = run(compose([*words, "hardware=rpu", f"hardware.start={free}"])).folder
     one, other = (Chain(load(folder)).weights() for folder in (free, after))

@@ -58,6 +58,12 @@ def constrain(network: Network, target: Target, spiking_input: bool) -> list[str
     for name, neuron in neurons(network).items():
         notes += settle(name, neuron, target)
     units = {name: unit_of(neuron, target) for name, neuron in neurons(network).items()}
+    if target.mixed_high is not None:
+        steps = f", in steps of {target.mixed_step}" if target.mixed_step else ""
+        both = f"{target.mixed_low} to {target.mixed_high}{steps} (mixed_low, mixed_high)"
+        notes.append(
+            f"weights of a layer of both signs: {both}; of one sign: {target.weight_low} to {target.weight_high}"
+        )
     driven = {edge.name: [units[t] for t in edge.targets if t in units] for edge in Chain(network).edges()}
     for name, weight, places in reached(network):
         if target.fan_in is not None and weight.fan_in > target.fan_in:
@@ -147,7 +153,7 @@ def check_neuron(link: Link, target: Target, outside: bool) -> None:
     """Refuse a neuron that the target does not have; ``outside``: it reads the network."""
     neuron = inner(link.layer)
     kind, reset = type(neuron).__name__, getattr(neuron, "reset", None)
-    if target.neurons is not None and kind not in target.neurons:
+    if target.neurons is not None and not {kind, NAMES.get(kind)} & set(target.neurons):
         ways = " or ".join(f"method.neuron={NAMES.get(name, name)}" for name in target.neurons)
         raise refusal(target, f"{link.name} is {kind}", f"{OTHER} and {ways}")
     if target.state_high is not None and not neuron.by_step and not (outside and not target.whole_numbers):
