@@ -74,6 +74,14 @@ def test_neurons_may_be_given_by_their_names_on_the_line():
         parts("hardware=int8", "hardware.neurons=[ahp]")
 
 
+@pytest.mark.parametrize(("method", "given"), [("stbp", 16 * 22 / 8), ("ottt", 16 * 12 / 8 + 4 * 10)])
+def test_states_count_at_their_bits_and_those_of_a_readout_from_outside_at_32(method, given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # 12 hidden units and 10 of the readout, which fires in stbp
+    words = [f"method={method}", "data=digits", "model=mlp", "model.hidden=[12]", "encoder.time_steps=3", *FEW]
+    test = wiring.run(compose([*words, "hardware=int8"])).metrics["test"]
+    assert test["memory_bytes"]["states"] == given
+
+
 def test_none_changes_nothing():
     free = parts()
     assert free.target is None and free.fit is None and free.changed == []

@@ -84,6 +84,11 @@ def neurons(network: Network) -> dict[str, Temporal]:
     return {name: inner(layer) for name, layer in network.neurons().items()}
 
 
+def on_levels(network: Network) -> list[str]:
+    """The layers of neurons whose states lie on levels."""
+    return [name for name, neuron in neurons(network).items() if isinstance(neuron, whole.OnLevels)]
+
+
 def inner(layer: Any) -> Any:
     """The neurons that a layer is, or wraps."""
     while isinstance(layer, Recurrent | PoolingNeuron):
@@ -200,7 +205,10 @@ def settle(name: str, neuron: Any, target: Target) -> list[str]:
             notes.append(f"{name}: threshold {before:g} -> {neuron.threshold:g}, a whole number of units")
         settle_current(neuron, target)
     if target.state_low is not None and not neuron.by_step:
-        return [*notes, f"{name}: its states are not rounded: it is read from outside, not step by step"]
+        return [
+            *notes,
+            f"{name}: its states are not rounded: it reads the network, and is worked out for all steps at once",
+        ]
     if target.state_low is not None and target.state_high is not None:
         unit = unit_of(neuron, target)
         made = whole.Levels(unit, target.state_low, target.state_high, target.decay, target.whole_numbers)
