@@ -269,9 +269,10 @@ def _lay(add: _Adder, parts: list[Part]) -> None:
     for part, (words, states) in zip(parts, wants, strict=True):
         most_words = max([k for k, n in sizes if states <= n] or [k for k, _ in sizes])
         most_states = max([n for k, n in sizes if words <= k] or [n for _, n in sizes])
+        fewer = max(min(k * part.shape_out[0] // words, n * part.shape_out[0] // states) for k, n in sizes)  # on a core
         for what, need, limit in (("words of weights", words, most_words), ("words of states", states, most_states)):
-            fewer = f"{limit * part.shape_out[0] // need:,} outputs fit"
-            add.needs(part.edge.name, what, need, limit, fewer)
+            instead = f"{fewer:,} outputs fit" if fewer else "smaller kernels or maps"
+            add.needs(part.edge.name, what, need, limit, instead)
     rows, columns = linear_sum_assignment([[not suited for suited in row] for row in suits])
     laid = [int(row) for row, column in zip(rows, columns, strict=True) if suits[row][column]]
     add.made.cores.update((parts[row].edge.name, 1) for row in laid)
