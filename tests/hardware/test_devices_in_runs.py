@@ -42,16 +42,14 @@ def test_what_was_trained_is_what_the_devices_hold(tmp_path, monkeypatch, method
     assert drawn and all(torch.equal(first[name], state_of(folder)[name]) for name in drawn)
 
 
-def test_a_run_that_was_stopped_comes_to_the_bits_of_one_that_was_not(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "target",
+    [["hardware=rpu", "hardware.device=reram_es"], ["hardware=memristor"], ["hardware=int4"], ["hardware=loihi2"]],
+    ids=lambda target: target[0],
+)
+def test_a_run_that_was_stopped_comes_to_the_bits_of_one_that_was_not(tmp_path, monkeypatch, target):
     monkeypatch.setenv("SNNLAB_CACHE", str(tmp_path / "cache"))
-    words = [
-        "method=stbp",
-        "data=digits",
-        "hardware=rpu",
-        "hardware.device=reram_es",
-        "model.hidden=[8]",
-        "logger=none",
-    ]
+    words = ["method=stbp", "data=digits", *target, "model.hidden=[8]", "logger=none"]
     words += ["trainer.max_epochs=2", "trainer.limit_train_batches=4", "callbacks.figures=false", "kernels=step"]
     whole = run(compose([*words, f"paths.output={tmp_path / 'whole'}"])).folder
     words.append(f"paths.output={tmp_path / 'stopped'}")

@@ -165,7 +165,7 @@ def test_as_many_outputs_fit_as_are_said_and_not_one_more(inputs, side, kernel):
     def fits(outputs):
         return all(need.fits for need in made(outputs).needs if need.what.startswith("words of"))
 
-    said = {need.instead for need in made(4000).needs if need.what.startswith("words of") and not need.fits}
+    said = {need.instead for need in made(500).needs if need.what.startswith("words of") and not need.fits}
     (words,) = said  # one number, whichever memory is short
     number = int(words.split()[0].replace(",", ""))
     assert words.endswith("outputs fit") and fits(number) and not fits(number + 1)
