@@ -16,6 +16,7 @@ BASE = ["method=stbp", "data=digits", "logger=none", "trainer.max_epochs=1"]
         (["method=stpb"], "method=stpb: there is no such method; nearest: stbp"),
         (["metod=stbp"], "metod: there is no such key; nearest: method"),
         (["max_epochs=3"], "max_epochs: there is no such key; nearest: trainer.max_epochs, trainer.min_epochs\n"),
+        (["hardware.cores=3"], "hardware.cores: hardware=none has nothing to set; choose first: hardware=loihi2"),
         (["method.batch_size=3"], "method.batch_size: there is no such key; nearest: data.batch_size\n"),
         (["output_dir=here"], "output_dir: there is no such key; nearest: paths.output=here\n"),
         (["data=mnsit"], "data=mnsit: there is no such data; nearest: mnist"),

@@ -91,6 +91,15 @@ def test_torchscript_gives_the_outputs_of_the_network_and_refuses_other_lengths(
         script(frames[:4])
 
 
+def test_torchscript_of_a_network_under_a_target_leaves_it_as_it_is(int4, capsys, tmp_path):
+    before = snnlab.load(int4)
+    frames = (torch.rand(10, 3, 1, 8, 8) < 0.5).float()
+    code, _, _, folder = written(capsys, int4, "--format", "torchscript", "--samples", "7", "--out", tmp_path / "x")
+    assert code == 0
+    with torch.no_grad():
+        assert torch.equal(torch.jit.load(folder / "network.pt")(frames), before(frames))
+
+
 def test_a_graph_that_comes_back_trains(stored, capsys, tmp_path):
     _, _, _, folder = written(capsys, stored)
     path = folder / "network.nir"
@@ -117,7 +126,6 @@ def test_a_library_that_is_not_there_and_one_that_is(stored, capsys, monkeypatch
     ("arguments", "why"),
     [
         (["--format", "nri"], "--format nri: there is no such format; nearest: nir"),
-        (["--format", "onnx"], "nothing here can run ONNX"),
         (["--format", "numpy"], "this run has hardware=none"),
         (["--format", "numpy", "--verify", "norse"], "--verify reads graphs"),
         (["--verify", "nors"], "there is no such library here; nearest: norse"),

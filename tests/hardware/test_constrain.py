@@ -21,6 +21,9 @@ from snnlab.hardware.target import Target
 from snnlab.layers.chain import Chain
 from snnlab.runs import wiring
 from snnlab.runs.dry_run import make_frames
+from snnlab.runs.identity import digest, identity, recorded, row
+from snnlab.runs.sweep import checked
+from snnlab.tables import rows
 
 TARGETS = sorted(path.stem for path in (conf_dir() / "hardware").glob("*.yaml") if path.stem != "none")
 SMALL = ["method=stbp", "data=digits", "model.hidden=[12]", *FEW]
@@ -34,6 +37,49 @@ def parts(*overrides):
 def test_each_target_is_values_that_a_target_takes(name):
     made = instantiate_part("hardware", OmegaConf.load(conf_dir() / "hardware" / f"{name}.yaml"))
     assert isinstance(made, Target) and made.name == name and made.source
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"threshold_high": 5, "threshold_step": 2}, "threshold_high, threshold_step limit nothing without whole_num"),
+        ({"weight_low": -8, "weight_high": 7, "weight_types": 4}, "weight_types limits nothing without whole_numbers"),
+        ({"graded_inputs": True}, "hardware.graded_inputs=false"),
+        ({"state_span": 2.0}, "state_span limits nothing without state_high; .* hardware.state_span=8.0"),
+        ({"weight_unit": "output"}, "weight_unit limits nothing without weight_high; .* hardware.weight_unit=layer"),
+        ({"mixed_low": -8, "mixed_high": 7}, "mixed_low, mixed_high limit nothing without weight_high"),
+        ({"synapses_per_weight": 2}, "synapses_per_weight limits nothing without synapses"),
+        ({"kernel_words": [3], "neuron_words": [3], "axons_in": 4}, "axons_in = 4 limits nothing beside kernel_words"),
+        ({"strides": []}, r"strides = \[\] leaves nothing; null is no limit"),
+        ({"resets": ["zero"]}, "resets has zero, and there are soft, hard and none"),
+        ({"neurons": []}, r"neurons = \[\] leaves nothing"),
+    ],
+)
+def test_a_limit_that_limits_nothing_is_refused(limits, words):
+    with pytest.raises(InputError, match=words):
+        Target("mine", "here", **limits)
+
+
+def test_cores_count_without_a_limit_of_each(tmp_path):
+    assert parts("hardware=int8", "hardware.cores=2").fit.fits  # hidden1 and the readout take one each
+    assert not parts("hardware=int8", "hardware.cores=1").fit.fits
+    assert not parts("hardware=rpu", "hardware.axons_in=63").fit.fits  # of 64 pixels
+    assert not parts("hardware=int8", "hardware.synapse_bits=511").fit.fits  # 64 weights of 8 bits
+    assert parts("hardware=int8", "hardware.synapse_bits=512").fit.fits
+
+
+def test_neurons_may_be_given_by_their_names_on_the_line():
+    assert parts("hardware=int8", "hardware.neurons=[lif]").fit.fits
+    with pytest.raises(InputError, match=r"hidden1 is LIF, .*method.neuron=ahp"):
+        parts("hardware=int8", "hardware.neurons=[ahp]")
+
+
+@pytest.mark.parametrize(("method", "given"), [("stbp", 16 * 22 / 8), ("ottt", 16 * 12 / 8 + 4 * 10)])
+def test_states_count_at_their_bits_and_those_of_a_readout_from_outside_at_32(method, given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # 12 hidden units and 10 of the readout, which fires in stbp
+    words = [f"method={method}", "data=digits", "model=mlp", "model.hidden=[12]", "encoder.time_steps=3", *FEW]
+    test = wiring.run(compose([*words, "hardware=int8"])).metrics["test"]
+    assert test["memory_bytes"]["states"] == given
 
 
 def test_none_changes_nothing():
@@ -147,6 +193,44 @@ def test_a_run_its_checkpoint_and_what_is_loaded_have_the_same_weights(tmp_path:
     assert again.metrics["test"] == result.metrics["test"]
 
 
+def test_runs_that_start_from_one_row_are_one_row_wherever_those_lie(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = [*SMALL, "trainer.limit_train_batches=1", "callbacks.figures=false"]
+    free = [wiring.run(compose([*short, f"seed={seed}"])).folder for seed in (0, 1)]
+    other = wiring.run(compose([*short, "method.threshold=0.7"])).folder
+    words = [*short, "hardware=ternary"]
+    for seed, folder in enumerate(free):
+        wiring.run(compose([*words, f"seed={seed}", f"hardware.start={folder}"]))
+    runs = rows.read_runs(["outputs"])
+    assert sorted(len(row.runs) for row in rows.rows_of(runs).values()) == [1, 2, 2]
+
+    def of(folder, *line):
+        return row(compose([*words, f"hardware.start={folder}", *line]).plain())
+
+    moved = free[0].rename(tmp_path / "elsewhere")
+    assert of(moved) == of(free[1], "seed=1")  # where it lies is of no account
+    assert of(moved) != of(free[1])  # of another seed than its own
+    assert of(moved) != of(other)
+    assert identity(compose([*words, f"hardware.start={moved}"]).plain()) == digest(recorded(last(runs, seed=0)))
+    with pytest.raises(InputError, match=r"hardware.start = /nowhere is no run to start from"):
+        of("/nowhere")
+
+
+def last(runs, seed):
+    return next(run for run in runs if run["config"]["hardware"].get("start") and run["seed"] == seed)
+
+
+def test_a_sweep_starts_all_its_jobs_from_the_run_that_latest_was(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    free = wiring.run(compose([*SMALL, "callbacks.figures=false"])).folder
+    planned = checked([*SMALL, "hardware=int8,int4", "hardware.start=outputs/latest"], None)
+    for job in planned.jobs.values():
+        assert f"hardware.start='{free}'" in job
+    taken = wiring.run(compose([*SMALL, "hardware=int8", "hardware.start=outputs/latest"])).folder
+    record = json.loads((taken / "run.json").read_text())
+    assert record["config"]["hardware"]["start"] == str(free)
+
+
 def test_a_free_run_is_taken_under_limits_without_training(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     free = wiring.run(compose(SMALL))
@@ -159,6 +243,8 @@ def test_a_free_run_is_taken_under_limits_without_training(tmp_path: Path, monke
     for other in ("model.hidden=[13]", "model.hidden=[12,12]"):  # of one more layer, whose weights nobody has
         with pytest.raises(InputError, match="do not fit this network"):
             wiring.run(compose([*SMALL, other, "hardware=int8", f"hardware.start={free.folder}"]))
+    with pytest.raises(InputError, match=r"hardware.start = /nowhere.* is no run folder"):
+        wiring.run(compose([*SMALL, "hardware=int8", "hardware.start=/nowhere"]))
     without = wiring.run(compose([*SMALL, "method.bias=false"]))
     with pytest.raises(InputError, match="do not fit this network"):  # a chip's biases are stored under a limit
         wiring.run(compose([*SMALL, "hardware=loihi2", f"hardware.start={without.folder}"]))

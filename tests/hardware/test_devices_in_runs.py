@@ -42,16 +42,14 @@ def test_what_was_trained_is_what_the_devices_hold(tmp_path, monkeypatch, method
     assert drawn and all(torch.equal(first[name], state_of(folder)[name]) for name in drawn)
 
 
-def test_a_run_that_was_stopped_comes_to_the_bits_of_one_that_was_not(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "target",
+    [["hardware=rpu", "hardware.device=reram_es"], ["hardware=memristor"], ["hardware=int4"], ["hardware=loihi2"]],
+    ids=lambda target: target[0],
+)
+def test_a_run_that_was_stopped_comes_to_the_bits_of_one_that_was_not(tmp_path, monkeypatch, target):
     monkeypatch.setenv("SNNLAB_CACHE", str(tmp_path / "cache"))
-    words = [
-        "method=stbp",
-        "data=digits",
-        "hardware=rpu",
-        "hardware.device=reram_es",
-        "model.hidden=[8]",
-        "logger=none",
-    ]
+    words = ["method=stbp", "data=digits", *target, "model.hidden=[8]", "logger=none"]
     words += ["trainer.max_epochs=2", "trainer.limit_train_batches=4", "callbacks.figures=false", "kernels=step"]
     whole = run(compose([*words, f"paths.output={tmp_path / 'whole'}"])).folder
     words.append(f"paths.output={tmp_path / 'stopped'}")
@@ -63,9 +61,10 @@ def test_a_run_that_was_stopped_comes_to_the_bits_of_one_that_was_not(tmp_path, 
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_weights_of_a_free_run_are_set_into_devices(tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["stbp", "ottt"])  # ottt: standardised weights, whose gains come behind the devices
+def test_the_weights_of_a_free_run_are_set_into_devices(tmp_path, monkeypatch, method):
     monkeypatch.setenv("SNNLAB_CACHE", str(tmp_path / "cache"))
-    words = [*small_run("stbp"), "model.hidden=[8]", f"paths.output={tmp_path}"]
+    words = [*small_run(method), "model=mlp", "model.hidden=[8]", f"paths.output={tmp_path}"]
     free = run(compose(words)).folder
     after = run(compose([*words, "hardware=rpu", f"hardware.start={free}"])).folder
     one, other = (Chain(load(folder)).weights() for folder in (free, after))

@@ -151,6 +151,26 @@ def test_the_report_says_what_would_fit():
         must_fit(made)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "side", "kernel"), [(32, 16, 3), (32, 8, 5), (64, 16, 3), (8, 33, 5), (1, 64, 1), (1024, 1, 1)]
+)
+def test_as_many_outputs_fit_as_are_said_and_not_one_more(inputs, side, kernel):
+    def made(outputs):  # too many weights for the cores with many states, and the other way round
+        layer: nn.Module = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        if side == 1:
+            layer = nn.Linear(inputs, outputs, bias=False)
+        shape = (inputs,) if side == 1 else (inputs, side, side)
+        return fit(Network([("weight0", layer), ("neurons0", lif())]), target("speck2f"), shape, 4)
+
+    def fits(outputs):
+        return all(need.fits for need in made(outputs).needs if need.what.startswith("words of"))
+
+    said = {need.instead for need in made(500).needs if need.what.startswith("words of") and not need.fits}
+    (words,) = said  # one number, whichever memory is short
+    number = int(words.split()[0].replace(",", ""))
+    assert words.endswith("outputs fit") and fits(number) and not fits(number + 1)
+
+
 def test_what_has_no_source_is_marked():
     lines = report("loihi2", dense(4, 5, 3)).lines()
     assert any("(assumed)" in line for line in lines) and not any("cores" in x and "(assumed)" in x for x in lines[1:])

@@ -1,5 +1,6 @@
 """Rows against bits and energy: which bits a target has, what the front is, and the names of the rows."""
 
+import matplotlib.pyplot as plt
 import pytest
 from omegaconf import OmegaConf
 
@@ -7,7 +8,7 @@ from snnlab.config.parts import instantiate_part
 from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError
 from snnlab.tables.__main__ import table
-from snnlab.tables.picture import Point, bits_of, front, points_of
+from snnlab.tables.picture import Point, bits_of, figure_of, front, points_of
 from snnlab.tables.rows import read_runs
 from tables.test_tables import config, write
 
@@ -52,6 +53,22 @@ def test_rows_are_named_by_their_target_and_drawn(tmp_path):
     assert (tmp_path / "front.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(InputError, match="ends in"):
         table([str(tmp_path / "runs"), "--picture", "front.xyz"], tmp_path)
+
+
+def test_targets_have_a_shape_each_and_no_words_lie_over_the_points():
+    pairs = [("stbp", "none"), ("stbp", "rpu"), ("ottt", "none"), ("ottt", "int4")]
+    points = [Point("", hardware, series, 32, 0.9, 0.01, 1e-7) for series, hardware in pairs]
+    points.append(Point("", "int4", "stbp", 4, 0.8, 0.0, 1e-8, started=True))
+    figure = figure_of(points)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["stbp", "ottt", "none", "rpu", "int4", "hollow: after training"]
+    for axis in figure.axes:
+        assert not axis.texts
+        marks = [container.lines[0] for container in axis.containers]
+        assert len({line.get_marker() for line in marks}) == 3
+        assert [line.get_markerfacecolor() == "white" for line in marks] == [False] * 4 + [True]
+    assert len({container.lines[0].get_xdata()[0] for container in figure.axes[0].containers[:4]}) == 2  # side by side
+    plt.close(figure)
 
 
 def test_a_row_says_whether_its_network_fits(tmp_path):

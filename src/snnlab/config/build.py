@@ -39,7 +39,7 @@ def build(config: DictConfig) -> Parts:
     import torch
 
     from snnlab import kernels
-    from snnlab.hardware.constrain import constrain, settle
+    from snnlab.hardware.constrain import constrain, on_levels, settle
     from snnlab.hardware.fit import fit, must_fit
     from snnlab.methods.base.method import UnansweredError
 
@@ -93,8 +93,9 @@ def build(config: DictConfig) -> Parts:
         if target.must_fit:
             must_fit(report)
         method.cost.time_step = method.cost.time_step or target.time_step
-        bits, of_states = target.weight_bits, target.state_bits
-        method.cost.run_on(target.mac_joule, target.ac_joule, lambda _: bits, lambda _: of_states)
+        bits = target.weight_bits
+        of_states = dict.fromkeys(on_levels(method.network), target.state_bits)  # what is read from outside is not
+        method.cost.run_on(target.mac_joule, target.ac_joule, lambda _: bits, of_states.get)
     method.check_weights()  # an initialiser may limit them, too
     return Parts(data, method, initializer, plain, target, changed, report)
 

@@ -42,6 +42,7 @@ PLAIN: dict[str, Any] = {
     "hardware.name": typing.Literal["none"],  # where it has no class, as below
     "encoder.name": typing.Literal["none"],
 }
+UNCHOSEN = {"hardware": "hardware=loihi2, int8, ...", "encoder": "encoder=rate, direct, ..."}  # what a group may lack
 MOST_THREADS = 1024
 LEAST, MOST = 1e-45, 1e8  # less is 0 in 32 bits; nothing here is more
 SPECIAL = ("_target_", "_partial_")  # keys of a node that are no argument of its class
@@ -58,8 +59,10 @@ def check_plain(config: Mapping[str, Any]) -> None:
         if not isinstance(node, Mapping):
             raise InputError(f"{group} = {node!r} must be a mapping; {group}=NAME chooses one")
         known = [path.partition(".")[2] for path in PLAIN if path.startswith(f"{group}.")]
-        of_class = group in ("hardware", "encoder") and "_target_" in node
+        of_class = group in UNCHOSEN and "_target_" in node
         for key in () if of_class else [key for item in node.items() for key in _keys(*item, known)]:
+            if key not in known and group in UNCHOSEN:
+                raise InputError(f"{group}.{key}: {group}=none has nothing to set; choose first: {UNCHOSEN[group]}")
             if key not in known:
                 raise InputError(f"{group}.{key}: there is no such key; nearest: {nearest(str(key), known)}")
     for path, hint in PLAIN.items():

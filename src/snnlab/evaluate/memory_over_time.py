@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
@@ -47,19 +48,30 @@ def analyse(run: Stored, steps: list[int] = STEPS, twin: str | None = None) -> A
 
 def training_bytes(run: Stored, change: list[str], batch: Batch, steps: int) -> int:
     """Return the bytes that one training step of the changed run needs on ``batch`` with ``steps`` time steps."""
-    method = run.rebuild(change)
+    encoded = run.method.encoder is not None
+    method = run.rebuild([*change, f"encoder.time_steps={steps}"] if encoded else change)
     method.prepare(run.data)
-    if method.encoder is not None:
-        method.encoder.time_steps = steps  # type: ignore[assignment]
-    else:
+    if not encoded:
         batch = resized(batch, steps, run.data.spec.question)
     memory = PeakMemory()
     arguments = {"max_epochs": 1, "limit_train_batches": None, "limit_val_batches": 0, "enable_progress_bar": False}
     trainer = run.trainer(arguments, [memory])
-    loader: Any = DataLoader([batch, batch], batch_size=None)  # type: ignore[arg-type]
-    trainer.fit(method, train_dataloaders=loader, val_dataloaders=loader)
+    trainer.fit(method, datamodule=Twice(batch))
     assert memory.peak_bytes is not None
     return memory.peak_bytes
+
+
+class Twice(L.LightningDataModule):
+    """One batch, twice an epoch: what is first used is there at the second."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__()
+        self.batch = batch
+
+    def train_dataloader(self) -> Any:
+        return DataLoader([self.batch, self.batch], batch_size=None)  # type: ignore[arg-type]
+
+    val_dataloader = train_dataloader
 
 
 def resized(batch: Batch, steps: int, question: Question) -> Batch:

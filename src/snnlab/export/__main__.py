@@ -13,7 +13,7 @@ from snnlab.command import CONFIG_DIR, config_dir_of, parse, run, set_up_logging
 from snnlab.errors import InputError, RunFailure, nearest, plain
 
 FORMATS = ("nir", "numpy", "torchscript", "onnx")
-HELP = """usage: python -m snnlab.export RUN [--format nir|numpy|torchscript] [KEY=VALUE ...]
+HELP = """usage: python -m snnlab.export RUN [--format nir|numpy|torchscript|onnx] [KEY=VALUE ...]
        python -m snnlab.export --from FILE.nir             what is in a graph, and how it is trained
 
 Writes the network of the stored run in the folder RUN, its weights as they are used, into RUN/exports/<date>/.
@@ -21,8 +21,9 @@ Writes the network of the stored run in the folder RUN, its weights as they are 
   --format    nir (the usual): a graph that other simulators read (docs/export.md)
               numpy: the whole numbers of the run's hardware=..., with a README of the layout
               torchscript: for torch alone, for sequences of the data's length
+              onnx: the same for onnxruntime, which runs the test samples here, compared bin by bin
   --verify norse,snntorch   run test samples through these libraries, compare spikes bin by bin
-  --samples N  of the test split, for --verify; 100
+  --samples N  of the test split, for --verify, torchscript and onnx; 100
   --out DIR   another folder, which is made
   KEY=VALUE   changes the stored config, e.g. hardware=int8, encoder.time_steps=20
   --config-dir DIR    one more folder of configs, for methods and data of your own
@@ -55,8 +56,6 @@ def export(arguments: list[str]) -> int:
     form = line.values.get("format", "nir")
     if form not in FORMATS:
         raise InputError(f"--format {form}: there is no such format; nearest: {nearest(form, FORMATS)}")
-    if form == "onnx":
-        raise InputError("--format onnx: nothing here can run ONNX, so nothing proves it equal; use torchscript or nir")
     if "verify" in line.values and form != "nir":
         raise InputError(f"--verify reads graphs: use --format nir, not {form}")
     from snnlab.checkpoint import check_links
@@ -70,7 +69,7 @@ def export(arguments: list[str]) -> int:
     record = RunRecord.read(line.words[0])
     stored = record.folder
     check_links(stored)
-    seen = bool(libraries) or form == "torchscript"
+    seen = bool(libraries) or form in ("torchscript", "onnx")
     folder = config_dir_of(line)
     parts = (open_run if seen else load_parts)(stored, line.overrides, folder)
     if parts.method.needs_data and not seen:
@@ -88,7 +87,7 @@ def export(arguments: list[str]) -> int:
     report["overrides"], report["time_step"] = list(line.overrides), time_step
     for text in (*content.lines, *([told] if told else [])):
         print(plain(text))
-    failed = 0
+    failed = report.get("verify", {}).get("mismatches", 0)
     if libraries:
         from snnlab.export.verify import verify
 
@@ -162,6 +161,13 @@ def prepared(form: str, parts: Any, time_step: float, frames: Any, run: Path) ->
         content, shape = to_torchscript(method.network, frames), list(frames.shape)
         lines = [f"torchscript  frames {shape} -> outputs, equal to the network's to the bit; other batch sizes too"]
         return Content({"network.pt": content}, lines, {**report, "frames": shape})
+    if form == "onnx":
+        from snnlab.export.onnx_graph import to_onnx
+
+        content, verdict = to_onnx(method.network, frames)
+        found = {"layers": verdict.layers, "mismatches": verdict.mismatches, "outputs": verdict.outputs}
+        lines = [f"onnx         frames {list(frames.shape)} -> outputs, spikes/LAYER; other batch sizes too"]
+        return Content({"network.onnx": content}, [*lines, *verdict.lines()], {**report, "verify": found})
     if form == "numpy":
         import numpy as np
 

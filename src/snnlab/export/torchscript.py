@@ -5,6 +5,7 @@ The layers are traced with their steps written out; what is written must give th
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from collections.abc import Iterator
@@ -29,12 +30,23 @@ class Steps(nn.Module):
         self.network = network
 
     def forward(self, frames: Tensor) -> Tensor:
-        with parametrize.cached():
-            outputs, states = [], None
-            for frame in frames:
-                output, states = self.network.step(frame, states)
-                outputs.append(output)
-            return torch.stack(outputs)
+        outputs, states = [], None
+        for frame in frames:
+            output, states = self.network.step(frame, states)
+            outputs.append(output)
+        return torch.stack(outputs)
+
+
+def unconstrained(network: Network) -> Network:
+    """A copy whose weights are plain values, those that products take."""
+    free = copy.deepcopy(network)
+    for layer in [layer for layer in free.modules() if parametrize.is_parametrized(layer)]:
+        values = {name: getattr(layer, name).detach() for name in layer.parametrizations}  # type: ignore[union-attr]
+        layer.__class__ = parametrize.type_before_parametrizations(layer)  # torch would change network's, too
+        del layer.parametrizations
+        for name, value in values.items():
+            layer.register_parameter(name, nn.Parameter(value, requires_grad=False))
+    return free
 
 
 @contextmanager
@@ -60,13 +72,14 @@ def to_torchscript(network: Network, frames: Tensor) -> bytes:
     Raises:
         InputError: where it cannot be traced, or what was traced is not the network to the bit.
     """
-    network = network.eval()
+    free = unconstrained(network).eval()
     with kernels.using(kernels.Path("step")):
         own, network.kernels = network.kernels, kernels.Path("step")
+        free.kernels = network.kernels
         try:
             with plain_functions(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                traced = torch.jit.trace(Steps(network), (frames,), check_trace=False)
+                traced = torch.jit.trace(Steps(free), (frames,), check_trace=False)
             buffer = io.BytesIO()
             torch.jit.save(traced, buffer)
             buffer.seek(0)

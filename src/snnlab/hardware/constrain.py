@@ -58,6 +58,12 @@ def constrain(network: Network, target: Target, spiking_input: bool) -> list[str
     for name, neuron in neurons(network).items():
         notes += settle(name, neuron, target)
     units = {name: unit_of(neuron, target) for name, neuron in neurons(network).items()}
+    if target.mixed_high is not None:
+        steps = f", in steps of {target.mixed_step}" if target.mixed_step else ""
+        both = f"{target.mixed_low} to {target.mixed_high}{steps} (mixed_low, mixed_high)"
+        notes.append(
+            f"weights of a layer of both signs: {both}; of one sign: {target.weight_low} to {target.weight_high}"
+        )
     driven = {edge.name: [units[t] for t in edge.targets if t in units] for edge in Chain(network).edges()}
     for name, weight, places in reached(network):
         if target.fan_in is not None and weight.fan_in > target.fan_in:
@@ -76,6 +82,11 @@ def constrain(network: Network, target: Target, spiking_input: bool) -> list[str
 def neurons(network: Network) -> dict[str, Temporal]:
     """What spikes, by layer; of a layer that wraps neurons, those."""
     return {name: inner(layer) for name, layer in network.neurons().items()}
+
+
+def on_levels(network: Network) -> list[str]:
+    """The layers of neurons whose states lie on levels."""
+    return [name for name, neuron in neurons(network).items() if isinstance(neuron, whole.OnLevels)]
 
 
 def inner(layer: Any) -> Any:
@@ -147,7 +158,7 @@ def check_neuron(link: Link, target: Target, outside: bool) -> None:
     """Refuse a neuron that the target does not have; ``outside``: it reads the network."""
     neuron = inner(link.layer)
     kind, reset = type(neuron).__name__, getattr(neuron, "reset", None)
-    if target.neurons is not None and kind not in target.neurons:
+    if target.neurons is not None and not {kind, NAMES.get(kind)} & set(target.neurons):
         ways = " or ".join(f"method.neuron={NAMES.get(name, name)}" for name in target.neurons)
         raise refusal(target, f"{link.name} is {kind}", f"{OTHER} and {ways}")
     if target.state_high is not None and not neuron.by_step and not (outside and not target.whole_numbers):
@@ -194,7 +205,10 @@ def settle(name: str, neuron: Any, target: Target) -> list[str]:
             notes.append(f"{name}: threshold {before:g} -> {neuron.threshold:g}, a whole number of units")
         settle_current(neuron, target)
     if target.state_low is not None and not neuron.by_step:
-        return [*notes, f"{name}: its states are not rounded: it is read from outside, not step by step"]
+        return [
+            *notes,
+            f"{name}: its states are not rounded: it reads the network, and is worked out for all steps at once",
+        ]
     if target.state_low is not None and target.state_high is not None:
         unit = unit_of(neuron, target)
         made = whole.Levels(unit, target.state_low, target.state_high, target.decay, target.whole_numbers)

@@ -17,7 +17,7 @@ from torch import nn
 from snnlab.errors import InputError
 from snnlab.hardware.constrain import neurons as neurons_of
 from snnlab.hardware.constrain import reached, unit_of
-from snnlab.hardware.target import Target
+from snnlab.hardware.target import OF_CORES, Target
 from snnlab.layers.chain import Chain
 from snnlab.layers.edges import Edge
 from snnlab.layers.network import Network
@@ -231,7 +231,7 @@ def _cores(add: _Adder, parts: list[Part]) -> None:
     if target.kernel_words is not None and target.neuron_words is not None:
         _lay(add, parts)
         return
-    if target.neurons_per_core is None:
+    if not any(getattr(target, key) for key in ("neurons_per_core", "cores", *OF_CORES)):
         return
     bits = target.weight_bits or FREE
     for part in parts:
@@ -239,7 +239,7 @@ def _cores(add: _Adder, parts: list[Part]) -> None:
         if part.edge.recurrent:
             continue
         into = [part, *(other for other in parts if other.edge.recurrent and other.edge.targets == part.edge.targets)]
-        count = math.ceil(part.outputs / target.neurons_per_core)
+        count = math.ceil(part.outputs / (target.neurons_per_core or part.outputs))
         if target.synapse_bits is not None:
             row = sum(synapses(other) for other in into) * bits / part.outputs
             add(name, "synapse_bits", "bits of one neuron's weights", row)
@@ -252,7 +252,8 @@ def _cores(add: _Adder, parts: list[Part]) -> None:
         reach = sum(add.made.cores.get(other.edge.name, 0) for other in after if not other.edge.recurrent)
         own = add.made.cores.get(part.edge.name, 0)
         if target.one_target_core and after and not part.edge.recurrent:
-            one = f"{target.neurons_per_core:,} units in the next layer fit"
+            units = target.neurons_per_core
+            one = f"{units:,} units in the next layer fit" if units else "a next layer of one core fits"
             add.needs(part.edge.name, "cores that its neurons reach", reach, 1, one)
         if own:
             add(part.edge.name, "axons_out", "axons out of a core", math.ceil(part.outputs / own) * max(reach, 1))
@@ -268,9 +269,10 @@ def _lay(add: _Adder, parts: list[Part]) -> None:
     for part, (words, states) in zip(parts, wants, strict=True):
         most_words = max([k for k, n in sizes if states <= n] or [k for k, _ in sizes])
         most_states = max([n for k, n in sizes if words <= k] or [n for _, n in sizes])
+        fewer = max(min(k * part.shape_out[0] // words, n * part.shape_out[0] // states) for k, n in sizes)  # on a core
         for what, need, limit in (("words of weights", words, most_words), ("words of states", states, most_states)):
-            fewer = f"{limit * part.shape_out[0] // need:,} outputs fit"
-            add.needs(part.edge.name, what, need, limit, fewer)
+            instead = f"{fewer:,} outputs fit" if fewer else "smaller kernels or maps"
+            add.needs(part.edge.name, what, need, limit, instead)
     rows, columns = linear_sum_assignment([[not suited for suited in row] for row in suits])
     laid = [int(row) for row, column in zip(rows, columns, strict=True) if suits[row][column]]
     add.made.cores.update((parts[row].edge.name, 1) for row in laid)

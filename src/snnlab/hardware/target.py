@@ -8,7 +8,7 @@ network's own unless ``whole_numbers`` ties it to the thresholds, as on a chip w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
 from snnlab.errors import InputError
@@ -47,7 +47,7 @@ class Target:
         device_options: numbers of that device, in place of its own.
         sampling: whether the chip here runs samplers alone, which have a Hamiltonian in place of data.
         decay: which factors per step there are: any, 4096ths, 1 - 2^-k (shifts), or 1 alone (none).
-        neurons: classes of neurons; null is every one.
+        neurons: classes of neurons, or their names in method.neuron; null is every one.
         resets: of neurons: soft, hard, none; null is every one.
         refractory: most silent steps after a spike.
         norms: whether normalisation is worked out while the network runs.
@@ -62,7 +62,7 @@ class Target:
         fan_in, fan_out: synapses of one neuron, and that one input reaches.
         neurons_in_all, synapses: of the whole chip.
         synapses_per_weight: rows that a signed weight takes.
-        cores: of the chip.
+        cores: of the chip; a layer takes one, or as many as the limits of one core ask for.
         neurons_per_core, axons_in, axons_out, synapse_bits: of one core; synapse_bits are of its weight memory.
         one_target_core: whether a neuron's spikes reach one core only.
         kernel_words, neuron_words: of each core, where a layer is a core.
@@ -167,8 +167,21 @@ class Target:
             raise InputError(f"{name}: fan_in = {self.fan_in} leaves weights of 0, which weight_zero = false has not")
         if not self.weight_zero and (self.weight_low, self.weight_high) != (-1, 1):
             raise InputError(f"{name}: weight_zero = false needs the levels -1 and 1; set weight_low=-1, weight_high=1")
-        if self.weight_types is not None and not self.whole_numbers:
-            raise InputError(f"{name}: weight_types needs whole_numbers=true, in whose unit they count")
+        for needed, keys in NEEDS.items():
+            alone = [key for key in keys if getattr(self, key) not in (default_of(key), None)]
+            if alone and getattr(self, needed) in (None, False):
+                as_is = " ".join(f"hardware.{key}={word(default_of(key))}" for key in alone)
+                raise InputError(
+                    f"{name}: {', '.join(alone)} limit{'s' * (len(alone) == 1)} nothing without {needed}; set "
+                    f"hardware.{needed}, or {as_is}"
+                )
+        if self.kernel_words is not None:
+            for key in ("neurons_per_core", *OF_CORES):
+                if getattr(self, key) not in (None, False):
+                    raise InputError(
+                        f"{name}: {key} = {getattr(self, key)} limits nothing beside kernel_words, where a layer is a "
+                        f"core; set hardware.{key}={word(default_of(key))}"
+                    )
         if self.whole_numbers and (self.weight_high is None or self.weight_unit != "layer"):
             raise InputError(f"{name}: whole_numbers needs weight_low and weight_high, and one unit for a layer")
         if self.whole_numbers and self.state_high is None:
@@ -193,12 +206,24 @@ class Target:
             device(self.device, self.device_options)
         elif self.device_options:
             raise InputError(f"{name}: device_options are for a device; set hardware.device=gokmen_vlasov")
+        for reset in self.resets or []:
+            if reset not in ("soft", "hard", "none"):
+                raise InputError(f"{name}: resets has {reset}, and there are soft, hard and none")
+        if self.whole_numbers and self.state_span != default_of("state_span"):
+            raise InputError(
+                f"{name}: state_span = {self.state_span} is for a unit of the network's own, and in whole "
+                "numbers hardware.threshold_levels says what a threshold is worth"
+            )
         if not self.state_span > 0:
             raise InputError(f"{name}: state_span = {self.state_span} must be positive; 8 thresholds are usual")
         if not (0 < self.ac_joule < 1 and 0 < self.mac_joule < 1):
             raise InputError(f"{name}: mac_joule and ac_joule are energies of one operation, such as 4.6e-12")
-        for key in (f.name for f in fields(self) if f.name not in SIGNED and str(f.type).startswith(("int", "list[i"))):
-            given: Any = getattr(self, key)
+        for each in fields(self):
+            key, given = each.name, getattr(self, each.name)
+            if given == [] and key != "assumptions":
+                raise InputError(f"{name}: {key} = [] leaves nothing; null is no limit")
+            if key in SIGNED or not str(each.type).startswith(("int", "list[int")):
+                continue
             for number in given if isinstance(given, list) else [given]:
                 if number is not None and number < (0 if key in ("paddings", "refractory", "weight_shift") else 1):
                     raise InputError(f"{name}: {key} = {given} leaves nothing; null is no limit")
@@ -231,4 +256,29 @@ def weight_bits(limits: Mapping[str, Any]) -> int | None:
     return max((levels - 1).bit_length(), 1)
 
 
+def default_of(limit: str) -> Any:
+    """The value of a limit that is not given."""
+    found = next(f for f in fields(Target) if f.name == limit)
+    return found.default if found.default_factory is MISSING else found.default_factory()
+
+
+def word(value: Any) -> str:
+    """A value as on the command line."""
+    return "null" if value is None else str(value).lower().replace(" ", "")
+
+
+OF_CORES = ("axons_in", "axons_out", "synapse_bits", "one_target_core")  # beside how many neurons one holds
+NEEDS = {  # a limit, and those that say more of it and nothing without it
+    "weight_high": ("weight_step", "weight_zero", "weight_unit", "weight_types", "mixed_low", "mixed_high"),
+    "whole_numbers": (
+        "weight_types",
+        "threshold_levels",
+        "threshold_high",
+        "threshold_step",
+        "weight_shift",
+        "graded_inputs",
+    ),
+    "state_high": ("state_span",),
+    "synapses": ("synapses_per_weight",),
+}
 SIGNED = ("weight_low", "weight_high", "mixed_low", "mixed_high", "state_low", "state_high")  # limits that may be < 0

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab.errors import InputError
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
 from snnlab.neurons.neuron import Temporal
@@ -71,7 +72,7 @@ class BatchNormThroughTime(Temporal):
     them alone. Weights stored for more steps load, and their first T are kept.
 
     Raises:
-        ValueError: when an argument leaves its range, or a sequence is longer than T.
+        ValueError: when an argument leaves its range; InputError where a sequence is longer than T.
         RuntimeError: (load_state_dict) when the stored weights know fewer steps than T.
     """
 
@@ -102,7 +103,7 @@ class BatchNormThroughTime(Temporal):
         """Normalise the steps first, first + 1, ... of currents [T', B, C, ...]."""
         last = first + len(currents)
         if last > self.time_steps:
-            raise ValueError(
+            raise InputError(
                 f"BatchNormThroughTime: step {self.time_steps + 1} has no statistics, the norm was made for "
                 f"{self.time_steps} time steps; run at most {self.time_steps}, or train with more"
             )

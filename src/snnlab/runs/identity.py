@@ -2,7 +2,7 @@
 
 Resume, sweeps, stored runs and tables ask this file. A key that is added later, with a default that keeps the old
 numbers, therefore leaves every stored run what it was; a default that is changed parts old from new. A *row* of a table
-is a run less its seed.
+is a run less its seed; a run that starts from another (``hardware.start``) does so from a row, not from a path.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
+from snnlab.checkpoint import inside, read_record
 from snnlab.config import libraries, schema
 from snnlab.config.moved import today
 from snnlab.config.trust import is_known, locate
 from snnlab.errors import InputError, one_line
+from snnlab.runs.latest import run_folder
 
 OUTSIDE = ("resume", "threads", "debug", "dry_run", "paths", "logger", "callbacks")
 OF_DATA = ("root", "cache", "num_workers", "download")  # where the samples come from and who carries them
@@ -75,6 +77,9 @@ def deciding(config: Mapping[str, Any], stored: Mapping[str, Any] | None = None)
             value = {name: item for name, item in value.items() if name not in dropped}
             if key == "data" and value.get("seed") == config.get("seed"):
                 value.pop("seed", None)
+            if key == "hardware" and value.get("start") is not None:
+                before = ((stored or {}).get("hardware") or {}).get("start", value["start"])
+                value = {**value, "start": of_start(value["start"], config["seed"]) if stored is None else before}
             own_seed = {"seed": value["seed"]} if key == "data" and "seed" in value else {}  # 0 too is another than 3
             known = None if stored is None else today(stored.get(key))
             value = _less(value, defaults(L.Trainer)) if key == "trainer" else _reduced(value, stored is None, known)
@@ -82,6 +87,17 @@ def deciding(config: Mapping[str, Any], stored: Mapping[str, Any] | None = None)
         if key not in DEFAULTS or not (same(value, DEFAULTS[key]) or value in ({}, None)):
             left[key] = value
     return left
+
+
+def of_start(folder: str, seed: int) -> str:
+    """What the run is that ``hardware.start`` names, wherever it lies: its row, and its seed where that is another."""
+    try:
+        content = read_record(inside(run_folder(folder), "run.json"))
+        begun, data = less_seed(recorded(content)), content["provenance"].get("hash")
+        other = "" if content["seed"] == seed else f"-seed{content['seed']}"
+    except (InputError, AttributeError, LookupError, TypeError) as error:
+        raise InputError(f"hardware.start = {folder} is no run to start from: {one_line(error)}") from error
+    return f"row-{digest({**begun, 'hash': data})}{other}"
 
 
 def recorded(content: Mapping[str, Any]) -> Node:

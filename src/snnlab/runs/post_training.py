@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -24,7 +25,11 @@ def start_from(parts: Parts) -> None:
     if parts.target is None or parts.target.start is None:
         return
     start = parts.target.start
-    record = RunRecord.read(start)
+    try:
+        record = RunRecord.read(start)
+    except InputError as error:
+        raise InputError(f"hardware.start = {start}: {error}") from error
+    parts.config["hardware"]["start"] = str(record.folder)  # what .../latest meant
     if "checkpoint" not in record.content:
         raise InputError(
             f"hardware.start = {start}: status is {record.content['status']}, so no checkpoint was chosen; finish it "
@@ -37,7 +42,7 @@ def start_from(parts: Parts) -> None:
         there = method.state_dict()
         new = {name: value for name, value in there.items() if ".parametrizations." in name}
         new = {name: value for name, value in new.items() if not name.endswith(".original")}  # what devices are
-        return new | {limited(name, there): value for name, value in state.items()}
+        return new | {limited(behind_devices(name, there, state), there): value for name, value in state.items()}
 
     load_weights(method, path, f"hardware.start = {start}: its weights do not fit this network", renamed)
     settle_currents(method.network, parts.target)
@@ -45,6 +50,14 @@ def start_from(parts: Parts) -> None:
         for stored, devices in devices_inside(method.network):
             stored.copy_(devices.set(stored))
     method.trains = False
+
+
+def behind_devices(name: str, there: dict[str, Tensor], state: dict[str, Tensor]) -> str:
+    """The name of what a constraint stores: where devices hold the weight they come first, and it comes one later."""
+    found = re.fullmatch(r"(.+\.parametrizations\.weight\.)(\d+)(\..+)", name)
+    if found is None or f"{found[1]}0.conductance" not in there or f"{found[1]}0.conductance" in state:
+        return name
+    return f"{found[1]}{int(found[2]) + 1}{found[3]}"
 
 
 def limited(name: str, there: dict[str, Tensor]) -> str:

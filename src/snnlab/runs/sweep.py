@@ -36,6 +36,7 @@ from snnlab.errors import Held, InputError, RunFailure, TimeOver, one_line, plai
 from snnlab.runs import wiring
 from snnlab.runs.dry_run import dry_run
 from snnlab.runs.identity import deciding, digest, less_seed
+from snnlab.runs.latest import NAME, run_folder
 from snnlab.runs.lock import is_alive, take
 from snnlab.runs.record import RunRecord
 from snnlab.runs.resume import job_name, records
@@ -72,7 +73,7 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
         config = composition.plain()
         left = deciding(config)
         name = names.setdefault(digest(left), job_name(composition.choices, config))
-        jobs.setdefault(name, composition.overrides)
+        jobs.setdefault(name, [pinned(override) for override in composition.overrides])
         with of_job(composition.overrides, every):
             check_values(config)
         if (row := digest(less_seed(left))) not in rows:
@@ -88,6 +89,13 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
     if resumes == ["resume=never"]:
         name = next(free for i in count(1) if not (output / (free := f"{name}_{i}" if i > 1 else name)).exists())
     return Sweep(name, output / name, jobs, dry)
+
+
+def pinned(override: str) -> str:
+    """``hardware.start=.../latest`` as the run that it means now: its first job is the latest run soon."""
+    key, _, value = override.partition("=")
+    start = Path(value.strip("'\""))
+    return f"{key}={quoted(str(run_folder(start)))}" if key == "hardware.start" and start.name == NAME else override
 
 
 def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Path], None]) -> None:

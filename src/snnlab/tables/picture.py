@@ -5,6 +5,7 @@ A row is on the front where no other has both a higher mean accuracy and a lower
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +17,15 @@ from snnlab.errors import InputError
 from snnlab.hardware.target import weight_bits
 from snnlab.tables.rows import Run, named, rows_of
 
+SHAPES = "osD^vPX<>*hpd"
 FREE = 32  # bits of a weight that nothing limits
 
 
 class Point(NamedTuple):
-    """A row: what it is called, its bits, and the mean and spread of its accuracy; joules None where unknown."""
+    """A row: what it is called, its bits, and the mean and spread of its accuracy; joules None where unknown.
+
+    started: whether its weights are those of a run that was trained without the limit.
+    """
 
     name: str
     hardware: str
@@ -29,6 +34,7 @@ class Point(NamedTuple):
     accuracy: float
     spread: float
     joule: float | None
+    started: bool = False
 
 
 def points_of(runs: Sequence[Run]) -> list[Point]:
@@ -46,9 +52,8 @@ def points_of(runs: Sequence[Run]) -> list[Point]:
         series = f"{first['method']} on {first['data']}"
         spread = statistics.stdev(accuracy) if len(accuracy) > 1 else 0.0
         joule = statistics.fmean(joules) if joules else None
-        points.append(
-            Point(name.strip("`"), first["hardware"], series, bits_of(first), statistics.fmean(accuracy), spread, joule)
-        )
+        mean, started = statistics.fmean(accuracy), bool((first["config"].get("hardware") or {}).get("start"))
+        points.append(Point(name.strip("`"), first["hardware"], series, bits_of(first), mean, spread, joule, started))
     if not points:
         raise InputError("no run has a test/accuracy, which the picture is about")
     return points
@@ -88,32 +93,37 @@ def draw(runs: Sequence[Run], path: Path) -> None:
 
 
 def figure_of(points: Sequence[Point]) -> Any:
-    """Two panels; one colour a method and data set."""
+    """Two panels; one colour a method and data set, one shape a target, hollow what was limited after training."""
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3), sharey=True)
-    for series in dict.fromkeys(point.series for point in points):
-        here = sorted((p for p in points if p.series == series), key=lambda p: p.bits)
-        left.errorbar(
-            *([p.bits for p in here], [100 * p.accuracy for p in here], [100 * p.spread for p in here]),
-            marker="o", markersize=3.5, linestyle="none", capsize=2, label=series,
-        )  # fmt: skip
-        with_joules = [p for p in here if p.joule is not None]
-        right.errorbar(
-            *([p.joule for p in with_joules], [100 * p.accuracy for p in with_joules]),
-            [100 * p.spread for p in with_joules], marker="o", markersize=3.5, linestyle="none", capsize=2,
-        )  # fmt: skip
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
+    colours = dict(zip(dict.fromkeys(p.series for p in points), itertools.cycle(style.CYCLE), strict=False))
+    shapes = dict(zip(dict.fromkeys(p.hardware for p in points), itertools.cycle(SHAPES), strict=False))
+    places = {series: 1.06 ** (i - (len(colours) - 1) / 2) for i, series in enumerate(colours)}  # beside each other
+    for point in points:
+        look = {"color": colours[point.series], "marker": shapes[point.hardware], "markersize": 4.5, "capsize": 2}
+        look |= {"elinewidth": 0.8, "markerfacecolor": "white" if point.started else colours[point.series]}
+        height, bar = 100 * point.accuracy, 100 * point.spread
+        left.errorbar(point.bits * places[point.series], height, bar, **look)
+        if point.joule is not None:
+            right.errorbar(point.joule, height, bar, **look)
     edge = front(points)
-    right.step([p.joule for p in edge], [100 * p.accuracy for p in edge], where="post", color=style.MUTED, zorder=0)
-    for axis, of in ((left, lambda p: p.bits), (right, lambda p: p.joule)):
-        for point in points:
-            if of(point) is not None:
-                place = (of(point), 100 * point.accuracy)
-                axis.annotate(point.hardware, place, (3, -8), textcoords="offset points", fontsize=style.SMALL)
+    right.step([p.joule for p in edge], [100 * p.accuracy for p in edge], where="post", color=style.PALE, zorder=0)
     left.set(xscale="log", xlabel="bits of a weight", ylabel="test accuracy (%)")
     ticks = sorted({point.bits for point in points})
     left.set_xticks(ticks, [str(tick) for tick in ticks])
     left.minorticks_off()
-    right.set(xscale="log" if edge else "linear", xlabel="energy of an inference (J), line: Pareto front")
-    left.legend(loc="lower right")
+    right.set(xscale="log" if edge else "linear", xlabel="energy of an inference, line: Pareto front")
+    if edge:
+        right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        right.xaxis.set_major_formatter(EngFormatter("J"))
+        right.xaxis.set_minor_formatter(NullFormatter())
+    keys = [Line2D([], [], color=colour, linewidth=4, label=series) for series, colour in colours.items()]
+    ink: Any = {"color": style.INK, "linestyle": "none", "markersize": 4.5}
+    keys += [Line2D([], [], marker=shape, label=hardware, **ink) for hardware, shape in shapes.items()]
+    if any(point.started for point in points):
+        keys.append(Line2D([], [], marker="o", markerfacecolor="white", label="hollow: after training", **ink))
+    figure.legend(handles=keys, loc="outside right upper")
     return figure
