@@ -68,7 +68,7 @@ class EpochCheckpoints(L.Callback):
             best = self.history.best()
             before, self.needed = self.needed, {self.saved} if best is None else {self.saved, best}
             trainer.save_checkpoint(self.folder / name(self.saved))
-            if not self.keep_all:
+            if not self.keep_all and trainer.is_global_zero:
                 self.prune(before | self.needed)
 
     def prune(self, kept: set[int]) -> None:

@@ -169,10 +169,9 @@ ONLY: dict[
     "val_check_interval": (None, "each epoch is validated once, at its end"),
     "limit_predict_batches": (None, "a run trains, validates and tests"),
     "barebones": (False, "a run is recorded"),
-    "num_nodes": (1, "a run uses one device; sweeps spread over machines"),
-    "strategy": ("auto", "a run uses one device; sweeps spread over machines"),
-    "sync_batchnorm": (False, "a run uses one device; sweeps spread over machines"),
-    "use_distributed_sampler": (True, "a run uses one device; sweeps spread over machines"),
+    "num_nodes": (1, "a run uses the devices of one machine; sweeps spread over machines"),
+    "sync_batchnorm": (False, "norms of the house take the whole batch's statistics, whatever devices share it"),
+    "use_distributed_sampler": (True, "each batch is shared out among the devices"),
     "plugins": (None, "trainer.precision chooses the precision"),
 }
 OWN = ("callbacks", "logger", "default_root_dir", "model_registry")  # arguments of the Trainer that runs/ gives
@@ -201,8 +200,11 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
             raise InputError(f"trainer.{name} = {trainer[name]} is not for a recorded run: {instead}")
     if trainer["enable_checkpointing"] is False:
         raise InputError("trainer.enable_checkpointing = False is not for a recorded run: its test needs a checkpoint")
-    if trainer["devices"] not in (1, "1"):
-        raise InputError(f"trainer.devices = {trainer['devices']}: a run uses one device; sweeps spread over machines")
+    if trainer["strategy"] not in ("auto", "ddp"):
+        raise InputError(
+            f"trainer.strategy = {trainer['strategy']} is not for a recorded run: ddp shares each batch among "
+            "trainer.devices, auto likewise where there are several"
+        )
     every = trainer["check_val_every_n_epoch"]
     if every is None or not 1 <= every <= epochs:
         raise InputError(

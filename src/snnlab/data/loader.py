@@ -96,19 +96,41 @@ class EpochBatches(Sampler[list[int]]):
 
     def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int) -> None:
         self.size, self.batch_size, self.shuffle, self.seed, self.epoch = size, batch_size, shuffle, seed, 0
+        self.rank, self.ranks = 0, 1  # of the processes that share the batches
+        self.first: int | None = None
+
+    def share(self, rank: int, number: int, first: int | None) -> None:
+        """Give from now on what process ``rank`` of ``number`` takes.
+
+        Args:
+            first: None to take a part of every batch; else whole ones in turns, of so many at the beginning. Where
+                these are fewer than the processes, each takes all of them: every sample counts the same again.
+        """
+        self.rank, self.ranks, self.first = rank, number, first
 
     def set_epoch(self, epoch: int) -> None:  # called by Lightning
         self.epoch = epoch
 
+    def starts(self) -> range:
+        """Where each batch begins that this process takes, or takes a part of."""
+        starts = range(0, self.size, self.batch_size)
+        if self.first is None:
+            return starts
+        return starts[: self.first] if self.first < self.ranks else starts[self.rank : self.first : self.ranks]
+
     def __len__(self) -> int:
-        return -(-self.size // self.batch_size)
+        return len(self.starts())
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.size)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
-        for start in range(0, self.size, self.batch_size):
-            yield [int(i) for i in order[start : start + self.batch_size]]
+        for start in self.starts():
+            batch = order[start : start + self.batch_size]
+            if self.first is None:
+                low, high = (len(batch) * rank // self.ranks for rank in (self.rank, self.rank + 1))
+                batch = batch[low:high]
+            yield [int(i) for i in batch]
 
 
 class _Batches(DataLoader[Sample]):

@@ -28,6 +28,7 @@ from typing import Any, Literal, NoReturn
 import torch
 from torch import Tensor, nn
 
+from snnlab import ranks
 from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Latency, Rate
 from snnlab.errors import InputError
@@ -254,11 +255,16 @@ class MultispikeFastDeep(SpikeTimes):
         scores = self.read(trains[list(trains)[-1]])
         self.silent = {name: trains[name][..., 0].isinf().to(scores.dtype) for name in self.weights}
         own = nn.functional.one_hot(batch.labels, self.data.classes)
-        self.silent["readout"] = (self.silent["readout"] * own).sum(0) / own.sum(0).clamp(min=1)
-        self.silent |= {name: silent.mean(0) for name, silent in self.silent.items() if silent.dim() > 1}
+        missed, shown = ranks.total((self.silent["readout"] * own).sum(0)), ranks.total(own.sum(0))
+        self.silent["readout"] = missed / shown.clamp(min=1)
+        self.silent |= {name: self.mean_of(silent) for name, silent in self.silent.items() if silent.dim() > 1}
         loss = self.loss(scores, batch.labels)
         self.log_scores("train", scores, batch.labels, loss)
         return loss
+
+    def mean_of(self, silent: Tensor) -> Tensor:
+        """The mean over the whole batch of [B, N], of which this process has a share."""
+        return silent.mean(0) if ranks.number() == 1 else ranks.total(silent.mean(0) * self.share) / ranks.number()
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:

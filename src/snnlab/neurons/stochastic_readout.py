@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab import kernels
+from snnlab import kernels, ranks
 from snnlab.neurons.neuron import Neuron, check_state
 from snnlab.neurons.time import units
 
@@ -140,6 +140,8 @@ class StochasticReadout(Neuron):
         if self.centred:
             self.seen += 1
             new = inputs.flatten(-self.feature_dims(inputs)).mean((0, 1)).to(self.mean)
+            if ranks.number() > 1:  # of the whole batch
+                new = ranks.total(new * ranks.share_of(inputs.shape[1], new.device)) / ranks.number()
             self.mean.lerp_(new, 1 / min(int(self.seen), MEAN_BATCHES))
 
     def feature_dims(self, spikes: Tensor) -> int:

@@ -18,7 +18,7 @@ import lightning as L
 import torch
 from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 
-from snnlab import kernels
+from snnlab import kernels, ranks
 from snnlab.atomic import FULL
 from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints, WholeCheckpoints
 from snnlab.callbacks.finite import Finite
@@ -32,6 +32,8 @@ from snnlab.checkpoint import load_weights, most_bytes
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
 from snnlab.errors import InputError, RunFailure, one_line, plain
+from snnlab.runs import processes
+from snnlab.runs.processes import Others, SharedBatches
 from snnlab.runs.record import flat
 from snnlab.runs.units import shown
 
@@ -64,8 +66,18 @@ def metric_lines(metrics: Mapping[str, Any], prefix: str = "") -> list[str]:
     return lines
 
 
-def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list[Any], loggers: list[Any]) -> L.Trainer:
-    """Make the Trainer of ``trainer.*``; ``folder`` None keeps everything in memory."""
+def make_trainer(
+    config: Mapping[str, Any],
+    folder: Path | None,
+    callbacks: list[Any],
+    loggers: list[Any],
+    shared: bool | None = None,
+) -> L.Trainer:
+    """Make the Trainer of ``trainer.*``; ``folder`` None keeps everything in memory.
+
+    ``shared``: whether all devices that are asked for share the batches, as they do by themselves once their processes
+    have been started; else it takes the first device.
+    """
     from lightning.pytorch.callbacks import ProgressBar
 
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
@@ -83,6 +95,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # said below
     if folder and arguments["profiler"] in PROFILERS:  # a name alone would print its report where nobody listens
         arguments["profiler"] = PROFILERS[arguments["profiler"]](dirpath=folder, filename="profile")
+    arguments |= device_of(arguments, ranks.number() > 1 if shared is None else shared)
     plugins = arguments.pop("plugins", None) or []
     arguments["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
     try:
@@ -93,15 +106,35 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
         raise InputError(f"trainer: {one_line(error)}") from error
 
 
-def try_trainer(config: Mapping[str, Any]) -> None:
+def device_of(trainer: Mapping[str, Any], all_of_them: bool) -> dict[str, Any]:
+    """The arguments of the Trainer that say which devices it takes: those asked for, or the first of them."""
+    devices = trainer["devices"]
+    if devices in (1, "1"):
+        return {"strategy": "auto"}
+    if not all_of_them:
+        return {"strategy": "auto", "devices": devices[:1] if isinstance(devices, list) else 1}
+    try:
+        number = L.Trainer(accelerator=trainer["accelerator"], devices=devices, logger=False).num_devices
+    except Exception as error:
+        raise InputError(f"trainer.devices = {devices}: {one_line(error)}") from error
+    limits = {split: trainer[f"limit_{split}_batches"] for split in ("val", "test")}
+    whole = dict.fromkeys(("limit_val_batches", "limit_test_batches"), 1.0)  # of the process's own
+    return {"strategy": SharedBatches(limits), "use_distributed_sampler": False, **whole} if number > 1 else {}
+
+
+def try_trainer(config: Mapping[str, Any]) -> L.Trainer:
     """Refuse, before any data is read, arguments that Lightning refuses or would replace by others.
+
+    Returns the Trainer that they make, with all its devices.
 
     Raises:
         InputError: naming the argument.
     """
-    asked, taken = str(config["trainer"]["precision"]), make_trainer(config, None, [], []).precision
+    trainer = make_trainer(config, None, [], [], shared=True)
+    asked, taken = str(config["trainer"]["precision"]), trainer.precision
     if asked in ("16", "16-mixed") and taken != "16-mixed":  # Lightning takes bf16-mixed, and the record would not say
         raise InputError(f"trainer.precision = {asked} needs a GPU, and this run is on the CPU; use bf16-mixed")
+    return trainer
 
 
 @dataclass
@@ -143,6 +176,7 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
     if logger:
         callbacks.append(StartAfterFirstStep(logger))
     loggers = [logger] if logger else []
+    trainer |= parts.method.kept_from_trainer()
     made = make_trainer({"trainer": trainer}, folder, [*callbacks, *more], loggers)
     return Wired(made, history, memory, checkpoints, health)
 
@@ -171,32 +205,47 @@ def threads(number: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def run(composition: Composition, sweep: str | None = None) -> Result:
+def run(composition: Composition, sweep: str | None = None, repeatable: bool = False) -> Result:
     """Train, validate after each epoch, test once with the best checkpoint, and record all of it.
 
     Args:
         composition: from ``compose``.
         sweep: name of the sweep this run belongs to; W&B groups by it, and the run's folder lies in the sweep's.
+        repeatable: whether this process's command line, given again, makes this run: several devices need that.
 
     Raises:
         InputError: before any data is read where that is possible.
         RunFailure: NaN loss, full disk.
         KeyboardInterrupt: after a checkpoint has been written; also where trainer.max_time ends the run before its end.
     """
-    from snnlab.callbacks.figures import Figures
-    from snnlab.hardware.picture import fit_figure
     from snnlab.runs.post_training import start_from
-    from snnlab.runs.resume import begin
-    from snnlab.runs.wandb_run import make_wandb_logger
 
     parts = build(composition.config)
-    config = parts.config
-    try_trainer(config)
+    trainer = try_trainer(parts.config)
     start_from(parts)
+    if trainer.world_size > 1:
+        processes.check(parts, trainer, sweep, repeatable)
+    others = processes.Others(trainer)
     parts.data.setup()
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
-    begun = begin(composition, config, parts, sweep)
+    if trainer.world_size > 1:
+        processes.check_batches(parts, trainer.world_size)
+        if others.first:
+            parts.method.prepare(parts.data)  # what it puts into the cache is there before the others look
+    with processes.together(others):
+        return recorded(composition, parts, sweep, others)
+
+
+def recorded(composition: Composition, parts: Parts, sweep: str | None, others: Others) -> Result:
+    """``run`` of parts whose data was set up, in every process that shares it."""
+    from snnlab.callbacks.figures import Figures
+    from snnlab.hardware.picture import fit_figure
+    from snnlab.runs.resume import begin
+    from snnlab.runs.wandb_run import make_wandb_logger
+
+    config = parts.config
+    begun = others.begin(lambda: begin(composition, config, parts, sweep))
     record = begun.record
     wandb_logger, pictures = None, list[Path]()
     try:
@@ -206,7 +255,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         log.info("%s", record.announcement())
         for line in [] if parts.fit is None else [*parts.changed, *parts.fit.lines()]:
             log.info("%s", line)
-        wandb_logger = make_wandb_logger(config, record, sweep)
+        wandb_logger = make_wandb_logger(config, record, sweep) if others.first else None
         more = [LongerSchedules()] if begun.lengthened else []
         wired = wire(parts, record.folder, wandb_logger, more)
         with threads(record.content["machine"]["threads"]), prepared(parts):
@@ -221,6 +270,7 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
                     checkpoint = begun.checkpoint
                     wired.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
                     best = chosen(wired)
+                    ranks.wait()  # for its checkpoint
                     path = wired.checkpoints.path(best)
                     load_weights(parts.method, path, f"{path} does not fit the run that wrote it")
                 else:
@@ -229,7 +279,8 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
                 fit_seconds = wired.history.seconds()
                 wired.trainer.test(parts.method, datamodule=parts.data, verbose=False)
                 record.tested(wired, fit_seconds, best, parts.method.network.path.taken())
-            if config["callbacks"]["figures"]:
+            ranks.part()
+            if config["callbacks"]["figures"] and others.first:
                 reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
                 own = {} if parts.fit is None else {"fit": functools.partial(fit_figure, parts.fit)}
                 figures = Figures(record.folder, record.title(), wired.history, wired.health.rates, own)
@@ -238,17 +289,20 @@ def run(composition: Composition, sweep: str | None = None) -> Result:
         record.complete()
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:
-        reason = str(error) if isinstance(error, KeyboardInterrupt) else ""
+        why = str(error) if isinstance(error, KeyboardInterrupt) else ""
         if isinstance(error, SystemExit) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning, which made it, ignores a second one
-        record.fail("interrupted", reason or "interrupted by the user")
-        raise KeyboardInterrupt(reason) from error
+        record.fail("interrupted", why or "interrupted by the user")
+        raise KeyboardInterrupt(why) from error
     except BaseException as error:
-        record.fail("failed", one_line(error))
+        reason = others.reason(error)
+        record.fail("failed", one_line(reason))
         if isinstance(error, OSError) and error.errno in FULL:
             raise RunFailure(
                 f"disk full while writing {error.filename or record.folder}; free some space, then resume=auto"
             ) from error
+        if reason is not error:
+            raise reason from error
         raise
     finally:
         if wandb_logger:

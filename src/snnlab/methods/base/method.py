@@ -20,7 +20,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from snnlab import kernels
+from snnlab import kernels, ranks
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Encoder
 from snnlab.errors import InputError, RunFailure
@@ -73,6 +73,8 @@ class Method(L.LightningModule):
     trains = True  # False where the weights come with the method: they are validated and tested as they are
     writes_weights = False  # whether the rule adds its own changes to what is stored of a weight
     limit_neuron: Callable[[Any], Any] | None = None  # puts neurons that are made later under a target's limits
+    sums_loss = False  # whether the loss is a sum over the samples, not their mean
+    share: Tensor | float = 1.0  # of this process in the batch, see ``ranks.share_of``
     needs_data = False  # whether a stored run can be used only after its data was read: ``opened`` looks at it
 
     def __init__(
@@ -104,6 +106,10 @@ class Method(L.LightningModule):
         """
         if trainer["precision"] is not None:
             self.check_precision(str(trainer["precision"]))
+
+    def kept_from_trainer(self) -> dict[str, Any]:
+        """Arguments of the Trainer that the method sees to itself, and what Lightning's is given in their place."""
+        return {}
 
     def check_precision(self, precision: str) -> None:
         """Refuse ``trainer.precision``, as it is written there, where the method cannot be trained with it.
@@ -137,6 +143,24 @@ class Method(L.LightningModule):
                 raise InputError(
                     f"{name}: {kinds} makes its {values.name} of another size, sign or number of tensors than what is "
                     "stored, and this rule adds its changes to what is stored; give it a right_inverse"
+                )
+
+    def check_processes(self, asked: str) -> None:
+        """Refuse to share batches among processes, which ``asked`` says, where the rule or its network cannot.
+
+        Raises:
+            InputError: with the reason, and what would do.
+        """
+        if any(True for _ in devices_inside(self.network)):
+            raise InputError(
+                f"{asked}: analog devices are written with noise, and each process would draw its own; use one device, "
+                "or hardware=none"
+            )
+        for name, layer in self.network.named_modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                raise InputError(
+                    f"{asked}: {name} ({type(layer).__name__}) would normalise the part of a batch that each process has; "
+                    "use one device, or a norm of layers/batch_norm_through_time.py"
                 )
 
     def setup(self, stage: str) -> None:
@@ -174,6 +198,25 @@ class Method(L.LightningModule):
             raise UnansweredError(
                 f"data={data.name} asks for {data.question.sentence}, and this method answers with {theirs}"
             )
+
+    # several processes, see ranks.py ----------------------------------------------------------------------------------
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        samples = self.data.question.size(batch.labels)
+        self.share = float(ranks.number()) if self.sums_loss else ranks.share_of(samples, self.device)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        super().backward(loss if ranks.number() == 1 else loss * self.share, *args, **kwargs)
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.gather(parameter for group in optimizer.param_groups for parameter in group["params"])
+
+    def gather(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Give every process the mean of their gradients, which with ``share`` is that of the whole batch."""
+        if ranks.number() > 1:
+            ranks.average([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        super().log(name, value, *args, **({"sync_dist": ranks.number() > 1} | kwargs))
 
     # parts ------------------------------------------------------------------------------------------------------------
     @abstractmethod

@@ -28,6 +28,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab import ranks
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Latency, Rate
 from snnlab.errors import InputError
@@ -210,7 +211,7 @@ class SSNNBP(OwnSteps):
         parameters = list(self.network.parameters())
         grads = torch.autograd.grad(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"), parameters)
         for parameter, grad in zip(parameters, grads, strict=True):
-            self.move(parameter, grad, eta)
+            self.move(parameter, ranks.total(grad), eta)
         return torch.softmax(logits.detach(), -1)
 
     @torch.no_grad()
@@ -305,7 +306,7 @@ class SSNNBP(OwnSteps):
         """(2): turn the coincidences counted so far into steps of the quantum, and start counting anew."""
         for layer, q in ((below, quantum * self.scale), (above, quantum)):
             for values, counts in layer.take():
-                self.move(moved := values.latent, counts, q)
+                self.move(moved := values.latent, ranks.total(counts), q)
                 values.write(moved)
 
     @torch.no_grad()
