@@ -6,8 +6,8 @@ questions in the same order, or they wait for each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,13 +34,22 @@ def total(values: Tensor) -> Tensor:
     return summed
 
 
+class _Total(torch.autograd.Function):
+    """The sum over the processes, whose gradient is the sum of all processes' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return total(values)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return total(grads[0])
+
+
 def total_with_gradient(values: Tensor) -> Tensor:
     """The sum of ``values`` [...] over the processes; its gradient is that of the sum of all processes' losses."""
-    if number() == 1:
-        return values
-    from torch.distributed.nn import functional
-
-    return functional.all_reduce(values.contiguous())  # type: ignore[no-any-return,no-untyped-call]
+    summed: Tensor = values if number() == 1 else _Total.apply(values)  # type: ignore[no-untyped-call]
+    return summed
 
 
 @torch.no_grad()
@@ -53,13 +62,51 @@ def average(tensors: Sequence[Tensor]) -> None:
             tensor.copy_(part.view_as(tensor))
 
 
-def share_of(samples: int, device: torch.device) -> Tensor | float:
-    """``samples`` of this process over the mean of all processes': what turns a mean over them into a term of the
-    mean over the whole batch, once the processes' terms are averaged."""
-    if number() == 1:
-        return 1.0
-    own = torch.tensor(float(samples), device=device)
-    return own * number() / total(own)
+class Part(NamedTuple):
+    """What this process has of the batch that is learned from."""
+
+    first: int  # the place of its first sample in the whole batch
+    own: int
+    whole: int
+
+
+_part: list[Part] = []  # empty in a run of one process, and while nothing is learned
+
+
+def begin(samples: int, device: torch.device) -> None:
+    """Say that a batch begins, of which this process has so many samples, in the order of the processes."""
+    counts = torch.zeros(number(), dtype=torch.int64, device=device)
+    counts[rank()] = samples
+    every = total(counts).tolist()
+    _part[:] = [Part(sum(every[: rank()]), samples, sum(every))]
+
+
+def end() -> None:
+    """Say that the batch is over."""
+    _part.clear()
+
+
+def share() -> float:
+    """The samples of this process over the mean of all processes': what makes of a mean over them a term of the mean
+    over the whole batch, once the processes' terms are averaged."""
+    return _part[0].own * number() / _part[0].whole if _part else 1.0
+
+
+def of_whole(draw: Callable[[Tensor], Tensor], like: Tensor, axis: int) -> Tensor:
+    """Random numbers ``draw(like)``, one for each sample along ``axis``.
+
+    While processes learn from a batch, each makes the draw for all of it and keeps its samples' part: they get the
+    numbers that one process would have drawn for them, and the generators of the processes stay alike.
+    """
+    if not _part or like.shape[axis] != _part[0].own:
+        return draw(like)
+    part, shape = _part[0], list(like.shape)
+    shape[axis % like.dim()] = part.whole
+    if like.stride(axis) == max(like.stride()) > 0:  # samples lie one after the other: as they would with more of them
+        every = like.new_empty_strided(shape, like.stride())
+    else:
+        every = like.new_empty(shape)
+    return draw(every).narrow(axis, part.first, part.own)
 
 
 def from_first(value: Any) -> Any:

@@ -26,24 +26,16 @@ def reseed(*words: object) -> None:
 
 
 class ReseedEachEpoch(L.Callback):
-    """Seed every generator at the start of every training epoch, of each validation, and of the test.
-
-    Processes that share batches draw different numbers, each for its own samples.
-    """
+    """Seed every generator at the start of every training epoch, of each validation, and of the test."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        reseed(self.seed, "train", trainer.current_epoch, *other(trainer))
+        reseed(self.seed, "train", trainer.current_epoch)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        reseed(self.seed, "val", *other(trainer))
+        reseed(self.seed, "val")
 
     def on_test_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        reseed(self.seed, "test", *other(trainer))
-
-
-def other(trainer: L.Trainer) -> list[int]:
-    """The number of this process, unless it is the first or only one."""
-    return [trainer.global_rank] if trainer.global_rank else []
+        reseed(self.seed, "test")

@@ -97,26 +97,26 @@ class EpochBatches(Sampler[list[int]]):
     def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int) -> None:
         self.size, self.batch_size, self.shuffle, self.seed, self.epoch = size, batch_size, shuffle, seed, 0
         self.rank, self.ranks = 0, 1  # of the processes that share the batches
+        self.parts = True
         self.first: int | None = None
 
-    def share(self, rank: int, number: int, first: int | None) -> None:
+    def share(self, rank: int, number: int, parts: bool, first: int | None) -> None:
         """Give from now on what process ``rank`` of ``number`` takes.
 
         Args:
-            first: None to take a part of every batch; else whole ones in turns, of so many at the beginning. Where
-                these are fewer than the processes, each takes all of them: every sample counts the same again.
+            parts: of every batch its part; else whole batches in turns.
+            first: of so many batches at the beginning. Where turns are to be taken of fewer than there are processes,
+                each takes all of them: every sample counts the same again.
         """
-        self.rank, self.ranks, self.first = rank, number, first
+        self.rank, self.ranks, self.parts, self.first = rank, number, parts, first
 
     def set_epoch(self, epoch: int) -> None:  # called by Lightning
         self.epoch = epoch
 
     def starts(self) -> range:
         """Where each batch begins that this process takes, or takes a part of."""
-        starts = range(0, self.size, self.batch_size)
-        if self.first is None:
-            return starts
-        return starts[: self.first] if self.first < self.ranks else starts[self.rank : self.first : self.ranks]
+        starts = range(0, self.size, self.batch_size)[: self.first]
+        return starts if self.parts or len(starts) < self.ranks else starts[self.rank :: self.ranks]
 
     def __len__(self) -> int:
         return len(self.starts())
@@ -127,7 +127,7 @@ class EpochBatches(Sampler[list[int]]):
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
         for start in self.starts():
             batch = order[start : start + self.batch_size]
-            if self.first is None:
+            if self.parts:
                 low, high = (len(batch) * rank // self.ranks for rank in (self.rank, self.rank + 1))
                 batch = batch[low:high]
             yield [int(i) for i in batch]

@@ -264,7 +264,7 @@ class MultispikeFastDeep(SpikeTimes):
 
     def mean_of(self, silent: Tensor) -> Tensor:
         """The mean over the whole batch of [B, N], of which this process has a share."""
-        return silent.mean(0) if ranks.number() == 1 else ranks.total(silent.mean(0) * self.share) / ranks.number()
+        return silent.mean(0) if ranks.number() == 1 else ranks.total(silent.mean(0) * ranks.share()) / ranks.number()
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:

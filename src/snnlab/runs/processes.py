@@ -6,7 +6,8 @@ the logger's run, and speaks; the others are silent, leave signals to process 0,
 folder why one of them cannot go on. So a run has one message and one exit code, those of process 0.
 
 Batches: ``data.batch_size`` is that of all processes together. In training each takes its part of every batch, in the
-order of the one process; what is validated and tested goes around in whole batches. So each sample is seen once.
+order of the one process. What is validated and tested goes around in whole batches, whose scores are then to the bit
+those of one process; where random numbers are drawn for them, in parts. So each sample is seen once.
 """
 
 from __future__ import annotations
@@ -66,10 +67,21 @@ class SharedBatches(DDPStrategy):
     def process_dataloader(self, dataloader: object) -> object:
         sampler = getattr(dataloader, "sampler", None)
         if isinstance(sampler, EpochBatches):
-            sampler.share(self.global_rank, self.world_size, None if sampler.shuffle else self.limit(sampler))
+            if sampler.shuffle:  # it is learned from
+                parts, first = True, None
+            else:
+                few = 0 < sampler.size % sampler.batch_size < self.world_size
+                parts, first = self.draws and not few, self.first(sampler)
+            sampler.share(self.global_rank, self.world_size, parts, first)
         return dataloader
 
-    def limit(self, sampler: EpochBatches) -> int:
+    @property
+    def draws(self) -> bool:
+        """Whether the method draws random numbers to score a batch: its parts get those of the whole batch."""
+        assert self.lightning_module is not None
+        return any(getattr(part, "draws", False) for part in self.lightning_module.modules())
+
+    def first(self, sampler: EpochBatches) -> int:
         """How many batches of validation or test all processes take together."""
         assert self.lightning_module is not None
         stage = "test" if self.lightning_module.trainer.testing else "val"

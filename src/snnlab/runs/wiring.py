@@ -28,6 +28,7 @@ from snnlab.callbacks.history import History
 from snnlab.callbacks.memory import PeakMemory
 from snnlab.callbacks.reproducible import ReseedEachEpoch, reseed
 from snnlab.callbacks.schedules import LongerSchedules
+from snnlab.callbacks.sharing import Sharing
 from snnlab.checkpoint import load_weights, most_bytes
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
@@ -167,6 +168,8 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
     keep_all = parts.config["callbacks"]["checkpoints"] == "all"
     checkpoints, memory = EpochCheckpoints(folder, history, parts.method.network, keep_all), PeakMemory()
     callbacks: list[L.Callback] = [checkpoints, ReseedEachEpoch(parts.config["seed"]), CheckpointOnInterrupt(folder)]
+    if ranks.number() > 1:
+        callbacks.insert(0, Sharing())
     callbacks += [Finite(), history, harmless(memory)]
     health = Health(parts.config["method"])
     if parts.config["callbacks"]["health"]:

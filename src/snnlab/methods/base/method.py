@@ -74,7 +74,6 @@ class Method(L.LightningModule):
     writes_weights = False  # whether the rule adds its own changes to what is stored of a weight
     limit_neuron: Callable[[Any], Any] | None = None  # puts neurons that are made later under a target's limits
     sums_loss = False  # whether the loss is a sum over the samples, not their mean
-    share: Tensor | float = 1.0  # of this process in the batch, see ``ranks.share_of``
     needs_data = False  # whether a stored run can be used only after its data was read: ``opened`` looks at it
 
     def __init__(
@@ -159,7 +158,7 @@ class Method(L.LightningModule):
         for name, layer in self.network.named_modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 raise InputError(
-                    f"{asked}: {name} ({type(layer).__name__}) would normalise the part of a batch that each process has; "
+                    f"{asked}: {name} ({type(layer).__name__}) would normalise each process by itself; "
                     "use one device, or a norm of layers/batch_norm_through_time.py"
                 )
 
@@ -200,23 +199,21 @@ class Method(L.LightningModule):
             )
 
     # several processes, see ranks.py ----------------------------------------------------------------------------------
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        samples = self.data.question.size(batch.labels)
-        self.share = float(ranks.number()) if self.sums_loss else ranks.share_of(samples, self.device)
-
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        super().backward(loss if ranks.number() == 1 else loss * self.share, *args, **kwargs)
+        if ranks.number() > 1:
+            loss = loss * (ranks.number() if self.sums_loss else ranks.share())
+        super().backward(loss, *args, **kwargs)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         self.gather(parameter for group in optimizer.param_groups for parameter in group["params"])
 
     def gather(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give every process the mean of their gradients, which with ``share`` is that of the whole batch."""
+        """Give every process the mean of their gradients: scaled by ``ranks.share`` it is that of the whole batch."""
         if ranks.number() > 1:
             ranks.average([parameter.grad for parameter in parameters if parameter.grad is not None])
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
-        super().log(name, value, *args, **({"sync_dist": ranks.number() > 1} | kwargs))
+        super().log(name, value, *args, **kwargs | {"sync_dist": ranks.number() > 1})
 
     # parts ------------------------------------------------------------------------------------------------------------
     @abstractmethod

@@ -271,7 +271,7 @@ class BurstCCN(Rates, OwnSteps):
     @torch.no_grad()
     def set_gradients(self, activity: Activity, errors: list[Tensor]) -> None:
         """Put minus the updates over their learning rates into ``.grad``."""
-        size = len(errors[0]) / self.share
+        size = len(errors[0]) / ranks.share()
         for stage, error, x in zip(self.stages, errors, activity.inputs, strict=True):
             weight, bias = stage.weight, stage.weight.bias_values  # under mixed precision the signals are shorter
             weight.values.set_gradient((weight.outer(error, x) / size).to(weight.used.dtype))

@@ -279,17 +279,17 @@ class SSNNBP(OwnSteps):
 
     def input_spikes(self, batch: Batch) -> tuple[int, Tensor, Iterator[tuple[Tensor, Tensor]]]:
         """T, the indices of the inputs that may spike in this batch, and chunks of their spikes: x and its partner."""
-        size, units = len(batch.labels), self.weights()[0].outputs
+        size, units = round(len(batch.labels) * ranks.number() / ranks.share()), self.weights()[0].outputs
         length = self.update_every or max(1, NUMBERS // (size * units))
         if self.encoder is None:
             frames = self.frames(batch).flatten(2)
-            steps, active = len(frames), frames.flatten(0, 1).any(0).nonzero()[:, 0]
+            steps, active = len(frames), self.active(frames.flatten(0, 1))
             frames = frames[:, :, active]
             chunks = ((part, part) for part in frames.split(length))
             return steps, active, chunks
         encoder: Any = self.encoder
         images = batch.inputs.flatten(1)
-        active = images.any(0).nonzero()[:, 0]
+        active = self.active(images)
         images = images[:, active]
 
         def draw() -> Iterator[tuple[Tensor, Tensor]]:
@@ -301,6 +301,11 @@ class SSNNBP(OwnSteps):
                 yield x, x if again is None else torch.stack([next(again) for _ in range(count)])
 
         return encoder.time_steps, active, draw()
+
+    @staticmethod
+    def active(inputs: Tensor) -> Tensor:
+        """Indices of the inputs that are not 0 in all of [B, A], in no process."""
+        return ranks.total(inputs.any(0).int()).nonzero()[:, 0]
 
     def update(self, below: Coincidences, above: Coincidences, quantum: float) -> None:
         """(2): turn the coincidences counted so far into steps of the quantum, and start counting anew."""

@@ -321,7 +321,7 @@ class VDIB(Autoencoder):
 
     def step_encoder(self, grads: list[Tensor]) -> None:
         for parameter, grad in zip(self.encoder_parameters(), grads, strict=True):
-            parameter.grad = grad if ranks.number() == 1 else grad * self.share
+            parameter.grad = grad if ranks.number() == 1 else grad * ranks.share()
         for optimizer in self.optimizers()[1:]:  # type: ignore[index]
             self.on_before_optimizer_step(optimizer)
             optimizer.optimizer.step()  # the inner one: global_step counts batches, the decoder's steps

@@ -1,0 +1,53 @@
+"""Batches that processes share: each knows which part it has, and after every epoch all must hold the same weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+
+from snnlab import ranks
+from snnlab.errors import RunFailure
+
+
+class Sharing(L.Callback):
+    """Only in a run of several processes, before every callback that looks at a batch.
+
+    Raises:
+        RunFailure: where a rule has moved the weights of its process alone, naming the first.
+    """
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        ranks.begin(pl_module.data.question.size(batch.labels), pl_module.device)
+
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.look(trainer.val_dataloaders, pl_module, batch)
+
+    def on_test_batch_start(
+        self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.look(trainer.test_dataloaders, pl_module, batch)
+
+    def look(self, loader: Any, pl_module: Any, batch: Any) -> None:
+        """A batch is to be looked at; one that is taken whole is nobody else's."""
+        if loader.sampler.parts:
+            ranks.begin(pl_module.data.question.size(batch.labels), pl_module.device)
+        else:
+            ranks.end()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        ranks.end()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        ranks.end()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        for name, value in pl_module.state_dict().items():
+            if isinstance(value, torch.Tensor) and not ranks.agree(value):
+                raise RunFailure(
+                    f"{name} is not the same in all processes after epoch {trainer.current_epoch + 1}: this method "
+                    "changes it in a way that is not shared (methods/base/method.py, gather); use trainer.devices=1"
+                )
