@@ -102,7 +102,7 @@ def of_whole(draw: Callable[[Tensor], Tensor], like: Tensor, axis: int) -> Tenso
         return draw(like)
     part, shape = _part[0], list(like.shape)
     shape[axis % like.dim()] = part.whole
-    if like.stride(axis) == max(like.stride()) > 0:  # samples lie one after the other: as they would with more of them
+    if axis == 0 and like.stride(0) == like[0].numel():  # whatever the order within a sample, it is kept
         every = like.new_empty_strided(shape, like.stride())
     else:
         every = like.new_empty(shape)
@@ -135,6 +135,12 @@ def wait() -> None:
 
 def part() -> None:
     """Wait for all, and go on alone from here."""
-    if number() > 1:
-        dist.barrier()
+    wait()
+    leave()
+
+
+def leave() -> None:
+    """Go on alone from here, whatever the others do."""
+    end()
+    if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

@@ -41,6 +41,9 @@ class Sharing(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         ranks.end()
 
+    def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        ranks.end()
+
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         ranks.end()
 

@@ -28,6 +28,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
 from torch import distributed as dist
 
 from snnlab import ranks
@@ -74,6 +75,12 @@ class SharedBatches(DDPStrategy):
                 parts, first = self.draws and not few, self.first(sampler)
             sampler.share(self.global_rank, self.world_size, parts, first)
         return dataloader
+
+    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+        """Lightning's means over epochs divide by numbers of samples, whose own mean it would cut to a whole number."""
+        if isinstance(tensor, Tensor) and not tensor.is_floating_point() and reduce_op == "mean":
+            tensor = tensor.double()
+        return super().reduce(tensor, group, reduce_op)
 
     @property
     def draws(self) -> bool:
@@ -143,8 +150,7 @@ def together(others: Others) -> Iterator[None]:
         others.leave(error)
         raise SystemExit(0) from None
     finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        ranks.leave()
         others.end()
         for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
             os.environ.pop(name, None)
