@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import Any
 
 import lightning as L
@@ -17,6 +19,23 @@ class Sharing(L.Callback):
     Raises:
         RunFailure: where a rule has moved the weights of its process alone, naming the first.
     """
+
+    def __init__(self) -> None:
+        self.at_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def keep_handler(self) -> None:
+        """Lightning's own would wait for the other processes, which know of no signal."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.at_sigterm)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.keep_handler()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.keep_handler()
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.keep_handler()
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         ranks.begin(pl_module.data.question.size(batch.labels), pl_module.device)

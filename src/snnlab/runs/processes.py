@@ -273,3 +273,4 @@ def silence() -> None:
     """Say nothing any more: process 0 speaks."""
     logging.getLogger("snnlab").setLevel(logging.CRITICAL + 1)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    os.dup2(sys.stderr.fileno(), 2)  # torch's own warnings, too
