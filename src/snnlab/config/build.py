@@ -53,11 +53,11 @@ def build(config: DictConfig) -> Parts:
     data = instantiate_part("data", plain["data"])
     encoder = instantiate_part("encoder", plain["encoder"]) if "_target_" in plain["encoder"] else None
     model = instantiate_part("model", plain["model"])
-    initializer = instantiate_part("init", plain["init"])
+    initializer = instantiate_part("init", of_class("init", plain))
     target = instantiate_part("hardware", plain["hardware"]) if "_target_" in plain.get("hardware", {}) else None
     try:
         with kernels.using(path):
-            method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)
+            method = instantiate_part("method", of_class("method", plain), model=model, data=data.spec, encoder=encoder)
     except UnansweredError as error:
         raise InputError(f"{error}; {_way_out(data.spec.question)}") from error
     method.network.kernels = path
@@ -76,6 +76,8 @@ def build(config: DictConfig) -> Parts:
     except (ValueError, TypeError) as error:
         names = [f"method.{key}" for key in plain["method"] if str(key).endswith("optimizer")]
         raise InputError(f"{', '.join(names)}: {one_line(error)}") from error
+    if (patience := plain["callbacks"].get("early_stopping")) is not None:
+        check_patience(patience, method.trains and validated and plain["trainer"]["limit_val_batches"] != 0)
     if not method.trains and data.spec.sizes.get("val") == 0:
         raise InputError(
             "data.val_size = 0 leaves nothing to choose and check this method on; data.val_size=5000 is usual"
@@ -96,7 +98,14 @@ def build(config: DictConfig) -> Parts:
         bits, of_states = target.weight_bits, target.state_bits
         method.cost.run_on(target.mac_joule, target.ac_joule, lambda _: bits, lambda _: of_states)
     method.check_weights()  # an initialiser may limit them, too
+    if layers := plain["method"].get("freeze"):
+        method.freeze_layers(layers)
     return Parts(data, method, initializer, plain, target, changed, report)
+
+
+def of_class(group: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A part's config less the key that every choice of its group has, and no class: what a run makes of the part."""
+    return {key: value for key, value in config[group].items() if key != schema.OF_GROUP[group]}
 
 
 def batches_of_epoch(spec: Any, config: Mapping[str, Any], split: str = "train") -> int | None:
@@ -129,6 +138,17 @@ def check_values(config: Mapping[str, Any]) -> None:
 
     schema.check_plain(config)
     schema.check_arguments("trainer", config["trainer"], L.Trainer)
+
+
+def check_patience(patience: int, validated: bool) -> None:
+    """Raise InputError where callbacks.early_stopping would wait for nothing."""
+    if patience < 1:
+        raise InputError(f"callbacks.early_stopping = {patience} must be at least 1 validation; null does not stop")
+    if not validated:
+        raise InputError(
+            f"callbacks.early_stopping = {patience} waits for a better figure of validation, and this run has none; "
+            "use null"
+        )
 
 
 def check_start(method: Any) -> None:

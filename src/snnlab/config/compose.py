@@ -25,6 +25,7 @@ from snnlab.config.line import GROUPS, checked, is_part, opened, quoted, read, r
 from snnlab.config.own import check_chosen
 from snnlab.config.paths import cache_dir, conf_dir
 from snnlab.config.recipes import experiment_nodes, flatten, recipe_of
+from snnlab.config.schema import OF_GROUP
 from snnlab.config.words import nearest_keys
 from snnlab.errors import InputError, RunFailure, nearest
 
@@ -165,9 +166,10 @@ def _compose(overrides: Sequence[Override], config_dir: str | Path | None) -> Di
 
 
 def any_limit(override: Override) -> str:
-    """The text of an override; a limit of a chip may be one that its file leaves out."""
-    text = str(override.input_line)
-    return f"++{text}" if text.startswith("hardware.") and "@" not in override.key_or_group else text
+    """The text of an override; a limit of a chip, or what every choice of a group has, may not stand in its file."""
+    text, key = str(override.input_line), override.key_or_group
+    apart = key.startswith("hardware.") or key in [f"{group}.{name}" for group, name in OF_GROUP.items()]
+    return f"++{text}" if apart and "@" not in key and text.startswith(key) else text
 
 
 def _place(config: DictConfig, override: Override, overrides: Sequence[Override]) -> None:

@@ -30,7 +30,10 @@ PLAIN: dict[str, Any] = {
     "callbacks.health": bool,
     "callbacks.figures": bool,
     "callbacks.progress": bool,
+    "callbacks.early_stopping": int | None,
     "callbacks.checkpoints": typing.Literal["few", "all"],
+    "init.from_run": Text | None,
+    "method.freeze": list[str] | None,
     "paths.data": Text,
     "paths.cache": Text,
     "paths.output": Text,
@@ -38,6 +41,7 @@ PLAIN: dict[str, Any] = {
     "encoder.name": typing.Literal["none"],
 }
 LEAST, MOST = 1e-45, 1e8  # less is 0 in 32 bits; nothing here is more
+OF_GROUP = {"method": "freeze", "init": "from_run"}  # keys of a group that no class reads
 SPECIAL = ("_target_", "_partial_")  # keys of a node that are no argument of its class
 
 

@@ -220,6 +220,7 @@ class MultispikeFastDeep(SpikeTimes):
                 )
         for name, weight in self.weights.items():
             self.register_buffer(f"silent_{name}", torch.zeros(weight.outputs))  # batches in a row
+        self.bumped_step = 0
         self.silent: dict[str, Tensor] = {}  # share of the last batch in which each neuron was silent
 
     def blocks(self) -> Blocks:
@@ -262,6 +263,9 @@ class MultispikeFastDeep(SpikeTimes):
         self.log_scores("train", scores, batch.labels, loss)
         return loss
 
+    def on_train_start(self) -> None:
+        self.bumped_step = self.global_step
+
     def mean_of(self, silent: Tensor) -> Tensor:
         """The mean over the whole batch of [B, N], of which this process has a share."""
         return silent.mean(0) if ranks.number() == 1 else ranks.total(silent.mean(0) * ranks.share()) / ranks.number()
@@ -269,7 +273,12 @@ class MultispikeFastDeep(SpikeTimes):
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Raise the weights into neurons that were silent in too much of the batch: no gradient reaches them."""
+        if self.global_step == self.bumped_step:  # while gradients accumulate
+            return
+        self.bumped_step = self.global_step
         for name, weight in self.weights.items():
+            if not weight.stored.requires_grad:  # frozen
+                continue
             rows: Tensor = getattr(self, f"silent_{name}")  # batches in a row before this one
             low = self.silent[name] > (self.readout_silent_share if name == "readout" else self.silent_share)
             rise = self.bump * 2.0 ** rows.clamp(max=DOUBLINGS)

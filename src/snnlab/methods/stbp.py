@@ -114,6 +114,11 @@ class STBP(Autograd):
         if rewiring is not None:
             rewiring.start(self.network)
 
+    def check_freezing(self, asked: str) -> None:
+        if self.rewiring is not None:
+            raise InputError(f"{asked}: method.rewiring moves the connections of every layer; leave one of the two out")
+        super().check_freezing(asked)
+
     def check_processes(self, asked: str) -> None:
         if self.rewiring is not None:
             raise InputError(

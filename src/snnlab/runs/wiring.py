@@ -21,6 +21,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 from snnlab import kernels, ranks
 from snnlab.atomic import FULL
 from snnlab.callbacks.checkpoints import CheckpointOnInterrupt, EpochCheckpoints, WholeCheckpoints
+from snnlab.callbacks.early_stopping import EarlyStopping
 from snnlab.callbacks.finite import Finite
 from snnlab.callbacks.harmless import harmless
 from snnlab.callbacks.health import Health
@@ -171,6 +172,8 @@ def wire(parts: Parts, folder: Path, logger: Any = None, more: Sequence[L.Callba
     if ranks.number() > 1:
         callbacks.insert(0, Sharing())
     callbacks += [Finite(), history, harmless(memory)]
+    if (patience := parts.config["callbacks"].get("early_stopping")) is not None:
+        callbacks.append(EarlyStopping(history, patience))
     health = Health(parts.config["method"])
     if parts.config["callbacks"]["health"]:
         callbacks.append(harmless(health))
@@ -222,10 +225,12 @@ def run(composition: Composition, sweep: str | None = None, repeatable: bool = F
         KeyboardInterrupt: after a checkpoint has been written; also where trainer.max_time ends the run before its end.
     """
     from snnlab.runs.post_training import start_from
+    from snnlab.runs.warm_start import warm_start
 
     parts = build(composition.config)
     trainer = try_trainer(parts.config)
     start_from(parts)
+    warm_start(parts)
     if trainer.world_size > 1:
         processes.check(parts, trainer, sweep, repeatable)
     others = processes.Others(trainer)
@@ -328,8 +333,11 @@ def chosen(wired: Wired) -> int:
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if epochs < total and any(isinstance(callback, Timer) for callback in callbacks):
+    early = any(isinstance(callback, EarlyStopping) and callback.stops for callback in callbacks)
+    if epochs < total and not early and any(isinstance(callback, Timer) for callback in callbacks):
         raise KeyboardInterrupt(
             f"trainer.max_time is over after {epochs} of {total} epochs; go on with the same command and resume=auto"
         )
+    if early and epochs < total:
+        log.info("early stopping after %d of %d epochs: no better %s", epochs, total, wired.history.metric)
     return wired.checkpoints.best()

@@ -80,6 +80,9 @@ class LocalPlasticity(OwnSteps):
         """
 
     # learning ---------------------------------------------------------------------------------------------------------
+    def check_freezing(self, asked: str) -> None:
+        raise InputError(f"{asked}: this rule has one layer that learns; method.learn=false leaves it as it was drawn")
+
     def check_processes(self, asked: str) -> None:
         raise InputError(
             f"{asked}: this method shows its samples one after the other, and weights move in between, so no batch can "

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from snnlab import kernels, ranks
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Encoder
-from snnlab.errors import InputError, RunFailure
+from snnlab.errors import InputError, RunFailure, nearest
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
@@ -161,6 +161,40 @@ class Method(L.LightningModule):
                     f"{asked}: {name} ({type(layer).__name__}) would normalise each process by itself; "
                     "use one device, or a norm of layers/batch_norm_through_time.py"
                 )
+
+    def freeze_layers(self, layers: list[str]) -> None:
+        """Keep the parameters of these layers as they are, to the bit; ``layers`` are names inside the network.
+
+        Raises:
+            InputError: for a name that is no layer's, or one whose layer has no parameters, and where nothing is left
+                to learn or the rule cannot leave them alone.
+        """
+        asked = f"method.freeze = [{', '.join(layers)}]"
+        self.check_freezing(asked)
+        names = {name.removeprefix("layers."): parameter for name, parameter in self.network.named_parameters()}
+        known = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 1)}
+        known = {name for name in known if ".parametrizations" not in name}
+        for layer in layers:
+            if layer not in known:
+                raise InputError(
+                    f"{asked}: no layer with parameters is called {layer}; nearest: {nearest(layer, known)}"
+                )
+            for name, parameter in names.items():
+                if name.startswith(f"{layer}."):
+                    parameter.requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in self.network.parameters()):
+            raise InputError(f"{asked} leaves no layer of the network that learns; leave one out")
+
+    def check_freezing(self, asked: str) -> None:
+        """Refuse to freeze layers, which ``asked`` says, where the rule cannot leave them alone.
+
+        Raises:
+            InputError: with the reason, and what would do.
+        """
+        if any(True for _ in devices_inside(self.network)):
+            raise InputError(
+                f"{asked}: analog devices are written all at once, whatever was asked of them; hardware=none"
+            )
 
     def setup(self, stage: str) -> None:
         if stage == "fit":  # a limit may have been put on a weight after the method was made

@@ -274,6 +274,8 @@ class BurstCCN(Rates, OwnSteps):
         size = len(errors[0]) / ranks.share()
         for stage, error, x in zip(self.stages, errors, activity.inputs, strict=True):
             weight, bias = stage.weight, stage.weight.bias_values  # under mixed precision the signals are shorter
+            if not weight.stored.requires_grad:  # frozen
+                continue
             weight.values.set_gradient((weight.outer(error, x) / size).to(weight.used.dtype))
             if bias is not None:
                 bias.set_gradient((weight.sum_of(error) / size).to(bias.used.dtype))

@@ -208,7 +208,7 @@ class SSNNBP(OwnSteps):
     def backpropagate(self, batch: Batch, eta: float) -> Tensor:
         """One step of SGD on the cross-entropy summed over the batch; returns the scores before it."""
         logits = self.network(self.frames(batch))[0]
-        parameters = list(self.network.parameters())
+        parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         grads = torch.autograd.grad(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"), parameters)
         for parameter, grad in zip(parameters, grads, strict=True):
             self.move(parameter, ranks.total(grad), eta)
@@ -311,6 +311,8 @@ class SSNNBP(OwnSteps):
         """(2): turn the coincidences counted so far into steps of the quantum, and start counting anew."""
         for layer, q in ((below, quantum * self.scale), (above, quantum)):
             for values, counts in layer.take():
+                if not values.stored.requires_grad:  # frozen
+                    continue
                 self.move(moved := values.latent, ranks.total(counts), q)
                 values.write(moved)
 

@@ -156,6 +156,12 @@ class VDIB(Autoencoder):
         self.signal_memory = signal_memory
         self.signal: Tensor | None = None  # ell, as its average remembers it
 
+    def check_freezing(self, asked: str) -> None:
+        raise InputError(
+            f"{asked}: credit is sent to all hidden layers at once; method.learn=readout keeps them as they are, "
+            "method.learn=frozen the readout, too"
+        )
+
     def check_processes(self, asked: str) -> None:
         if self.baseline == "ema" and self.learn != "frozen":
             raise InputError(
