@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.utils import get_object
-from tests.small_runs import small_run
 
+from small_runs import small_run
 from snnlab.config.build import build
 from snnlab.config.compose import compose
 from snnlab.config.paths import conf_dir

@@ -140,6 +140,11 @@ def moved(folder: Path, weights: Any) -> float:
     return max(float((weights[name] - value).abs().max()) for name, value in start.items() if value.is_floating_point())
 
 
+def table(row: dict[str, Any]) -> str:
+    both = "equal" if row["accuracy"][0] == row["accuracy"][1] else str(row["accuracy"])
+    return f"{row['weights']:.1e} | {row['metrics']:.1e} | {both} |"
+
+
 def compare(cases: list[str]) -> list[dict[str, Any]]:
     """Start the two processes; a row for each case."""
     with socket.socket() as found:
@@ -162,5 +167,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--rank"]:
         shared(json.loads(sys.argv[4]), int(sys.argv[5]), int(sys.argv[2]), Path(sys.argv[3]))
     else:
-        for row in compare(sys.argv[1:] or list(CASES)):
-            print(row)
+        rows = compare(sys.argv[1:] or list(CASES))
+        print("| case | weights | figures of the test, relative | accuracy |\n| --- | --- | --- | --- |")
+        for row in rows:
+            said = f"refused: {row['refused']} | | |" if "refused" in row else ""
+            print(f"| {row['case']} | {said or table(row)}")

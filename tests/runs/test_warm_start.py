@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from tests.small_runs import small_run
 
+from small_runs import small_run
 from snnlab.config.build import build
 from snnlab.config.compose import compose
 from snnlab.errors import InputError
@@ -154,9 +154,13 @@ def test_what_is_waited_for_decides_what_a_run_is():
     [
         (["callbacks.early_stopping=0"], "must be at least 1"),
         (["callbacks.early_stopping=true"], "must be a whole number or null"),
-        (["callbacks.early_stopping=2", "data.val_size=0"], "this run has none"),
     ],
 )
 def test_what_cannot_be_waited_for(overrides, said):
     with pytest.raises(InputError, match=said):
         build(compose([*TINY, *overrides]).config)
+
+
+def test_without_validation_there_is_nothing_to_wait_for():
+    with pytest.raises(InputError, match="callbacks.early_stopping = 2 waits for .*, and this run has none"):
+        build(compose(["method=stbp", "data=mnist", "data.val_size=0", "callbacks.early_stopping=2"]).config)
