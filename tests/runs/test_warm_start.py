@@ -162,5 +162,11 @@ def test_what_cannot_be_waited_for(overrides, said):
 
 
 def test_without_validation_there_is_nothing_to_wait_for():
-    with pytest.raises(InputError, match="callbacks.early_stopping = 2 waits for .*, and this run has none"):
+    with pytest.raises(InputError, match=r"callbacks\.early_stopping = 2 waits for .*, and this run has none"):
         build(compose(["method=stbp", "data=mnist", "data.val_size=0", "callbacks.early_stopping=2"]).config)
+
+
+@pytest.mark.parametrize("key", ["compile", "trainer.compile", "+compile"])
+def test_what_does_not_pay_is_refused_with_the_reason(key):
+    with pytest.raises(InputError, match="made no step faster"):
+        compose([f"{key}=true"])

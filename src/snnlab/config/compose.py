@@ -110,6 +110,11 @@ def _composed(
 ) -> Composition:
     """Compose one job; ``first`` holds the first passes so far by the overrides that decide them."""
     given = [checked(override) for override in overrides]
+    if any(override.key_or_group in ("compile", "trainer.compile", "method.compile") for override in given):
+        raise InputError(
+            "compile: kernels=auto compiles neurons over all time steps; torch.compile of the rest takes seconds and "
+            "made no step faster (docs/speed.md), so there is no such setting"
+        )
     deciding = [o for o in given if o.key_or_group in GROUPS or o.key_or_group.startswith("data.")]
     lines = tuple(str(o.input_line) for o in deciding)
     if lines not in first:
