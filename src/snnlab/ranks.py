@@ -86,6 +86,11 @@ def end() -> None:
     _part.clear()
 
 
+def whole(samples: int) -> int:
+    """The samples of the whole batch, of which this process has so many."""
+    return _part[0].whole if _part else samples
+
+
 def share() -> float:
     """The samples of this process over the mean of all processes': what makes of a mean over them a term of the mean
     over the whole batch, once the processes' terms are averaged."""

@@ -116,6 +116,7 @@ def shared(cases: list[str], rank: int, port: int, output: Path) -> None:
                     "accuracy": [test.get("accuracy", test.get("judge_accuracy")) for test in tests],
                     "metrics": max(apart.values(), default=0.0),
                     "metric": max(apart, key=lambda name: apart[name], default=""),
+                    "epoch": [result.metrics["train"].get("loss") for result in (together, alone)],
                     "moved": moved(alone.folder, weights[1]),
                 }
             ),

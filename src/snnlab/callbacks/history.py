@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import lightning as L
 
+from snnlab import ranks
 from snnlab.atomic import write_text
 
 
@@ -98,7 +99,7 @@ class History(L.Callback):
         self.validated = False
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.samples += pl_module.data.question.size(batch.labels)
+        self.samples += ranks.whole(pl_module.data.question.size(batch.labels))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.known = set(trainer.callback_metrics)

@@ -63,10 +63,8 @@ class Sharing(L.Callback):
     def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         ranks.end()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        ranks.end()
-
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        ranks.end()
         for name, value in pl_module.state_dict().items():
             if isinstance(value, torch.Tensor) and not ranks.agree(value):
                 raise RunFailure(

@@ -279,7 +279,7 @@ class SSNNBP(OwnSteps):
 
     def input_spikes(self, batch: Batch) -> tuple[int, Tensor, Iterator[tuple[Tensor, Tensor]]]:
         """T, the indices of the inputs that may spike in this batch, and chunks of their spikes: x and its partner."""
-        size, units = round(len(batch.labels) * ranks.number() / ranks.share()), self.weights()[0].outputs
+        size, units = ranks.whole(len(batch.labels)), self.weights()[0].outputs
         length = self.update_every or max(1, NUMBERS // (size * units))
         if self.encoder is None:
             frames = self.frames(batch).flatten(2)
