@@ -95,7 +95,8 @@ def train(arguments: list[str]) -> int:
     from snnlab.runs import wiring
 
     with outliving_stdout():
-        print("\n".join(wiring.run(composition).lines()))
+        given = [word for word in sys.argv[1:] if word != "--debug"]
+        print("\n".join(wiring.run(composition, repeatable=arguments == given).lines()))
     return 0
 
 

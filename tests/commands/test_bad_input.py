@@ -49,10 +49,10 @@ BASE = ["method=stbp", "data=digits", "logger=none", "trainer.max_epochs=1"]
         (["trainer.fast_dev_run=true"], "trainer.fast_dev_run = True is not for a recorded run: use dry_run=true"),
         (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches = 0 must be at least 1"),
         (["trainer.overfit_batches=2"], "trainer.overfit_batches = 2 is not for a recorded run"),
-        (["trainer.devices=3"], "trainer.devices = 3: a run uses one device"),
+        (["trainer.devices=3"], "trainer.devices = 3: the other processes are started by repeating"),
         (
-            ["method=vdib", "trainer.gradient_clip_val=1.0"],
-            "trainer.gradient_clip_val: this method takes its own steps",
+            ["method=ssnn_bp", "data=digits", "trainer.gradient_clip_val=1.0"],
+            "trainer.gradient_clip_val = 1.0: this rule moves weights without a gradient",
         ),
         (["method=null"], "method=null: method needs a choice; choose one of ann, "),
         (["encoder=null"], "encoder=null: encoder needs a choice; choose one of direct, latency, none"),

@@ -77,7 +77,7 @@ def composed(base: list[str], overrides: list[str]) -> DictConfig:
         (["trainer.gradient_clip_algorithm=norm"], "clips nothing without trainer.gradient_clip_val=1"),
         (["trainer.min_epochs=2"], "trainer.min_epochs = 2 has no effect: only trainer.max_time ends a run early"),
         (["trainer.limit_predict_batches=3"], "trainer.limit_predict_batches = 3 is not for a recorded run"),
-        (["trainer.strategy=ddp"], "trainer.strategy = ddp is not for a recorded run: a run uses one device"),
+        (["trainer.strategy=fsdp"], "trainer.strategy = fsdp is not for a recorded run: ddp shares each batch"),
         (["trainer.sync_batchnorm=true"], "trainer.sync_batchnorm = True is not for a recorded run"),
         (["trainer.check_val_every_n_epoch=1000"], "trainer.check_val_every_n_epoch = 1000 must lie in 1 to"),
         (["trainer.num_sanity_val_steps=-5"], "trainer.num_sanity_val_steps = -5 must be at least -1"),

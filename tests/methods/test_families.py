@@ -10,6 +10,7 @@ import pytest
 import torch
 from hydra.utils import get_object
 
+from small_runs import small_run
 from snnlab.config.build import build
 from snnlab.config.compose import compose
 from snnlab.config.paths import conf_dir
@@ -18,6 +19,7 @@ from snnlab.evaluate.accuracy_over_time import curve
 from snnlab.methods.base.autograd import Autograd
 from snnlab.methods.base.own_steps import OwnSteps
 from snnlab.methods.base.two_phase import TwoPhase
+from snnlab.runs.wiring import run
 
 METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml"))
 ROOM = Path(__file__).resolve().parents[2] / "src" / "snnlab" / "methods"
@@ -43,13 +45,34 @@ def test_schedulers_are_stepped_in_one_place() -> None:
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in ("stbp", "bntt", "ann", "spike_bp")])
 def test_own_steps_refuse_what_lightning_would_leave_out(name: str) -> None:
     target = get_object(compose([f"method={name}"]).config.method._target_)
-    for option, value in (("gradient_clip_val", "1.0"), ("accumulate_grad_batches", "2")):
+    own = issubclass(target, OwnSteps)
+    for option, value, refused in (
+        ("gradient_clip_val", "1.0", "moves weights without a gradient" if own and not target.clips else None),
+        ("accumulate_grad_batches", "2", "takes its own steps" if own else None),
+    ):
         config = compose([f"method={name}", "data=digits", f"trainer.{option}={value}"]).config
-        if issubclass(target, OwnSteps):
-            with pytest.raises(InputError, match=rf"trainer\.{option}: this method takes its own steps"):
+        if refused:
+            with pytest.raises(InputError, match=rf"trainer\.{option} = {value}: .*{refused}"):
                 build(config)
         else:
             build(config)
+
+
+@pytest.mark.parametrize("name", ["ottt", "fptt", "burstccn", "vdib"])
+def test_own_steps_clip_the_gradient_of_every_step(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    sizes: list[float] = []
+
+    def look(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        sizes.append(float(torch.stack([grad.norm() for grad in grads]).norm()))
+
+    for clip in ("null", "0.001"):
+        sizes.clear()
+        after = torch.optim.optimizer.register_optimizer_step_post_hook(look)
+        run(compose([*small_run(name), f"trainer.gradient_clip_val={clip}"]))
+        after.remove()
+        assert sizes and (max(sizes) <= 0.001001) == (clip != "null")
 
 
 def test_every_scheduler_of_several_is_stepped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,9 +73,10 @@ class EpochCheckpoints(L.Callback):
             best = self.history.best()
             before, self.needed = self.needed, {self.saved} if best is None else {self.saved, best}
             trainer.save_checkpoint(self.folder / name(self.saved))
-            with contextlib.suppress(OSError):
-                (self.folder / MIDWAY).unlink(missing_ok=True)
-            if not self.keep_all:
+            if trainer.is_global_zero:
+                with contextlib.suppress(OSError):
+                    (self.folder / MIDWAY).unlink(missing_ok=True)
+            if not self.keep_all and trainer.is_global_zero:
                 self.prune(before | self.needed)
 
     def prune(self, kept: set[int]) -> None:

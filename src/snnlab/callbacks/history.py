@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import lightning as L
 
+from snnlab import ranks
 from snnlab.atomic import write_text
 
 
@@ -91,14 +92,14 @@ class History(L.Callback):
     # what is logged ---------------------------------------------------------------------------------------------------
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """A kill may have left a metrics.csv that knows more, or less, than the checkpoint."""
-        if self.rows:
+        if self.rows and trainer.is_global_zero:
             self.write()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.validated = False
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.samples += pl_module.data.question.size(batch.labels)
+        self.samples += ranks.whole(pl_module.data.question.size(batch.labels))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.known = set(trainer.callback_metrics)
@@ -120,7 +121,8 @@ class History(L.Callback):
         logged = {key: float(value) for key, value in sorted(trainer.callback_metrics.items()) if "/" in key}
         stale = set() if self.validated else self.of_validation
         self.rows.append({"epoch": epoch, **{key: value for key, value in logged.items() if key not in stale}})
-        self.write()
+        if trainer.is_global_zero:
+            self.write()
 
     def write(self) -> None:
         columns = sorted({key for row in self.rows for key in row} - {"epoch"})

@@ -53,11 +53,11 @@ def build(config: DictConfig) -> Parts:
     data = instantiate_part("data", plain["data"])
     encoder = instantiate_part("encoder", plain["encoder"]) if "_target_" in plain["encoder"] else None
     model = instantiate_part("model", plain["model"])
-    initializer = instantiate_part("init", plain["init"])
+    initializer = instantiate_part("init", of_class("init", plain))
     target = instantiate_part("hardware", plain["hardware"]) if "_target_" in plain.get("hardware", {}) else None
     try:
         with kernels.using(path):
-            method = instantiate_part("method", plain["method"], model=model, data=data.spec, encoder=encoder)
+            method = instantiate_part("method", of_class("method", plain), model=model, data=data.spec, encoder=encoder)
     except UnansweredError as error:
         raise InputError(f"{error}; {_way_out(data.spec.question)}") from error
     method.network.kernels = path
@@ -76,6 +76,8 @@ def build(config: DictConfig) -> Parts:
     except (ValueError, TypeError) as error:
         names = [f"method.{key}" for key in plain["method"] if str(key).endswith("optimizer")]
         raise InputError(f"{', '.join(names)}: {one_line(error)}") from error
+    if (patience := plain["callbacks"].get("early_stopping")) is not None:
+        check_patience(patience, method.trains and validated and plain["trainer"]["limit_val_batches"] != 0)
     if not method.trains and data.spec.sizes.get("val") == 0:
         raise InputError(
             "data.val_size = 0 leaves nothing to choose and check this method on; data.val_size=5000 is usual"
@@ -97,7 +99,14 @@ def build(config: DictConfig) -> Parts:
         of_states = dict.fromkeys(on_levels(method.network), target.state_bits)  # what is read from outside is not
         method.cost.run_on(target.mac_joule, target.ac_joule, lambda _: bits, of_states.get)
     method.check_weights()  # an initialiser may limit them, too
+    if layers := plain["method"].get("freeze"):
+        method.freeze_layers(layers)
     return Parts(data, method, initializer, plain, target, changed, report)
+
+
+def of_class(group: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A part's config less the key that every choice of its group has, and no class: what a run makes of the part."""
+    return {key: value for key, value in config[group].items() if key != schema.OF_GROUP[group]}
 
 
 def batches_of_epoch(spec: Any, config: Mapping[str, Any], split: str = "train") -> int | None:
@@ -130,6 +139,17 @@ def check_values(config: Mapping[str, Any]) -> None:
 
     schema.check_plain(config)
     schema.check_arguments("trainer", config["trainer"], L.Trainer)
+
+
+def check_patience(patience: int, validated: bool) -> None:
+    """Raise InputError where callbacks.early_stopping would wait for nothing."""
+    if patience < 1:
+        raise InputError(f"callbacks.early_stopping = {patience} must be at least 1 validation; null does not stop")
+    if not validated:
+        raise InputError(
+            f"callbacks.early_stopping = {patience} waits for a better figure of validation, and this run has none; "
+            "use null"
+        )
 
 
 def check_start(method: Any) -> None:
@@ -170,10 +190,9 @@ ONLY: dict[
     "val_check_interval": (None, "each epoch is validated once, at its end"),
     "limit_predict_batches": (None, "a run trains, validates and tests"),
     "barebones": (False, "a run is recorded"),
-    "num_nodes": (1, "a run uses one device; sweeps spread over machines"),
-    "strategy": ("auto", "a run uses one device; sweeps spread over machines"),
-    "sync_batchnorm": (False, "a run uses one device; sweeps spread over machines"),
-    "use_distributed_sampler": (True, "a run uses one device; sweeps spread over machines"),
+    "num_nodes": (1, "a run uses the devices of one machine; sweeps spread over machines"),
+    "sync_batchnorm": (False, "norms of the house take the whole batch's statistics, whatever devices share it"),
+    "use_distributed_sampler": (True, "each batch is shared out among the devices"),
     "plugins": (None, "trainer.precision chooses the precision"),
 }
 OWN = ("callbacks", "logger", "default_root_dir", "model_registry")  # arguments of the Trainer that runs/ gives
@@ -202,8 +221,11 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
             raise InputError(f"trainer.{name} = {trainer[name]} is not for a recorded run: {instead}")
     if trainer["enable_checkpointing"] is False:
         raise InputError("trainer.enable_checkpointing = False is not for a recorded run: its test needs a checkpoint")
-    if trainer["devices"] not in (1, "1"):
-        raise InputError(f"trainer.devices = {trainer['devices']}: a run uses one device; sweeps spread over machines")
+    if trainer["strategy"] not in ("auto", "ddp"):
+        raise InputError(
+            f"trainer.strategy = {trainer['strategy']} is not for a recorded run: ddp shares each batch among "
+            "trainer.devices, auto likewise where there are several"
+        )
     every = trainer["check_val_every_n_epoch"]
     if every is None or not 1 <= every <= epochs:
         raise InputError(

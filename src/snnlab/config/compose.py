@@ -26,6 +26,7 @@ from snnlab.config.line import GROUPS, checked, is_part, opened, quoted, read, r
 from snnlab.config.own import check_chosen
 from snnlab.config.paths import cache_dir, conf_dir
 from snnlab.config.recipes import experiment_nodes, flatten, recipe_of
+from snnlab.config.schema import OF_GROUP
 from snnlab.config.words import nearest_keys
 from snnlab.errors import InputError, RunFailure, nearest
 
@@ -109,6 +110,11 @@ def of_job(job: Sequence[str], jobs: Sequence[Sequence[str]]) -> Iterator[None]:
 def _composed(overrides: list[str], config_dir: str | Path | None, kept: dict[Choices, DictConfig]) -> Composition:
     """Compose one job."""
     given = [checked(override) for override in overrides]
+    if any(override.key_or_group in ("compile", "trainer.compile", "method.compile") for override in given):
+        raise InputError(
+            "compile: kernels=auto compiles neurons over all time steps; torch.compile of the rest takes seconds and "
+            "made no step faster (docs/speed.md), so there is no such setting"
+        )
     deciding = [o for o in given if o.key_or_group in GROUPS or o.key_or_group.startswith("data.")]
     first = _compose(deciding, config_dir, kept)
     recipe = recipe_of(first, _choices(first), given, config_dir)
@@ -191,9 +197,10 @@ def _from_choices(lines: Sequence[str], search: list[str], kept: dict[Choices, D
 
 
 def any_limit(override: Override) -> str:
-    """The text of an override; a limit of a chip may be one that its file leaves out."""
-    text = str(override.input_line)
-    return f"++{text}" if text.startswith("hardware.") and "@" not in override.key_or_group else text
+    """The text of an override; a limit of a chip, or what every choice of a group has, may not stand in its file."""
+    text, key = str(override.input_line), override.key_or_group
+    apart = key.startswith("hardware.") or key in [f"{group}.{name}" for group, name in OF_GROUP.items()]
+    return f"++{text}" if apart and "@" not in key and text.startswith(key) else text
 
 
 def _place(config: DictConfig, override: Override, overrides: Sequence[Override]) -> None:

@@ -33,9 +33,12 @@ PLAIN: dict[str, Any] = {
     "callbacks.health": bool,
     "callbacks.figures": bool,
     "callbacks.progress": bool,
+    "callbacks.early_stopping": int | None,
     "callbacks.checkpoints": typing.Literal["few", "all"],
     "callbacks.checkpoint_minutes": float | None,
     "callbacks.checkpoint_batches": int | None,
+    "init.from_run": Text | None,
+    "method.freeze": list[str] | None,
     "paths.data": Text,
     "paths.cache": Text,
     "paths.output": Text,
@@ -45,6 +48,7 @@ PLAIN: dict[str, Any] = {
 UNCHOSEN = {"hardware": "hardware=loihi2, int8, ...", "encoder": "encoder=rate, direct, ..."}  # what a group may lack
 MOST_THREADS = 1024
 LEAST, MOST = 1e-45, 1e8  # less is 0 in 32 bits; nothing here is more
+OF_GROUP = {"method": "freeze", "init": "from_run"}  # keys of a group that no class reads
 SPECIAL = ("_target_", "_partial_")  # keys of a node that are no argument of its class
 
 

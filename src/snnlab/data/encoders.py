@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from snnlab import ranks
 from snnlab.errors import InputError
 
 MOST_STEPS = 1_000_000  # a step takes about 0.1 ms at least, so such a sample minutes
@@ -28,6 +29,7 @@ class Encoder(nn.Module):
 
     spiking: ClassVar[bool] = True  # whether the frames are spikes
     fewest: ClassVar[int] = 1
+    draws: ClassVar[bool] = False  # whether they are drawn at random, through ranks.of_whole
 
     def __init__(self, time_steps: int) -> None:
         super().__init__()
@@ -141,6 +143,8 @@ class Rate(Encoder):
     Source:  Wu et al. 2018, doi 10.3389/fnins.2018.00331 (STBP).
     """
 
+    draws = True
+
     def __init__(self, time_steps: int, random_bits: Literal[16] | None = None) -> None:
         super().__init__(time_steps)
         if random_bits not in (None, 16):
@@ -150,13 +154,17 @@ class Rate(Encoder):
     def frames(self, images: Tensor) -> Iterator[Tensor]:
         if self.random_bits is None:
             for _ in range(self.time_steps):
-                yield (images > torch.rand_like(images)).to(images.dtype)
+                yield (images > ranks.of_whole(torch.rand_like, images, 0)).to(images.dtype)
             return
         level = (images * 2**16 - 2**15).round().clamp(max=2**15 - 1).to(torch.int16)
-        draws = torch.empty(-(-images.numel() // 4), dtype=torch.int64, device=images.device)  # four in each
+        draws = torch.empty(0, dtype=torch.int64, device=images.device)
+
+        def draw(like: Tensor) -> Tensor:
+            draws.resize_(-(-like.numel() // 4))  # four in each
+            return draws.random_(-(2**63), None).view(torch.int16)[: like.numel()].view(like.shape)
+
         for _ in range(self.time_steps):
-            u = draws.random_(-(2**63), None).view(torch.int16)[: images.numel()].view(images.shape)
-            yield (level > u).to(images.dtype)
+            yield (level > ranks.of_whole(draw, images, 0)).to(images.dtype)
 
 
 class SignedPoisson(Encoder):
@@ -170,6 +178,8 @@ class SignedPoisson(Encoder):
     Source:  Kim, Panda 2021, doi 10.3389/fnins.2021.773954 (BNTT).
     """
 
+    draws = True
+
     def __init__(self, time_steps: int, mean: PerChannel = 0.5, std: PerChannel = 0.5) -> None:
         super().__init__(time_steps)
         self.normalise = Normalise("encoder.SignedPoisson", mean, std, "0.5 maps [0, 1] to [-1, 1]")
@@ -181,7 +191,7 @@ class SignedPoisson(Encoder):
         normalised = self.normalise(images)
         sign, size = normalised.sign(), normalised.abs() / 2
         for _ in range(self.time_steps):
-            yield sign * (torch.rand_like(images) <= size)
+            yield sign * (ranks.of_whole(torch.rand_like, images, 0) <= size)
 
 
 class Latency(Encoder):

@@ -102,12 +102,30 @@ class EpochBatches(Sampler[list[int]]):
     def __init__(self, size: int, batch_size: int, shuffle: bool, seed: int) -> None:
         self.size, self.batch_size, self.shuffle, self.seed, self.epoch = size, batch_size, shuffle, seed, 0
         self.begin: tuple[int, int] | None = None  # an epoch that is gone on with, and at which batch
+        self.rank, self.ranks = 0, 1  # of the processes that share the batches
+        self.parts = True
+        self.first: int | None = None
+
+    def share(self, rank: int, number: int, parts: bool, first: int | None) -> None:
+        """Give from now on what process ``rank`` of ``number`` takes.
+
+        Args:
+            parts: of every batch its part; else whole batches in turns.
+            first: of so many batches at the beginning. Where turns are to be taken of fewer than there are processes,
+                each takes all of them: every sample counts the same again.
+        """
+        self.rank, self.ranks, self.parts, self.first = rank, number, parts, first
 
     def set_epoch(self, epoch: int) -> None:  # called by Lightning
         self.epoch = epoch
 
+    def starts(self) -> range:
+        """Where each batch begins that this process takes, or takes a part of."""
+        starts = range(0, self.size, self.batch_size)[: self.first]
+        return starts if self.parts or len(starts) < self.ranks else starts[self.rank :: self.ranks]
+
     def __len__(self) -> int:
-        return -(-self.size // self.batch_size)
+        return len(self.starts())
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, first = self.begin or (self.epoch, 0)
@@ -118,8 +136,12 @@ class EpochBatches(Sampler[list[int]]):
         order = np.arange(self.size)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
-        for start in range(first * self.batch_size, self.size, self.batch_size):
-            yield [int(i) for i in order[start : start + self.batch_size]]
+        for start in self.starts()[first:]:
+            batch = order[start : start + self.batch_size]
+            if self.parts:
+                low, high = (len(batch) * rank // self.ranks for rank in (self.rank, self.rank + 1))
+                batch = batch[low:high]
+            yield [int(i) for i in batch]
 
 
 class EpochLoader(DataLoader[Sample]):

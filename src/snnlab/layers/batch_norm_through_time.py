@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab import ranks
 from snnlab.errors import InputError
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
@@ -42,7 +43,7 @@ def check_norm(name: str, channels: int, momentum: float, eps: float) -> None:
 
 def has_statistics(current: Tensor) -> bool:
     """Whether a step [B, C, ...] holds more than one value per channel, so that it has a variance."""
-    return current.numel() > current.shape[1]
+    return current.numel() > current.shape[1] or ranks.number() > 1
 
 
 def normalise(
@@ -50,11 +51,30 @@ def normalise(
 ) -> Tensor:
     """Normalise every step and channel at once: currents [T, B, C, ...], the others [T, C]; updates mean and var."""
     steps, batch, channels, *rest = currents.shape
+    if training and ranks.number() > 1:
+        return normalise_together(currents, gamma, mean, var, momentum, eps)
     merged = currents.transpose(0, 1).reshape(batch, steps * channels, *rest)
     merged = nn.functional.batch_norm(
         merged, mean.view(-1), var.view(-1), gamma.reshape(-1), None, training, momentum, eps
     )
     return merged.view(batch, steps, channels, *rest).transpose(0, 1)
+
+
+def normalise_together(
+    currents: Tensor, gamma: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
+) -> Tensor:
+    """``normalise`` in training, of a batch that processes share: statistics and their gradients are of all of it."""
+    within = (1, *range(3, currents.dim()))
+    share = currents.new_tensor([currents[0].numel() / currents.shape[2]])
+    count = ranks.total(share)
+    centre = ranks.total_with_gradient(currents.sum(within)) / count  # [T, C]
+    shape = (len(currents), 1, currents.shape[2], *[1] * (currents.dim() - 3))
+    away = currents - centre.view(shape)
+    spread = ranks.total_with_gradient((away * away).sum(within)) / count
+    with torch.no_grad():
+        mean.lerp_(centre.to(mean), momentum)
+        var.lerp_((spread * count / (count - 1)).to(var), momentum)
+    return gamma.view(shape) * away * torch.rsqrt(spread + eps).view(shape)
 
 
 class BatchNormThroughTime(Temporal):

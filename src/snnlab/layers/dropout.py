@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from snnlab import ranks
 from snnlab.neurons.neuron import Temporal
 
 
@@ -37,7 +38,7 @@ class HeldDropout(Temporal):
     def initial_state(self, current: Tensor) -> DropoutState:
         if not self.training or self.p == 0:
             return DropoutState(torch.ones_like(current))
-        return DropoutState((torch.rand_like(current) >= self.p).to(current.dtype) / (1 - self.p))
+        return DropoutState((ranks.of_whole(torch.rand_like, current, 0) >= self.p).to(current.dtype) / (1 - self.p))
 
     def step(self, current: Tensor, state: DropoutState) -> tuple[Tensor, DropoutState]:
         return current * state.mask, state

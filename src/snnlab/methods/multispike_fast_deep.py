@@ -28,6 +28,7 @@ from typing import Any, Literal, NoReturn
 import torch
 from torch import Tensor, nn
 
+from snnlab import ranks
 from snnlab.data.contract import Batch, DataSpec
 from snnlab.data.encoders import Latency, Rate
 from snnlab.errors import InputError
@@ -219,6 +220,7 @@ class MultispikeFastDeep(SpikeTimes):
                 )
         for name, weight in self.weights.items():
             self.register_buffer(f"silent_{name}", torch.zeros(weight.outputs))  # batches in a row
+        self.bumped_step = 0
         self.silent: dict[str, Tensor] = {}  # share of the last batch in which each neuron was silent
 
     def blocks(self) -> Blocks:
@@ -254,16 +256,29 @@ class MultispikeFastDeep(SpikeTimes):
         scores = self.read(trains[list(trains)[-1]])
         self.silent = {name: trains[name][..., 0].isinf().to(scores.dtype) for name in self.weights}
         own = nn.functional.one_hot(batch.labels, self.data.classes)
-        self.silent["readout"] = (self.silent["readout"] * own).sum(0) / own.sum(0).clamp(min=1)
-        self.silent |= {name: silent.mean(0) for name, silent in self.silent.items() if silent.dim() > 1}
+        missed, shown = ranks.total((self.silent["readout"] * own).sum(0)), ranks.total(own.sum(0))
+        self.silent["readout"] = missed / shown.clamp(min=1)
+        self.silent |= {name: self.mean_of(silent) for name, silent in self.silent.items() if silent.dim() > 1}
         loss = self.loss(scores, batch.labels)
         self.log_scores("train", scores, batch.labels, loss)
         return loss
 
+    def on_train_start(self) -> None:
+        self.bumped_step = self.global_step
+
+    def mean_of(self, silent: Tensor) -> Tensor:
+        """The mean over the whole batch of [B, N], of which this process has a share."""
+        return silent.mean(0) if ranks.number() == 1 else ranks.total(silent.mean(0) * ranks.share()) / ranks.number()
+
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Raise the weights into neurons that were silent in too much of the batch: no gradient reaches them."""
+        if self.global_step == self.bumped_step:  # while gradients accumulate
+            return
+        self.bumped_step = self.global_step
         for name, weight in self.weights.items():
+            if not weight.stored.requires_grad:  # frozen
+                continue
             rows: Tensor = getattr(self, f"silent_{name}")  # batches in a row before this one
             low = self.silent[name] > (self.readout_silent_share if name == "readout" else self.silent_share)
             rise = self.bump * 2.0 ** rows.clamp(max=DOUBLINGS)

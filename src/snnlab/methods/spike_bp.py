@@ -89,6 +89,8 @@ class SpikeBP(Autograd):
         ValueError: when an argument leaves its range.
     """
 
+    sums_loss = True
+
     def __init__(
         self,
         model: Model,

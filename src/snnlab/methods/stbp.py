@@ -114,6 +114,19 @@ class STBP(Autograd):
         if rewiring is not None:
             rewiring.start(self.network)
 
+    def check_freezing(self, asked: str) -> None:
+        if self.rewiring is not None:
+            raise InputError(f"{asked}: method.rewiring moves the connections of every layer; leave one of the two out")
+        super().check_freezing(asked)
+
+    def check_processes(self, asked: str) -> None:
+        if self.rewiring is not None:
+            raise InputError(
+                f"{asked}: method.rewiring draws which connections come back, and each process would draw its own; use "
+                "one device"
+            )
+        super().check_processes(asked)
+
     def blocks(self) -> Blocks:
         readout = functools.partial(Integrator, self.readout_decay) if self.readout == "leaky" else self.make_neuron
         return Blocks(self.make_neuron, readout, bias=self.bias)

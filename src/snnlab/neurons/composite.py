@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from snnlab import ranks
 from snnlab.neurons.low_pass import LowPass, LowPassState
 from snnlab.neurons.neuron import Neuron
 
@@ -57,6 +58,7 @@ class CompositeNeuron(Neuron):
     """
 
     by_step = False
+    draws = True
 
     def __init__(self, low_pass: LowPass, rate: Rate = "relu", scale: float = 1.0) -> None:
         super().__init__()
@@ -76,7 +78,7 @@ class CompositeNeuron(Neuron):
 
     def fire(self, v: Tensor) -> Tensor:
         """(2): spikes [T, B, ...] of filtered drives v [T, B, ...]."""
-        return bernoulli(v if self.rate == "relu" else torch.sigmoid(v), uniform(v))
+        return bernoulli(v if self.rate == "relu" else torch.sigmoid(v), ranks.of_whole(uniform, v, 1))
 
     def forward(self, currents: Tensor) -> Tensor:
         return self.fire(self.low_pass(currents))
@@ -92,7 +94,7 @@ class CompositeNeuron(Neuron):
 
     def gradient_streams(self, g: Tensor) -> tuple[Tensor, Tensor]:
         """(4): the positive and the negative spikes [T, B, ...] of gated error drives g [T, B, ...]."""
-        p, u = g / self.scale, uniform(g)
+        p, u = g / self.scale, ranks.of_whole(uniform, g, 1)
         return bernoulli(p, u), bernoulli(-p, u)
 
     def clipped(self, g: Tensor) -> Tensor:

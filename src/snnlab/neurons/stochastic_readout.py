@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab import kernels
+from snnlab import kernels, ranks
 from snnlab.neurons.neuron import Neuron, check_state
 from snnlab.neurons.time import units
 
@@ -70,6 +70,7 @@ class StochasticReadout(Neuron):
     times = units(memory="steps")
 
     by_step = False
+    draws = True
 
     def __init__(
         self, inputs: int, outputs: int, filters: int = 8, memory: int = 10, centred: bool = False, start: Start = "own"
@@ -124,7 +125,7 @@ class StochasticReadout(Neuron):
     def draw(self, u: Tensor) -> Tensor:
         """Sample (2); the sample carries no gradient."""
         with torch.no_grad():
-            return (torch.rand_like(u) < torch.sigmoid(u)).to(u.dtype)
+            return (ranks.of_whole(torch.rand_like, u, -2) < torch.sigmoid(u)).to(u.dtype)
 
     def project(self, spikes: Tensor) -> Tensor:
         """Weights before the filters: [..., B, N_in] -> [..., B, filters, N_out]."""
@@ -140,6 +141,8 @@ class StochasticReadout(Neuron):
         if self.centred:
             self.seen += 1
             new = inputs.flatten(-self.feature_dims(inputs)).mean((0, 1)).to(self.mean)
+            if ranks.number() > 1:  # of the whole batch
+                new = ranks.total(new * ranks.share()) / ranks.number()
             self.mean.lerp_(new, 1 / min(int(self.seen), MEAN_BATCHES))
 
     def feature_dims(self, spikes: Tensor) -> int:

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from snnlab import ranks
 from snnlab.neurons.low_pass import LowPass, LowPassState
 from snnlab.neurons.neuron import Neuron
 
@@ -35,6 +36,7 @@ class WinnerTakeAll(Neuron):
     """
 
     by_step = False
+    draws = True
 
     def __init__(self, low_pass: LowPass, draw: Draw = "categorical") -> None:
         super().__init__()
@@ -53,10 +55,10 @@ class WinnerTakeAll(Neuron):
         """(2): one-hot winners of drives z [..., K]."""
         classes = z.shape[-1]
         if self.draw == "gumbel":
-            winner = (z - torch.log(-torch.log(torch.rand_like(z)))).argmax(-1)
+            winner = (z - torch.log(-torch.log(ranks.of_whole(torch.rand_like, z, -2)))).argmax(-1)
         else:
             upto = torch.softmax(z, -1) @ torch.ones(classes, classes, dtype=z.dtype, device=z.device).triu()
-            winner = (upto < torch.rand_like(z[..., :1])).sum(-1).clamp(max=classes - 1)
+            winner = (upto < ranks.of_whole(torch.rand_like, z[..., :1], -2)).sum(-1).clamp(max=classes - 1)
         return nn.functional.one_hot(winner, classes).to(z.dtype)
 
     def forward(self, currents: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from snnlab.config.compose import Composition
 from snnlab.data.contract import Batch
 from snnlab.neurons.neuron import Temporal
 from snnlab.runs.post_training import start_from
+from snnlab.runs.warm_start import warm_start
 from snnlab.runs.wiring import try_trainer
 
 
@@ -25,6 +26,7 @@ def dry_run(composition: Composition) -> str:
     parts = build(composition.config)
     try_trainer(parts.config)
     start_from(parts)
+    warm_start(parts)
     method, spec, config = parts.method, parts.data.spec, parts.config
     frames = make_frames(parts)
     rows = layer_rows(method.network, frames)

@@ -23,21 +23,24 @@ from snnlab.config.trust import is_known, locate
 from snnlab.errors import InputError, one_line
 from snnlab.runs.latest import run_folder
 
-OUTSIDE = ("resume", "threads", "debug", "dry_run", "paths", "logger", "callbacks")
+OUTSIDE = ("resume", "threads", "debug", "dry_run", "paths", "logger")
+OF_CALLBACKS = "early_stopping"  # all others only look
 OF_DATA = ("root", "cache", "num_workers", "download")  # where the samples come from and who carries them
 OF_HARDWARE = ("source", "assumptions", "must_fit")  # what is said of a chip, and whether a report stops a run
 OF_TRAINER = (
     *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams", "enable_checkpointing"),
     *("log_every_n_steps", "profiler", "detect_anomaly"),
     "max_time",  # of one sitting: a run that it ends is interrupted, and goes on
+    "strategy",  # of several devices, ddp is the only one; their number stays: sums taken apart are rounded otherwise
 )
 # a share of the batches as a fraction, a number of them as a whole number: 1.0 is all of them and 1 is one
 SHARES = (
     *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
     *("overfit_batches", "val_check_interval"),
 )
-DEFAULTS = {  # of keys and groups that no class reads; what a run had before they were there
+DEFAULTS: dict[str, Any] = {  # of keys and groups that no class reads; what a run had before they were there
     "kernels": "auto",
+    "callbacks": {},
     "hardware": {"name": "none"},
     "encoder": {"name": "none"},
     "init": {"_target_": "snnlab.initializers.default.Default"},
@@ -73,6 +76,10 @@ def deciding(config: Mapping[str, Any], stored: Mapping[str, Any] | None = None)
             continue
         if isinstance(value, Mapping):
             value = {name: item for name, item in value.items() if key != "method" or name != "recipes"}
+            if key == "callbacks":
+                value = {name: item for name, item in value.items() if name == OF_CALLBACKS and item is not None}
+            if not value.get(own := schema.OF_GROUP.get(key, "")):
+                value.pop(own, None)
             dropped = {"data": OF_DATA, "hardware": OF_HARDWARE, "trainer": OF_TRAINER}.get(key, ())
             value = {name: item for name, item in value.items() if name not in dropped}
             if key == "data" and value.get("seed") == config.get("seed"):
@@ -84,6 +91,8 @@ def deciding(config: Mapping[str, Any], stored: Mapping[str, Any] | None = None)
             known = None if stored is None else today(stored.get(key))
             value = _less(value, defaults(L.Trainer)) if key == "trainer" else _reduced(value, stored is None, known)
             value |= own_seed
+            if value.get("from_run"):  # which run, not where it lies
+                value["from_run"] = (known or {}).get("from_run") or _begun_from(str(value["from_run"]))
         if key not in DEFAULTS or not (same(value, DEFAULTS[key]) or value in ({}, None)):
             left[key] = value
     return left
@@ -111,6 +120,13 @@ def recorded(content: Mapping[str, Any]) -> Node:
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         what = f"{content.get('method')} on {content.get('data')}, started {content.get('started')}"
         raise InputError(f"run.json of {what}: its config is none ({one_line(error)[:80]}); run it again") from error
+
+
+def _begun_from(run: str) -> str:
+    """What decides the weights of a stored run: what it is."""
+    folder = run_folder(run)
+    content = read_record(inside(folder, "run.json"))
+    return digest(recorded(content)) if isinstance(content, Mapping) else run
 
 
 def less_seed(left: Mapping[str, Any]) -> Node:

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snnlab.checkpoint import inside, load_weights
+from snnlab.checkpoint import load_weights
 from snnlab.config.build import Parts
-from snnlab.errors import InputError
 from snnlab.hardware.constrain import settle_currents
-from snnlab.runs.record import RunRecord
+from snnlab.runs.warm_start import chosen_weights
 from snnlab.weights.devices import devices_inside
 
 
@@ -25,17 +24,8 @@ def start_from(parts: Parts) -> None:
     if parts.target is None or parts.target.start is None:
         return
     start = parts.target.start
-    try:
-        record = RunRecord.read(start)
-    except InputError as error:
-        raise InputError(f"hardware.start = {start}: {error}") from error
-    parts.config["hardware"]["start"] = str(record.folder)  # what .../latest meant
-    if "checkpoint" not in record.content:
-        raise InputError(
-            f"hardware.start = {start}: status is {record.content['status']}, so no checkpoint was chosen; finish it "
-            f"with resume={start}"
-        )
-    path = inside(record.folder, record.content["checkpoint"])
+    path = chosen_weights(f"hardware.start = {start}", start)
+    parts.config["hardware"]["start"] = str(path.parent.parent)  # what .../latest meant
     method = parts.method
 
     def renamed(state: dict[str, Any]) -> dict[str, Any]:

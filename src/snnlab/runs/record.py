@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from snnlab import ranks
 from snnlab.atomic import FULL, write_text
 from snnlab.checkpoint import inside, read_record
 from snnlab.config import trust
@@ -163,6 +164,10 @@ class RunRecord:
             "samples_per_second": round(history.samples / fit_seconds, 1),
             "epochs": history.epochs,
         }
+        patience = self.content["config"]["callbacks"].get("early_stopping")
+        if patience is not None:  # and whether it has ended the run
+            asked = self.content["config"]["trainer"]["max_epochs"]
+            self.content["early_stopping"] = {"patience": patience, "stopped": history.epochs < asked}
         self.content["kernels"] = kernels
         self.content["memory"] = {"peak_bytes": wired.memory.peak_bytes}
         self.content["checkpoint"] = f"checkpoints/epoch{best:03d}.ckpt"
@@ -286,7 +291,7 @@ def machine() -> dict[str, Any]:
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     cores, threads = os.cpu_count(), torch.get_num_threads()  # our kernels run in torch's threads
-    return {"device": device, "cpu": cpu_name(), "cores": cores, "threads": threads}
+    return {"device": device, "cpu": cpu_name(), "cores": cores, "threads": threads, "processes": ranks.number()}
 
 
 def cpu_name() -> str:

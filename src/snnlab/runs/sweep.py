@@ -41,6 +41,7 @@ from snnlab.runs.lock import is_alive, take
 from snnlab.runs.record import RunRecord
 from snnlab.runs.resume import job_name, records
 
+STARTS = ("hardware.start", "init.from_run")
 STATES = ("completed", "failed", "interrupted", "running")
 PARALLEL = ("joblib", "submitit_local", "submitit_slurm", "ray")
 LOOK = 2.0  # seconds between two looks at the folder of a sweep that is being run
@@ -92,10 +93,10 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
 
 
 def pinned(override: str) -> str:
-    """``hardware.start=.../latest`` as the run that it means now: its first job is the latest run soon."""
+    """``hardware.start=.../latest`` as the run that it means now: the first job is the latest run soon."""
     key, _, value = override.partition("=")
     start = Path(value.strip("'\""))
-    return f"{key}={quoted(str(run_folder(start)))}" if key == "hardware.start" and start.name == NAME else override
+    return f"{key}={quoted(str(run_folder(start)))}" if key in STARTS and start.name == NAME else override
 
 
 def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Path], None]) -> None:

@@ -18,9 +18,10 @@ import lightning as L
 import torch
 from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 
-from snnlab import kernels
+from snnlab import kernels, ranks
 from snnlab.atomic import FULL
 from snnlab.callbacks.checkpoints import EpochCheckpoints, WholeCheckpoints
+from snnlab.callbacks.early_stopping import EarlyStopping
 from snnlab.callbacks.finite import Finite
 from snnlab.callbacks.harmless import harmless
 from snnlab.callbacks.health import Health
@@ -29,12 +30,15 @@ from snnlab.callbacks.memory import PeakMemory
 from snnlab.callbacks.midway import Midway
 from snnlab.callbacks.reproducible import ReseedEachEpoch, reseed
 from snnlab.callbacks.schedules import LongerSchedules
+from snnlab.callbacks.sharing import Sharing
 from snnlab.checkpoint import load_weights, most_bytes
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
 from snnlab.errors import InputError, RunFailure, TimeOver, one_line, plain
+from snnlab.runs import processes
 from snnlab.runs.late import Late, StartAfterFirstStep
 from snnlab.runs.loggers import check_loggers, make_loggers
+from snnlab.runs.processes import Others, SharedBatches
 from snnlab.runs.record import flat
 from snnlab.runs.units import shown
 
@@ -67,8 +71,18 @@ def metric_lines(metrics: Mapping[str, Any], prefix: str = "") -> list[str]:
     return lines
 
 
-def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list[Any], loggers: list[Any]) -> L.Trainer:
-    """Make the Trainer of ``trainer.*``; ``folder`` None keeps everything in memory."""
+def make_trainer(
+    config: Mapping[str, Any],
+    folder: Path | None,
+    callbacks: list[Any],
+    loggers: list[Any],
+    shared: bool | None = None,
+) -> L.Trainer:
+    """Make the Trainer of ``trainer.*``; ``folder`` None keeps everything in memory.
+
+    ``shared``: whether all devices that are asked for share the batches, as they do by themselves once their processes
+    have been started; else it takes the first device.
+    """
     from lightning.pytorch.callbacks import ProgressBar
 
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
@@ -86,6 +100,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # said below
     if folder and arguments["profiler"] in PROFILERS:  # a name alone would print its report where nobody listens
         arguments["profiler"] = PROFILERS[arguments["profiler"]](dirpath=folder, filename="profile")
+    arguments |= device_of(arguments, ranks.number() > 1 if shared is None else shared)
     plugins = arguments.pop("plugins", None) or []
     arguments["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
     try:
@@ -96,17 +111,37 @@ def make_trainer(config: Mapping[str, Any], folder: Path | None, callbacks: list
         raise InputError(f"trainer: {one_line(error)}") from error
 
 
-def try_trainer(config: Mapping[str, Any]) -> None:
+def device_of(trainer: Mapping[str, Any], all_of_them: bool) -> dict[str, Any]:
+    """The arguments of the Trainer that say which devices it takes: those asked for, or the first of them."""
+    devices = trainer["devices"]
+    if devices in (1, "1"):
+        return {"strategy": "auto"}
+    if not all_of_them:
+        return {"strategy": "auto", "devices": devices[:1] if isinstance(devices, list) else 1}
+    try:
+        number = L.Trainer(accelerator=trainer["accelerator"], devices=devices, logger=False).num_devices
+    except Exception as error:
+        raise InputError(f"trainer.devices = {devices}: {one_line(error)}") from error
+    limits = {split: trainer[f"limit_{split}_batches"] for split in ("val", "test")}
+    whole = dict.fromkeys(("limit_val_batches", "limit_test_batches"), 1.0)  # of the process's own
+    return {"strategy": SharedBatches(limits), "use_distributed_sampler": False, **whole} if number > 1 else {}
+
+
+def try_trainer(config: Mapping[str, Any]) -> L.Trainer:
     """Refuse, before any data is read, loggers that are not installed, and arguments that Lightning refuses or would
     replace by others.
+
+    Returns the Trainer that they make, with all its devices.
 
     Raises:
         InputError: naming the argument.
     """
     check_loggers(config["logger"])
-    asked, taken = str(config["trainer"]["precision"]), make_trainer(config, None, [], []).precision
+    trainer = make_trainer(config, None, [], [], shared=True)
+    asked, taken = str(config["trainer"]["precision"]), trainer.precision
     if asked in ("16", "16-mixed") and taken != "16-mixed":  # Lightning takes bf16-mixed, and the record would not say
         raise InputError(f"trainer.precision = {asked} needs a GPU, and this run is on the CPU; use bf16-mixed")
+    return trainer
 
 
 @dataclass
@@ -145,10 +180,15 @@ def wire(
     history = History(folder, metric if validated else None, mode, lambda: sum(each.seconds for each in loggers))
     asked = parts.config["callbacks"]
     checkpoints = EpochCheckpoints(folder, history, parts.method.network, asked["checkpoints"] == "all", run)
-    midway = Midway(folder, history, asked["checkpoint_minutes"], asked["checkpoint_batches"])
     memory = PeakMemory()
-    callbacks: list[L.Callback] = [checkpoints, midway, ReseedEachEpoch(parts.config["seed"])]
+    callbacks: list[L.Callback] = [checkpoints, ReseedEachEpoch(parts.config["seed"])]
+    if ranks.number() > 1:
+        callbacks.insert(0, Sharing())
+    else:  # what several processes share goes on at the last epoch
+        callbacks.insert(1, Midway(folder, history, asked["checkpoint_minutes"], asked["checkpoint_batches"]))
     callbacks += [Finite(), history, harmless(memory)]
+    if (patience := parts.config["callbacks"].get("early_stopping")) is not None:
+        callbacks.append(EarlyStopping(history, patience))
     health = Health(parts.config["method"])
     if parts.config["callbacks"]["health"]:
         callbacks.append(harmless(health))
@@ -156,6 +196,7 @@ def wire(
         callbacks += map(harmless, make_progress(trainer["enable_progress_bar"], history))
     if loggers:
         callbacks.append(StartAfterFirstStep(*loggers))
+    trainer |= parts.method.kept_from_trainer()
     made = make_trainer({"trainer": trainer}, folder, [*callbacks, *more], list(loggers))
     return Wired(made, history, memory, checkpoints, health)
 
@@ -196,33 +237,51 @@ class Ending:
         return {key: value.item() for key, value in logged if key.startswith("test/")}
 
 
-def run(composition: Composition, sweep: str | None = None, ending: Ending | None = None) -> Result:
+def run(
+    composition: Composition, sweep: str | None = None, ending: Ending | None = None, repeatable: bool = False
+) -> Result:
     """Train, validate after each epoch, test once with the best checkpoint, and record all of it.
 
     Args:
         composition: from ``compose``.
         sweep: name of the sweep this run belongs to; W&B groups by it, and the run's folder lies in the sweep's.
         ending: what is done in place of the test, by a search, which never sees that split.
+        repeatable: whether this process's command line, given again, makes this run: several devices need that.
 
     Raises:
         InputError: before any data is read where that is possible; Held where another process is making this run.
         RunFailure: NaN loss, full disk.
         KeyboardInterrupt: after a checkpoint has been written; also where trainer.max_time ends the run before its end.
     """
-    from snnlab.callbacks.figures import Figures
-    from snnlab.hardware.picture import fit_figure
     from snnlab.runs.post_training import start_from
-    from snnlab.runs.resume import begin, run_of
+    from snnlab.runs.warm_start import warm_start
 
-    ending = ending or Ending()
     parts = build(composition.config)
-    config = parts.config
-    try_trainer(config)
+    trainer = try_trainer(parts.config)
     start_from(parts)
+    warm_start(parts)
+    if trainer.world_size > 1:
+        processes.check(parts, trainer, sweep, repeatable)
+    others = processes.Others(trainer)
     parts.data.setup()
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
-    begun = begin(composition, config, parts, sweep)
+    if trainer.world_size > 1:
+        processes.check_batches(parts, trainer.world_size)
+        if others.first:
+            parts.method.prepare(parts.data)  # what it puts into the cache is there before the others look
+    with processes.together(others):
+        return recorded(composition, parts, sweep, ending or Ending(), others)
+
+
+def recorded(composition: Composition, parts: Parts, sweep: str | None, ending: Ending, others: Others) -> Result:
+    """``run`` of parts whose data was set up, in every process that shares it."""
+    from snnlab.callbacks.figures import Figures
+    from snnlab.hardware.picture import fit_figure
+    from snnlab.runs.resume import begin, run_of
+
+    config = parts.config
+    begun = others.begin(lambda: begin(composition, config, parts, sweep))
     record = begun.record
     loggers, pictures = list[Late](), list[Path]()
     try:
@@ -232,7 +291,7 @@ def run(composition: Composition, sweep: str | None = None, ending: Ending | Non
         log.info("%s", record.announcement())
         for line in [] if parts.fit is None else [*parts.changed, *parts.fit.lines()]:
             log.info("%s", line)
-        loggers = make_loggers(config, record, sweep)
+        loggers = make_loggers(config, record, sweep) if others.first else []
         more = [*([LongerSchedules()] if begun.lengthened else []), *ending.callbacks]
         wired = wire(parts, record.folder, loggers, more, run_of(record))
         number, here = record.content["machine"]["threads"], torch.get_num_threads()
@@ -249,6 +308,7 @@ def run(composition: Composition, sweep: str | None = None, ending: Ending | Non
                 if parts.method.trains:
                     fit(wired, parts, begun.checkpoint)
                     best = chosen(wired)
+                    ranks.wait()  # for its checkpoint
                     path = wired.checkpoints.path(best)
                     load_weights(parts.method, path, f"{path} does not fit the run that wrote it")
                 else:
@@ -257,7 +317,8 @@ def run(composition: Composition, sweep: str | None = None, ending: Ending | Non
                 fit_seconds = wired.history.seconds()
                 scores = ending.score(wired, parts)
                 record.scored(wired, fit_seconds, best, parts.method.network.path.taken(), scores)
-            if config["callbacks"]["figures"]:
+            ranks.part()
+            if config["callbacks"]["figures"] and others.first:
                 reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
                 own = {} if parts.fit is None else {"fit": functools.partial(fit_figure, parts.fit)}
                 figures = Figures(record.folder, record.title(), wired.history, wired.health.rates, own)
@@ -266,20 +327,23 @@ def run(composition: Composition, sweep: str | None = None, ending: Ending | Non
         record.end(ending.status)
         return Result(record.folder, record.content["metrics"], pictures)
     except (KeyboardInterrupt, SystemExit) as error:
-        reason = str(error) if isinstance(error, KeyboardInterrupt) else ""
+        why = str(error) if isinstance(error, KeyboardInterrupt) else ""
         if isinstance(error, SystemExit) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning, which made it, ignores a second one
-        record.fail("interrupted", reason or "interrupted by the user")
+        record.fail("interrupted", why or "interrupted by the user")
         asked = isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt)
         if asked or isinstance(error, TimeOver):  # whoever ends this process, as a queue at its time limit, knows how
             raise
-        raise KeyboardInterrupt(reason) from error
+        raise KeyboardInterrupt(why) from error
     except BaseException as error:
-        record.fail("failed", one_line(error))
+        reason = others.reason(error)
+        record.fail("failed", one_line(reason))
         if isinstance(error, OSError) and error.errno in FULL:
             raise RunFailure(
                 f"disk full while writing {error.filename or record.folder}; free some space, then resume=auto"
             ) from error
+        if reason is not error:
+            raise reason from error
         raise
     finally:
         final = flat({"final": record.content["metrics"]}, between="/") | {"reason": record.content.get("reason")}
@@ -319,8 +383,11 @@ def chosen(wired: Wired) -> int:
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if epochs < total and any(isinstance(callback, Timer) for callback in callbacks):
+    early = any(isinstance(callback, EarlyStopping) and callback.stops for callback in callbacks)
+    if epochs < total and not early and any(isinstance(callback, Timer) for callback in callbacks):
         raise TimeOver(
             f"trainer.max_time is over after {epochs} of {total} epochs; go on with the same command and resume=auto"
         )
+    if early and epochs < total:
+        log.info("early stopping after %d of %d epochs: no better %s", epochs, total, wired.history.metric)
     return wired.checkpoints.best()

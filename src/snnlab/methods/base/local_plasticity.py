@@ -80,6 +80,15 @@ class LocalPlasticity(OwnSteps):
         """
 
     # learning ---------------------------------------------------------------------------------------------------------
+    def check_freezing(self, asked: str) -> None:
+        raise InputError(f"{asked}: this rule has one layer that learns; method.learn=false leaves it as it was drawn")
+
+    def check_processes(self, asked: str) -> None:
+        raise InputError(
+            f"{asked}: this method shows its samples one after the other, and weights move in between, so no batch can "
+            "be shared out; use one device"
+        )
+
     def check_precision(self, precision: str) -> None:
         if not precision.startswith(("32", "64")):
             raise InputError(f"trainer.precision = {precision}: local changes are lost in 16 bits; use 32-true")

@@ -20,10 +20,10 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from snnlab import kernels
+from snnlab import kernels, ranks
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Encoder
-from snnlab.errors import InputError, RunFailure
+from snnlab.errors import InputError, RunFailure, nearest
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
@@ -73,6 +73,7 @@ class Method(L.LightningModule):
     trains = True  # False where the weights come with the method: they are validated and tested as they are
     writes_weights = False  # whether the rule adds its own changes to what is stored of a weight
     limit_neuron: Callable[[Any], Any] | None = None  # puts neurons that are made later under a target's limits
+    sums_loss = False  # whether the loss is a sum over the samples, not their mean
     needs_data = False  # whether a stored run can be used only after its data was read: ``opened`` looks at it
 
     def __init__(
@@ -104,6 +105,10 @@ class Method(L.LightningModule):
         """
         if trainer["precision"] is not None:
             self.check_precision(str(trainer["precision"]))
+
+    def kept_from_trainer(self) -> dict[str, Any]:
+        """Arguments of the Trainer that the method sees to itself, and what Lightning's is given in their place."""
+        return {}
 
     def check_precision(self, precision: str) -> None:
         """Refuse ``trainer.precision``, as it is written there, where the method cannot be trained with it.
@@ -138,6 +143,58 @@ class Method(L.LightningModule):
                     f"{name}: {kinds} makes its {values.name} of another size, sign or number of tensors than what is "
                     "stored, and this rule adds its changes to what is stored; give it a right_inverse"
                 )
+
+    def check_processes(self, asked: str) -> None:
+        """Refuse to share batches among processes, which ``asked`` says, where the rule or its network cannot.
+
+        Raises:
+            InputError: with the reason, and what would do.
+        """
+        if any(True for _ in devices_inside(self.network)):
+            raise InputError(
+                f"{asked}: analog devices are written with noise, and each process would draw its own; use one device, "
+                "or hardware=none"
+            )
+        for name, layer in self.network.named_modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                raise InputError(
+                    f"{asked}: {name} ({type(layer).__name__}) would normalise each process by itself; "
+                    "use one device, or a norm of layers/batch_norm_through_time.py"
+                )
+
+    def freeze_layers(self, layers: list[str]) -> None:
+        """Keep the parameters of these layers as they are, to the bit; ``layers`` are names inside the network.
+
+        Raises:
+            InputError: for a name that is no layer's, or one whose layer has no parameters, and where nothing is left
+                to learn or the rule cannot leave them alone.
+        """
+        asked = f"method.freeze = [{', '.join(layers)}]"
+        self.check_freezing(asked)
+        names = {name.removeprefix("layers."): parameter for name, parameter in self.network.named_parameters()}
+        known = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 1)}
+        known = {name for name in known if ".parametrizations" not in name}
+        for layer in layers:
+            if layer not in known:
+                raise InputError(
+                    f"{asked}: no layer with parameters is called {layer}; nearest: {nearest(layer, known)}"
+                )
+            for name, parameter in names.items():
+                if name.startswith(f"{layer}."):
+                    parameter.requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in self.network.parameters()):
+            raise InputError(f"{asked} leaves no layer of the network that learns; leave one out")
+
+    def check_freezing(self, asked: str) -> None:
+        """Refuse to freeze layers, which ``asked`` says, where the rule cannot leave them alone.
+
+        Raises:
+            InputError: with the reason, and what would do.
+        """
+        if any(True for _ in devices_inside(self.network)):
+            raise InputError(
+                f"{asked}: analog devices are written all at once, whatever was asked of them; hardware=none"
+            )
 
     def setup(self, stage: str) -> None:
         if stage == "fit":  # a limit may have been put on a weight after the method was made
@@ -174,6 +231,23 @@ class Method(L.LightningModule):
             raise UnansweredError(
                 f"data={data.name} asks for {data.question.sentence}, and this method answers with {theirs}"
             )
+
+    # several processes, see ranks.py ----------------------------------------------------------------------------------
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        if ranks.number() > 1:
+            loss = loss * (ranks.number() if self.sums_loss else ranks.share())
+        super().backward(loss, *args, **kwargs)
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.gather(parameter for group in optimizer.param_groups for parameter in group["params"])
+
+    def gather(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Give every process the mean of their gradients: scaled by ``ranks.share`` it is that of the whole batch."""
+        if ranks.number() > 1:
+            ranks.average([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        super().log(name, value, *args, **kwargs | {"sync_dist": ranks.number() > 1})
 
     # parts ------------------------------------------------------------------------------------------------------------
     @abstractmethod

@@ -18,7 +18,13 @@ from snnlab.methods.base.own_steps import OwnSteps
 class Online(OwnSteps):
     """A method gives ``learn``, which shows a batch and steps on the way."""
 
+    clips = True
     gradient_clip: float | None = None  # largest norm of the gradient at a step; None does not clip
+
+    def clip(self, optimizer: Any) -> None:
+        if self.gradient_clip is not None:
+            self.clip_gradients(optimizer, self.gradient_clip, "norm")
+        super().clip(optimizer)
 
     def stream(self, batch: Batch) -> Iterator[Tensor]:
         """Yield the frames [B, ...] of a batch; images are encoded as they are needed."""
@@ -43,8 +49,6 @@ class Online(OwnSteps):
         optimizer: Any = self.optimizers()
 
         def take_step() -> None:
-            if self.gradient_clip is not None:
-                self.clip_gradients(optimizer, self.gradient_clip, "norm")
             optimizer.step()
             optimizer.zero_grad()
 

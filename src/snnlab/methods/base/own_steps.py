@@ -1,7 +1,9 @@
 """The family that takes its own steps: its rule fills ``.grad`` or moves the weights, and steps the optimizers.
 
-Lightning's manual optimisation neither clips nor accumulates gradients and leaves the schedulers alone, so both
-arguments are refused, and the schedulers are stepped here, after each epoch or batch.
+Lightning's manual optimisation neither clips nor accumulates gradients and leaves the schedulers alone. So
+``trainer.gradient_clip_val`` is kept here, at each step of an optimizer, where the rule fills ``.grad``, and is refused
+elsewhere; ``trainer.accumulate_grad_batches`` is refused, as steps are part of the rule; and the schedulers are stepped
+here, after each epoch or batch.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from snnlab.methods.base.schedule import schedule_of
 class OwnSteps(Method):
     """Arguments as Method's; one optimizer or several, as ``configure_optimizers`` says."""
 
+    clips = False  # whether every step follows ``.grad``, so that a gradient can be clipped before it
+
     def __init__(
         self,
         model: Model,
@@ -31,17 +35,35 @@ class OwnSteps(Method):
     ) -> None:
         super().__init__(model, data, encoder, optimizer, scheduler)
         self.automatic_optimization = False
+        self.clip_value: float | None = None
+        self.clip_algorithm: str | None = None
 
     def check_trainer(self, trainer: Mapping[str, Any]) -> None:
-        if trainer["gradient_clip_val"] is not None:
+        clip = trainer["gradient_clip_val"]
+        if clip is not None and not self.clips:
             raise InputError(
-                "trainer.gradient_clip_val: this method takes its own steps; lower its learning rates instead"
+                f"trainer.gradient_clip_val = {clip}: this rule moves weights without a gradient, so there is none to "
+                "clip; lower its learning rates instead"
             )
-        if trainer["accumulate_grad_batches"] != 1:
+        if (batches := trainer["accumulate_grad_batches"]) != 1:
             raise InputError(
-                "trainer.accumulate_grad_batches: this method takes its own steps; raise data.batch_size instead"
+                f"trainer.accumulate_grad_batches = {batches}: this method takes its own steps, of which a batch may "
+                "have several; raise data.batch_size instead"
             )
+        self.clip_value, self.clip_algorithm = clip, trainer["gradient_clip_algorithm"]
         super().check_trainer(trainer)
+
+    def kept_from_trainer(self) -> dict[str, Any]:
+        return {"gradient_clip_val": None, "gradient_clip_algorithm": None}
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        super().on_before_optimizer_step(optimizer)
+        self.clip(optimizer)
+
+    def clip(self, optimizer: Any) -> None:
+        """Clip the gradients of an optimizer as the Trainer was asked to."""
+        if self.clip_value is not None:
+            self.clip_gradients(optimizer, self.clip_value, self.clip_algorithm or "norm")
 
     def check_precision(self, precision: str) -> None:
         if precision in ("16", "16-mixed"):

@@ -26,6 +26,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab import ranks
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
@@ -105,6 +106,8 @@ class BurstCCN(Rates, OwnSteps):
     Raises:
         InputError: when an argument leaves its range, arguments contradict each other, or the model is no such chain.
     """
+
+    clips = True
 
     def __init__(
         self,
@@ -268,9 +271,11 @@ class BurstCCN(Rates, OwnSteps):
     @torch.no_grad()
     def set_gradients(self, activity: Activity, errors: list[Tensor]) -> None:
         """Put minus the updates over their learning rates into ``.grad``."""
-        size = len(errors[0])
+        size = len(errors[0]) / ranks.share()
         for stage, error, x in zip(self.stages, errors, activity.inputs, strict=True):
             weight, bias = stage.weight, stage.weight.bias_values  # under mixed precision the signals are shorter
+            if not weight.stored.requires_grad:  # frozen
+                continue
             weight.values.set_gradient((weight.outer(error, x) / size).to(weight.used.dtype))
             if bias is not None:
                 bias.set_gradient((weight.sum_of(error) / size).to(bias.used.dtype))
@@ -308,7 +313,7 @@ class BurstCCN(Rates, OwnSteps):
         every: Any = {"on_step": False, "on_epoch": True, "batch_size": size}
         for stage, error, reference, x in zip(self.stages, errors, exact, activity.inputs, strict=True):
             metric: Any = self.angles[stage.name]
-            metric.update(stage.weight.outer(error, x), stage.weight.outer(reference, x))
+            metric.update(*(ranks.total(stage.weight.outer(errors, x)) for errors in (error, reference)))
             self.log(f"train/angle/{stage.name}", metric, **every)
         for stage, v in zip(self.stages, activity.apical, strict=False):
             self.log(f"train/apical/{stage.name}", v.pow(2).mean().sqrt(), **every)

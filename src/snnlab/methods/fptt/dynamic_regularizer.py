@@ -43,6 +43,8 @@ class DynamicRegularizer(nn.Module):
     def add_gradient(self) -> None:
         """Add the gradient of (3) to ``.grad``."""
         for mean, dual, weight in zip(self.kept("mean"), self.kept("dual"), self.weights, strict=True):
+            if not weight.requires_grad:  # frozen
+                continue
             push = torch.sub(weight, mean).mul_(self.alpha).sub_(dual, alpha=1 - self.rho)
             weight.grad = push if weight.grad is None else weight.grad.add_(push)
 

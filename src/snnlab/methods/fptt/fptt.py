@@ -27,6 +27,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from snnlab import ranks
 from snnlab.data.contract import Batch, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
@@ -271,8 +272,8 @@ class FPTT(Online):
             loss = loss + (1 - weight) * oracle
             with torch.no_grad():
                 members = nn.functional.one_hot(labels, self.data.classes).to(q.dtype)  # [B, K]
-                counts = members.sum(0)[:, None]
-                means = members.T @ scores.softmax(-1).to(q.dtype) / counts.clamp(min=1)
+                counts = ranks.total(members.sum(0))[:, None]
+                means = ranks.total(members.T @ scores.softmax(-1).to(q.dtype)) / counts.clamp(min=1)
                 q += (self.oracle or 0.0) * (counts > 0) * (means - q)  # (7)
         return loss
 

@@ -28,6 +28,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab import ranks
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.data.encoders import Latency, Rate
 from snnlab.errors import InputError
@@ -207,10 +208,10 @@ class SSNNBP(OwnSteps):
     def backpropagate(self, batch: Batch, eta: float) -> Tensor:
         """One step of SGD on the cross-entropy summed over the batch; returns the scores before it."""
         logits = self.network(self.frames(batch))[0]
-        parameters = list(self.network.parameters())
+        parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         grads = torch.autograd.grad(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"), parameters)
         for parameter, grad in zip(parameters, grads, strict=True):
-            self.move(parameter, grad, eta)
+            self.move(parameter, ranks.total(grad), eta)
         return torch.softmax(logits.detach(), -1)
 
     @torch.no_grad()
@@ -278,17 +279,17 @@ class SSNNBP(OwnSteps):
 
     def input_spikes(self, batch: Batch) -> tuple[int, Tensor, Iterator[tuple[Tensor, Tensor]]]:
         """T, the indices of the inputs that may spike in this batch, and chunks of their spikes: x and its partner."""
-        size, units = len(batch.labels), self.weights()[0].outputs
+        size, units = ranks.whole(len(batch.labels)), self.weights()[0].outputs
         length = self.update_every or max(1, NUMBERS // (size * units))
         if self.encoder is None:
             frames = self.frames(batch).flatten(2)
-            steps, active = len(frames), frames.flatten(0, 1).any(0).nonzero()[:, 0]
+            steps, active = len(frames), self.active(frames.flatten(0, 1))
             frames = frames[:, :, active]
             chunks = ((part, part) for part in frames.split(length))
             return steps, active, chunks
         encoder: Any = self.encoder
         images = batch.inputs.flatten(1)
-        active = images.any(0).nonzero()[:, 0]
+        active = self.active(images)
         images = images[:, active]
 
         def draw() -> Iterator[tuple[Tensor, Tensor]]:
@@ -301,11 +302,18 @@ class SSNNBP(OwnSteps):
 
         return encoder.time_steps, active, draw()
 
+    @staticmethod
+    def active(inputs: Tensor) -> Tensor:
+        """Indices of the inputs that are not 0 in all of [B, A], in no process."""
+        return ranks.total(inputs.any(0).int()).nonzero()[:, 0]
+
     def update(self, below: Coincidences, above: Coincidences, quantum: float) -> None:
         """(2): turn the coincidences counted so far into steps of the quantum, and start counting anew."""
         for layer, q in ((below, quantum * self.scale), (above, quantum)):
             for values, counts in layer.take():
-                self.move(moved := values.latent, counts, q)
+                if not values.stored.requires_grad:  # frozen
+                    continue
+                self.move(moved := values.latent, ranks.total(counts), q)
                 values.write(moved)
 
     @torch.no_grad()

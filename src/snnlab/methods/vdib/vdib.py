@@ -24,6 +24,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from snnlab import ranks
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
@@ -76,6 +77,8 @@ class VDIB(Autoencoder):
         InputError: when an argument leaves its range, the data has no such targets, or the decoder does not fit memory;
             all before any data is read.
     """
+
+    clips = True
 
     def __init__(
         self,
@@ -152,6 +155,20 @@ class VDIB(Autoencoder):
         self.ema_baseline = criterion.EMABaseline(ema_factor)
         self.signal_memory = signal_memory
         self.signal: Tensor | None = None  # ell, as its average remembers it
+
+    def check_freezing(self, asked: str) -> None:
+        raise InputError(
+            f"{asked}: credit is sent to all hidden layers at once; method.learn=readout keeps them as they are, "
+            "method.learn=frozen the readout, too"
+        )
+
+    def check_processes(self, asked: str) -> None:
+        if self.baseline == "ema" and self.learn != "frozen":
+            raise InputError(
+                f"{asked}: method.baseline=ema goes from sample to sample, so no batch can be shared out; use one "
+                "device, or method.baseline=leave_one_out"
+            )
+        super().check_processes(asked)
 
     def configure_optimizers(self) -> Any:
         first = self.make_optimizer(self.decoder.parameters())
@@ -310,8 +327,9 @@ class VDIB(Autoencoder):
 
     def step_encoder(self, grads: list[Tensor]) -> None:
         for parameter, grad in zip(self.encoder_parameters(), grads, strict=True):
-            parameter.grad = grad
+            parameter.grad = grad if ranks.number() == 1 else grad * ranks.share()
         for optimizer in self.optimizers()[1:]:  # type: ignore[index]
+            self.on_before_optimizer_step(optimizer)
             optimizer.optimizer.step()  # the inner one: global_step counts batches, the decoder's steps
             optimizer.zero_grad()
 
