@@ -88,7 +88,9 @@ def search(arguments: list[str]) -> int:
             return 0
         from snnlab.search.results import finish, reasons
 
-        print("\n".join(finish(study)), flush=True)
+        with study.alone():  # others may have come to the end, too
+            lines = finish(study)
+        print("\n".join(lines), flush=True)
     if not study.best(1):
         why = reasons(study)
         raise RunFailure(f"no trial was completed{': ' + why[0] if why else ''}; {made.folder / 'trials.csv'} has all")
@@ -99,7 +101,8 @@ def told(made: Any) -> list[str]:
     """What will be run."""
     space = [f"  {parameter.name} = {parameter.values.text}" for parameter in made.space.parameters]
     goals = ", ".join(f"{way} {name}" for name, way in zip(made.objectives, made.directions, strict=True))
-    lines = [f"search {made.name}: {made.trials} trials, {goals}; sampler {made.sampler}, pruner {made.pruner}"]
+    count = f"{made.trials} trial{'s' * (made.trials != 1)}"
+    lines = [f"search {made.name}: {count}, {goals}; sampler {made.sampler}, pruner {made.pruner}"]
     return [*lines, *space, *(f"note: {note}" for note in made.notes), f"study    {made.folder}"]
 
 

@@ -13,7 +13,6 @@ import json
 import logging
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from snnlab.atomic import write_text
+from snnlab.atomic import write_bytes, write_text
 from snnlab.config.space import Parameter, Space, spelled
 from snnlab.errors import InputError, RunFailure, one_line, plain
 from snnlab.runs.lock import Lock, is_alive, process, take
@@ -258,7 +257,7 @@ def keep_configs(source: Path, folder: Path) -> None:
         target = folder / path.parent.name / path.name
         if path.parent.name != "search" and not target.exists() and path.parent.resolve() != target.parent.resolve():
             target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, target)
+            write_bytes(target, path.read_bytes())
 
 
 def sampler_of(plan: Plan, number: int) -> Any:
