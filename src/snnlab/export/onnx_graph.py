@@ -90,9 +90,15 @@ def to_onnx(network: Network, frames: Tensor) -> tuple[bytes, Verdict]:
         wanted = module(frames)
         try:
             torch.onnx.export(
-                *(module, (frames,), buffer), dynamo=False, opset_version=OPSET, input_names=["frames"],
-                output_names=called, dynamic_axes=axes,
-            )  # fmt: skip
+                module,
+                (frames,),
+                buffer,  # type: ignore[arg-type]
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=["frames"],
+                output_names=called,
+                dynamic_axes=axes,
+            )
             onnx.checker.check_model(onnx.load_from_string(buffer.getvalue()), full_check=True)
         except Exception as error:  # of torch's and ONNX's own kinds: whatever has no form there
             raise InputError(f"--format onnx: this network has no form in ONNX ({one_line(error)[:160]})") from error
