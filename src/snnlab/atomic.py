@@ -118,7 +118,7 @@ def alone(path: Path) -> Iterator[None]:
     lock, since, told = None, time.monotonic(), False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        while (lock := take(path)) is None and (waited := time.monotonic() - since) < PATIENCE:
+        while (lock := _taken(path)) is None and (waited := time.monotonic() - since) < PATIENCE:
             if waited > TOLD and not told:
                 told = True
                 log.info("waiting for %s, which makes what belongs to %s", path.read_text().strip()[:100], path)
@@ -129,7 +129,18 @@ def alone(path: Path) -> Iterator[None]:
         yield
     finally:
         if lock is not None:
+            path.unlink(missing_ok=True)
             lock.release()
+
+
+def _taken(path: Path) -> Lock | None:
+    """``take``, but None too where whoever had it has just removed the file: another one bears its name by now."""
+    if (lock := take(path)) is not None:
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.handle), os.stat(path)):
+                return lock
+        lock.release()
+    return None
 
 
 def _let_go() -> None:

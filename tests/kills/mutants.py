@@ -191,7 +191,7 @@ class Ground:
             if code:
                 return self.line_of(place, code)
             runs = sorted(place.glob("outputs/*/run.json"))
-            done = [path for path in runs if '"completed"' in path.read_text()]
+            done = [path for path in runs if '"completed"' in path.read_text(errors="replace")]
             if not done:
                 return "it ended with 0, and no run is completed"
             for path in runs:

@@ -115,10 +115,12 @@ class Health(L.Callback):
         self._open = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rates": {layer: [list(point) for point in points] for layer, points in self.rates.items()}}
+        rates = {layer: [list(point) for point in points] for layer, points in self.rates.items()}
+        return {"rates": rates, "told": sorted(self.told), "found": dict(self.found)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rates = {layer: [(done, rate) for done, rate in points] for layer, points in state_dict["rates"].items()}
+        self.told, self.found = {(layer, kind) for layer, kind in state_dict["told"]}, dict(state_dict["found"])
 
     def read(self, folder: Path, most: int) -> None:
         """Take the rates of a run that is over from its last checkpoint, of at most so many bytes."""
