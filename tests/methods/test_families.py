@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.utils import get_object
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from small_runs import small_run
 from snnlab.config.build import build
@@ -69,7 +70,7 @@ def test_own_steps_clip_the_gradient_of_every_step(name: str, monkeypatch: pytes
 
     for clip in ("null", "0.001"):
         sizes.clear()
-        after = torch.optim.optimizer.register_optimizer_step_post_hook(look)
+        after = register_optimizer_step_post_hook(look)
         run(compose([*small_run(name), f"trainer.gradient_clip_val={clip}"]))
         after.remove()
         assert sizes and (max(sizes) <= 0.001001) == (clip != "null")
