@@ -165,7 +165,7 @@ def prepared(form: str, parts: Any, time_step: float, frames: Any, run: Path) ->
         from snnlab.export.onnx_graph import to_onnx
 
         content, verdict = to_onnx(method.network, frames)
-        found = {"layers": verdict.layers, "mismatches": verdict.mismatches, "outputs": verdict.outputs}
+        found = {"layers": verdict.neurons, "mismatches": verdict.mismatches, "outputs": verdict.outputs}
         lines = [f"onnx         frames {list(frames.shape)} -> outputs, spikes/LAYER; other batch sizes too"]
         return Content({"network.onnx": content}, [*lines, *verdict.lines()], {**report, "verify": found})
     if form == "numpy":

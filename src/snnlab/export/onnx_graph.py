@@ -41,18 +41,18 @@ class Seen(nn.Module):
 class Verdict:
     """What onnxruntime made of the samples: bins and spikes by layer, and how many bins differ."""
 
-    layers: dict[str, tuple[int, int, int]]
+    neurons: dict[str, tuple[int, int, int]]
     outputs: float  # the largest difference of an output, in units of the largest output
 
     @property
     def mismatches(self) -> int:
-        return sum(differ for _, _, differ in self.layers.values())
+        return sum(differ for _, _, differ in self.neurons.values())
 
     def lines(self) -> list[str]:
-        wide = max((len(name) for name in self.layers), default=0)
+        wide = max((len(name) for name in self.neurons), default=0)
         lines = [
             f"onnxruntime  {name:{wide}} {bins:>12,} bins {spikes:>10,} spikes {differ:>8,} mismatches"
-            for name, (bins, spikes, differ) in self.layers.items()
+            for name, (bins, spikes, differ) in self.neurons.items()
         ]
         return [*lines, f"onnxruntime  outputs differ by at most {self.outputs:.1e} of the largest"]
 

@@ -155,7 +155,7 @@ class Method(L.LightningModule):
                 f"{asked}: analog devices are written with noise, and each process would draw its own; use one device, "
                 "or hardware=none"
             )
-        for name, layer in self.network.named_modules():
+        for name, layer in self.network.leaves().items():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 raise InputError(
                     f"{asked}: {name} ({type(layer).__name__}) would normalise each process by itself; "
