@@ -38,8 +38,8 @@ def test_spikes_are_equal_bin_by_bin(words):
         weight.data.mul_(2)  # or little fires
     frames = (torch.rand(5, 20, *parts.data.spec.input_shape, generator=torch.Generator().manual_seed(0)) < 0.4).float()
     content, verdict = to_onnx(network, frames)
-    assert verdict.mismatches == 0 and verdict.outputs < 1e-5 and verdict.layers
-    assert all(bins == 20 * 5 * bins // 100 and spikes for bins, spikes, _ in verdict.layers.values())
+    assert verdict.mismatches == 0 and verdict.outputs < 1e-5 and verdict.neurons
+    assert all(bins == 20 * 5 * bins // 100 and spikes for bins, spikes, _ in verdict.neurons.values())
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     one, *_ = session.run(None, {"frames": frames[:, :1].numpy()})  # a batch of another size
     with torch.no_grad():
