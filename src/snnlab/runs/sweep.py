@@ -81,7 +81,8 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
             with of_job(composition.overrides, every):
                 built = build(composition.config).config  # the network goes before the next one comes
                 if (trainer := json.dumps(config["trainer"], sort_keys=True, default=str)) not in trainers:
-                    wiring.try_trainer(built)
+                    if (number := wiring.try_trainer(built).world_size) > 1:
+                        raise InputError(f"trainer.devices: a sweep's jobs use one device each, not {number}; start such a run alone")
             rows.add(row)
             trainers.add(trainer)
         outputs.append(config["paths"]["output"])
