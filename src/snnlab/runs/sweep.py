@@ -81,8 +81,7 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
             with of_job(composition.overrides, every):
                 built = build(composition.config).config  # the network goes before the next one comes
                 if (trainer := json.dumps(config["trainer"], sort_keys=True, default=str)) not in trainers:
-                    if (number := wiring.try_trainer(built).world_size) > 1:
-                        raise InputError(f"trainer.devices: a sweep's jobs use one device each, not {number}; start such a run alone")
+                    one_device(wiring.try_trainer(built))
             rows.add(row)
             trainers.add(trainer)
         outputs.append(config["paths"]["output"])
@@ -91,6 +90,14 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
     if resumes == ["resume=never"]:
         name = next(free for i in count(1) if not (output / (free := f"{name}_{i}" if i > 1 else name)).exists())
     return Sweep(name, output / name, jobs, dry)
+
+
+def one_device(trainer: Any) -> None:
+    """Refuse a job that several processes would share; each is started by repeating a command line, and it has none."""
+    if trainer.world_size > 1:
+        raise InputError(
+            f"trainer.devices: the jobs of a sweep use one device each, not {trainer.world_size}; start such a run alone"
+        )
 
 
 def pinned(override: str) -> str:
