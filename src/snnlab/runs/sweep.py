@@ -96,7 +96,7 @@ def one_device(trainer: Any) -> None:
     """Refuse a job that several processes would share; each is started by repeating a command line, and it has none."""
     if trainer.world_size > 1:
         raise InputError(
-            f"trainer.devices: the jobs of a sweep use one device each, not {trainer.world_size}; start such a run alone"
+            f"trainer.devices: a sweep's jobs use one device each, not {trainer.world_size}; start such a run alone"
         )
 
 
