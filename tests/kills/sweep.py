@@ -49,15 +49,19 @@ def results(folder: Path) -> dict[str, Any]:
     return found
 
 
-def killed(folder: Path, jobs: int, kills: int, draw: random.Random, longest: float, more: list[str]) -> list[str]:
-    """Start the sweep and kill it, so often, then let it end; return what was wrong on the way."""
+def killed(folder: Path, jobs: int, kills: int, draw: random.Random, whole: float, more: list[str]) -> list[str]:
+    """Start the sweep and kill it, so often, then let it end; return what was wrong on the way.
+
+    Args:
+        whole: seconds that a sweep takes which nobody kills.
+    """
     wrong = []
     for kill in range(kills + 1):
         before = records(folder)
         process = subprocess.Popen(
             command(folder, jobs, more), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
         )
-        seconds = None if kill == kills else draw.uniform(1.0, longest)
+        seconds = None if kill == kills else draw.uniform(0.1, 0.4) * whole  # some before the first job begins
         try:
             _, error = process.communicate(timeout=seconds)
             if process.returncode:
@@ -91,7 +95,7 @@ def main() -> int:
         seconds = time.monotonic() - began
         expected = results(whole)
         draw = random.Random(options.seed)
-        wrong = killed(cut, options.jobs, options.kills, draw, max(4.0, 2.5 * seconds / (options.kills + 1)), more)
+        wrong = killed(cut, options.jobs, options.kills, draw, seconds, more)
         states = {name: content["status"] for name, content in records(cut).items()}
         wrong += [f"{name} is {state}" for name, state in states.items() if state != "completed"]
         found = results(cut) if not wrong else {}
