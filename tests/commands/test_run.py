@@ -126,7 +126,7 @@ def test_an_interrupted_run_resumed_equals_one_that_was_not(quick_run, monkeypat
 def test_interrupt_exits_with_130(run_command, monkeypatch):
     from snnlab.runs import wiring
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(wiring, "run", interrupted)

@@ -20,10 +20,10 @@ def test_a_run_and_both_workloads_of_the_bench_have_the_same_callbacks(monkeypat
     monkeypatch.chdir(tmp_path)
     real, made = wiring.make_trainer, []
 
-    def make_trainer(config, folder, callbacks, loggers):
+    def make_trainer(config, folder, callbacks, loggers, **options):
         if folder is not None:
             made.append([type(callback).__name__ for callback in callbacks])
-        return real(config, folder, callbacks, loggers)
+        return real(config, folder, callbacks, loggers, **options)
 
     monkeypatch.setattr(wiring, "make_trainer", make_trainer)
     wiring.run(compose(TINY))

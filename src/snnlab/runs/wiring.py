@@ -40,6 +40,7 @@ from snnlab.runs.late import Late, StartAfterFirstStep
 from snnlab.runs.loggers import check_loggers, make_loggers
 from snnlab.runs.processes import Others, SharedBatches
 from snnlab.runs.record import flat
+from snnlab.runs.resume import Begun, begin, run_of
 from snnlab.runs.units import shown
 
 log = logging.getLogger("snnlab")
@@ -253,6 +254,60 @@ def run(
         RunFailure: NaN loss, full disk.
         KeyboardInterrupt: after a checkpoint has been written; also where trainer.max_time ends the run before its end.
     """
+    from snnlab.callbacks.figures import Figures
+    from snnlab.hardware.picture import fit_figure
+
+    ending = ending or Ending()
+    parts, others = set_up(composition, sweep, repeatable)
+    config = parts.config
+    with processes.together(others), written_down(composition, parts, sweep, others) as (begun, loggers, pictures):
+        record = begun.record
+        if record.content["status"] == "completed":
+            log.info("run: completed already -> %s", record.folder)
+            return Result(record.folder, record.content["metrics"], sorted(record.folder.glob("figures/*.png")))
+        log.info("%s", record.announcement())
+        for line in [] if parts.fit is None else [*parts.changed, *parts.fit.lines()]:
+            log.info("%s", line)
+        loggers += make_loggers(config, record, sweep) if others.first else []
+        more = [*([LongerSchedules()] if begun.lengthened else []), *ending.callbacks]
+        wired = wire(parts, record.folder, loggers, more, run_of(record))
+        number, here = record.content["machine"]["threads"], torch.get_num_threads()
+        if number != here and record.content["resumed"]:
+            log.info("threads: %d, as the run began, in place of %d here: sums are rounded alike", number, here)
+        with threads(number), prepared(parts):
+            if begun.tested and begun.checkpoint is not None:
+                wired.history.read()
+                wired.health.read(record.folder, most_bytes(parts.method))
+                load_weights(parts.method, begun.checkpoint, f"{begun.checkpoint} does not fit the run that wrote it")
+                parts.method.opened(parts.data)
+            else:
+                wired.history.started = time.perf_counter()
+                if parts.method.trains:
+                    with fitting(wired, begun.checkpoint) as checkpoint:
+                        wired.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+                    best = chosen(wired)
+                    ranks.wait()  # for its checkpoint
+                    path = wired.checkpoints.path(best)
+                    load_weights(parts.method, path, f"{path} does not fit the run that wrote it")
+                else:
+                    wired.trainer.validate(parts.method, datamodule=parts.data, verbose=False)
+                    best = wired.checkpoints.only(wired.trainer)
+                fit_seconds = wired.history.seconds()
+                scores = ending.score(wired, parts)
+                record.scored(wired, fit_seconds, best, parts.method.network.path.taken(), scores)
+            ranks.part()
+            if config["callbacks"]["figures"] and others.first:
+                reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
+                own = {} if parts.fit is None else {"fit": functools.partial(fit_figure, parts.fit)}
+                figures = Figures(record.folder, record.title(), wired.history, wired.health.rates, own)
+                device = wired.trainer.strategy.root_device  # where it was tested: a trainer leaves it on the CPU
+                pictures += figures.draw(parts.method.to(device), parts.data)
+        record.end(ending.status)
+        return Result(record.folder, record.content["metrics"], pictures)
+
+
+def set_up(composition: Composition, sweep: str | None, repeatable: bool) -> tuple[Parts, Others]:
+    """The parts of a run, its data set up, and the processes that are to share it; arguments as ``run``."""
     from snnlab.runs.post_training import start_from
     from snnlab.runs.warm_start import warm_start
 
@@ -270,62 +325,23 @@ def run(
         processes.check_batches(parts, trainer.world_size)
         if others.first:
             parts.method.prepare(parts.data)  # what it puts into the cache is there before the others look
-    with processes.together(others):
-        return recorded(composition, parts, sweep, ending or Ending(), others)
+    return parts, others
 
 
-def recorded(composition: Composition, parts: Parts, sweep: str | None, ending: Ending, others: Others) -> Result:
-    """``run`` of parts whose data was set up, in every process that shares it."""
-    from snnlab.callbacks.figures import Figures
-    from snnlab.hardware.picture import fit_figure
-    from snnlab.runs.resume import begin, run_of
+@contextmanager
+def written_down(
+    composition: Composition, parts: Parts, sweep: str | None, others: Others
+) -> Iterator[tuple[Begun, list[Late], list[Path]]]:
+    """Begin a record, and write into it how what follows ends; loggers that are added by then are told, with pictures.
 
-    config = parts.config
-    begun = others.begin(lambda: begin(composition, config, parts, sweep))
-    record = begun.record
-    loggers, pictures = list[Late](), list[Path]()
+    Raises:
+        KeyboardInterrupt: for what has stopped the run.
+        RunFailure: for a full disk.
+    """
+    begun = others.begin(lambda: begin(composition, parts.config, parts, sweep))
+    record, loggers, pictures = begun.record, list[Late](), list[Path]()
     try:
-        if record.content["status"] == "completed":
-            log.info("run: completed already -> %s", record.folder)
-            return Result(record.folder, record.content["metrics"], sorted(record.folder.glob("figures/*.png")))
-        log.info("%s", record.announcement())
-        for line in [] if parts.fit is None else [*parts.changed, *parts.fit.lines()]:
-            log.info("%s", line)
-        loggers = make_loggers(config, record, sweep) if others.first else []
-        more = [*([LongerSchedules()] if begun.lengthened else []), *ending.callbacks]
-        wired = wire(parts, record.folder, loggers, more, run_of(record))
-        number, here = record.content["machine"]["threads"], torch.get_num_threads()
-        if number != here and record.content["resumed"]:
-            log.info("threads: %d, as the run began, in place of %d here: sums are rounded alike", number, here)
-        with threads(number), prepared(parts):
-            if begun.tested and begun.checkpoint is not None:
-                wired.history.read()
-                wired.health.read(record.folder, most_bytes(parts.method))
-                load_weights(parts.method, begun.checkpoint, f"{begun.checkpoint} does not fit the run that wrote it")
-                parts.method.opened(parts.data)
-            else:
-                wired.history.started = time.perf_counter()
-                if parts.method.trains:
-                    fit(wired, parts, begun.checkpoint)
-                    best = chosen(wired)
-                    ranks.wait()  # for its checkpoint
-                    path = wired.checkpoints.path(best)
-                    load_weights(parts.method, path, f"{path} does not fit the run that wrote it")
-                else:
-                    wired.trainer.validate(parts.method, datamodule=parts.data, verbose=False)
-                    best = wired.checkpoints.only(wired.trainer)
-                fit_seconds = wired.history.seconds()
-                scores = ending.score(wired, parts)
-                record.scored(wired, fit_seconds, best, parts.method.network.path.taken(), scores)
-            ranks.part()
-            if config["callbacks"]["figures"] and others.first:
-                reseed(config["seed"], "figures")  # the same pictures, whether the run was stopped before them or not
-                own = {} if parts.fit is None else {"fit": functools.partial(fit_figure, parts.fit)}
-                figures = Figures(record.folder, record.title(), wired.history, wired.health.rates, own)
-                device = wired.trainer.strategy.root_device  # where it was tested: a trainer leaves it on the CPU
-                pictures = figures.draw(parts.method.to(device), parts.data)
-        record.end(ending.status)
-        return Result(record.folder, record.content["metrics"], pictures)
+        yield begun, loggers, pictures
     except (KeyboardInterrupt, SystemExit) as error:
         why = str(error) if isinstance(error, KeyboardInterrupt) else ""
         if isinstance(error, SystemExit) and threading.current_thread() is threading.main_thread():
@@ -353,14 +369,15 @@ def recorded(composition: Composition, parts: Parts, sweep: str | None, ending: 
             begun.lock.release()
 
 
-def fit(wired: Wired, parts: Parts, checkpoint: Path | None) -> None:
+@contextmanager
+def fitting(wired: Wired, checkpoint: Path | None) -> Iterator[Path | None]:
     """Train, from a checkpoint on where there is one.
 
     Raises:
         InputError: where that holds something else than this run has.
     """
     try:
-        wired.trainer.fit(parts.method, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+        yield checkpoint
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         if checkpoint is None or wired.checkpoints.taken or isinstance(error, InputError | RunFailure):
             raise
