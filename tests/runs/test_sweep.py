@@ -282,6 +282,7 @@ def test_a_job_that_another_process_makes_is_left_to_it(run_command):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["init.from_run=nowhere"], "snnlab: init.from_run = nowhere: "),
         (["seed=range(0,0)"], "-m: no combination is left"),
         (["hydra/launcher=nonsense"], "hydra/launcher=nonsense: there is no such launcher; here are basic, "),
         (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: no process would run a job"),

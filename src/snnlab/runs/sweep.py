@@ -134,8 +134,9 @@ def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Pat
     states = Counter(state_of(planned.folder, name) for name in planned.jobs)
     left = {name: job for name, job in planned.jobs.items() if state_of(planned.folder, name) != "completed"}
     there = f", {states['completed']} more are completed" if states["completed"] else ""
+    runs = "1 run" if len(left) == 1 else f"{len(left)} runs"
     alike = f" ({planned.alike} more combinations are the same runs)" if planned.alike else ""
-    print(f"{planned.name}: {len(left)} runs{there}{alike} -> {planned.folder}", flush=True)
+    print(f"{planned.name}: {runs}{there}{alike} -> {planned.folder}", flush=True)
     writable(planned.folder)
     try:
         with watched(planned):
