@@ -28,6 +28,8 @@ choices
 {choices}
 keys
   seed=0  resume=never|auto|RUN  kernels=auto|half|step  threads=1  debug=true (tracebacks)  dry_run=true
+  callbacks.early_stopping=5  callbacks.checkpoint_minutes=5  init.from_run=RUN  method.freeze=[weight1]  docs/resume.md
+  hydra/launcher=joblib|submitit_local|submitit_slurm|ray  where the jobs of a sweep run  docs/sweeps.md
   trainer.max_epochs=5 (every Lightning Trainer argument)  method.KEY=  model.KEY=  data.KEY=  encoder.KEY=
   method.neuron=ahp|alif|cuba_lif|lif|ltc|plif, or package.module.Class (stbp, ottt, fptt); its own arguments stand in
                       method.neuron_options={{...}}
@@ -41,7 +43,7 @@ other commands (each with --help)
   python -m snnlab.evaluate RUN [QUESTION] [KEY=VALUE ...]
     questions: accuracy_over_time comparison convergence_map early_exit faults memory_over_time robustness
                spikes_over_time
-  python -m snnlab.export RUN                the network for other simulators (NIR), a chip (numpy) or TorchScript
+  python -m snnlab.export RUN                the network for other simulators (NIR), a chip (numpy), ONNX or TorchScript
   python -m snnlab.search search=NAME [KEY=SPACE ...] [KEY=VALUE ...]    the best of a space, on validation
   python -m snnlab.tables FOLDER ...
   python -m snnlab.bench [WORKLOAD ...]
@@ -81,7 +83,10 @@ def train(arguments: list[str]) -> int:
         from snnlab.runs.sweep import sweep
 
         with outliving_stdout():
-            sweep(overrides, config_dir, show_table)
+            try:
+                sweep(overrides, config_dir, show_table)
+            except KeyboardInterrupt as stop:
+                raise KeyboardInterrupt(str(stop) or "interrupted; the same command goes on") from stop
         return 0
     from snnlab.config.compose import compose
     from snnlab.runs.stored import of_run

@@ -34,6 +34,10 @@ def test_the_folder_is_named_by_what_the_jobs_are():
     assert checked([*QUICK, "model.hidden=[4],[8]", "seed=0,1,2"], None).name != plain.name
 
 
+def test_combinations_that_are_the_same_run_are_counted():
+    assert checked([*QUICK, "model.hidden=[4]", "seed=0,0", "threads=1,2"], None).alike == 3
+
+
 def test_two_jobs_that_are_the_same_run_are_one():
     planned = checked([*QUICK, "model.hidden=[4]", "method.optimizer.lr=1e-3,0.001,2e-3"], None)
     assert len(planned.jobs) == 2
@@ -99,7 +103,8 @@ def test_a_sweep_that_was_interrupted_goes_on_in_its_folder_with_what_is_left(ru
 
     with monkeypatch.context() as patch:
         patch.setattr(wiring, "run", run)
-        assert run_command("-m", *QUICK, "model.hidden=[4]", "seed=0,1,2")[0] == 130
+        code, _, error = run_command("-m", *QUICK, "model.hidden=[4]", "seed=0,1,2")
+        assert code == 130 and error.endswith("snnlab: interrupted; the same command goes on\n")
     code, out, error = run_command("-m", "seed=0,1,2", *QUICK, "model.hidden=[4]")
     assert code == 0, error
     (folder,) = Path("outputs").iterdir()
@@ -226,6 +231,7 @@ def test_one_job_that_fails_is_told_at_the_end_and_is_the_one_that_is_run_again(
     assert code == 1 and error.splitlines()[-1].startswith("snnlab: 2 of 8 jobs failed; the same command")
     assert "failed       seed=2: the loss is not finite\n" in out and "seed=5: a fault of ours\n" in out
     assert "Traceback" in error and error.count("Traceback") == 1  # of our fault alone
+    assert "job seed=2 failed: the loss" in out
     (folder,) = Path("outputs").iterdir()
     assert len(list(folder.glob("*/run.json"))) == 6 and len(list(folder.glob("*.failed"))) == 2
     del started[:]
@@ -271,6 +277,23 @@ def test_a_job_that_another_process_makes_is_left_to_it(run_command):
     assert json.loads((folder / "run.json").read_text())["status"] == "running"
     assert run_command("-m", *QUICK, "model.hidden=[4]", "seed=0")[0] == 0
     assert json.loads((folder / "run.json").read_text())["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["init.from_run=nowhere"], "snnlab: init.from_run = nowhere: "),
+        (["seed=range(0,0)"], "-m: no combination is left"),
+        (["hydra/launcher=nonsense"], "hydra/launcher=nonsense: there is no such launcher; here are basic, "),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: no process would run a job"),
+        (["paths.output=file/in_the_way"], "in_the_way cannot be written: Not a directory; choose another folder"),
+    ],
+)
+def test_what_no_job_could_run_with_is_bad_input_in_one_line(words, told, run_command, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    (tmp_path / "file").write_text("")
+    code, _, error = run_command("-m", *QUICK, "model.hidden=[4]", *words)
+    assert code == 2 and told in error and error.count("\n") == 1, error
 
 
 @pytest.mark.parametrize(

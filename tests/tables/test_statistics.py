@@ -72,6 +72,7 @@ def test_the_same_figures_in_every_form(tmp_path):
         (["--csv", "--metrics", "test/accuracyy"], "no run has it; nearest: test/accuracy"),
         (["--curves", "x.gif"], "--curves x.gif: the name ends in .png"),
         (["--axes", "x.png", "--metrics", "nothing"], "no run has it"),
+        (["--curves", "no/such/x.png"], "--curves no/such/x.png: there is no folder no/such"),
     ],
 )
 def test_what_cannot_be_told_is_refused(words, error, tmp_path):

@@ -124,8 +124,10 @@ def recorded(content: Mapping[str, Any]) -> Node:
 
 def _begun_from(run: str) -> str:
     """What decides the weights of a stored run: what it is."""
-    folder = run_folder(run)
-    content = read_record(inside(folder, "run.json"))
+    try:
+        content = read_record(inside(run_folder(run), "run.json"))
+    except InputError as error:
+        raise InputError(f"init.from_run = {run}: {error}") from error
     return digest(recorded(content)) if isinstance(content, Mapping) else run
 
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import hydra
 from hydra.errors import HydraException
 
-from snnlab.atomic import write_text
+from snnlab.atomic import FULL, write_text
 from snnlab.callbacks.progress import duration
 from snnlab.command import outliving_stdout, set_up_logging, told
 from snnlab.config.build import build, check_values
@@ -54,19 +54,22 @@ class Sweep(NamedTuple):
     folder: Path
     jobs: dict[str, list[str]]
     dry: bool  # some job is only to be looked at
+    alike: int = 0  # combinations that are the same run as one of the jobs, as those of threads=1,2
 
 
 def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
     """Compose every job and build one of each row, one at a time; two jobs that are the same run are one.
 
     Raises:
-        InputError: for the first job that cannot be composed or built, and a resume= that names a run.
+        InputError: for the first job that cannot be composed or built, no job at all, and a resume= that names a run.
     """
     resumes = [override for override in overrides if override.lstrip("+").startswith("resume=")]
     for resume in resumes:
         if resume not in ("resume=auto", "resume=never"):
             raise InputError(f"{resume}: a sweep goes on with its own runs; resume=never makes all of them anew")
     every = expand_sweeps([*(override for override in overrides if override not in resumes), "resume=auto"])
+    if not every:
+        raise InputError("-m: no combination is left, as an empty range leaves none; give each key a value at least")
     jobs: dict[str, list[str]] = {}
     names: dict[str, str] = {}
     rows, trainers, outputs, dry = set[str](), set[str](), list[str](), False
@@ -89,7 +92,7 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
     output, name = Path(outputs[0]).expanduser().resolve(), "sweep-" + digest({"jobs": sorted(names)})[:10]
     if resumes == ["resume=never"]:
         name = next(free for i in count(1) if not (output / (free := f"{name}_{i}" if i > 1 else name)).exists())
-    return Sweep(name, output / name, jobs, dry)
+    return Sweep(name, output / name, jobs, dry, len(outputs) - len(jobs))
 
 
 def one_device(trainer: Any) -> None:
@@ -122,6 +125,7 @@ def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Pat
     """
     launcher = [override for override in overrides if re.match(r"\+*hydra[/.]launcher\b", override)]
     own = [override for override in overrides if override not in launcher]
+    check_launcher(launcher)
     planned = checked(own, config_dir)
     if planned.dry:
         jobs = planned.jobs.values()
@@ -130,7 +134,10 @@ def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Pat
     states = Counter(state_of(planned.folder, name) for name in planned.jobs)
     left = {name: job for name, job in planned.jobs.items() if state_of(planned.folder, name) != "completed"}
     there = f", {states['completed']} more are completed" if states["completed"] else ""
-    print(f"{planned.name}: {len(left)} runs{there} -> {planned.folder}", flush=True)
+    runs = "1 run" if len(left) == 1 else f"{len(left)} runs"
+    alike = f" ({planned.alike} more combinations are the same runs)" if planned.alike else ""
+    print(f"{planned.name}: {runs}{there}{alike} -> {planned.folder}", flush=True)
+    writable(planned.folder)
     try:
         with watched(planned):
             launch_all(left, config_dir, planned, launcher)
@@ -141,6 +148,46 @@ def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Pat
         if any(planned.folder.glob("*/run.json")):
             show(planned.folder)
     summary(planned)
+
+
+def check_launcher(launcher: Sequence[str]) -> None:
+    """Refuse, before any job is composed, what no launcher is or takes; the rest of its words is Hydra's to judge.
+
+    Raises:
+        InputError: for a launcher that does not exist, and no processes of joblib.
+    """
+    for word in launcher:
+        key, _, value = word.lstrip("+").partition("=")
+        if "/" in key and f"{value}.yaml" not in (files := launchers()):
+            missing = "it is not installed (docs/sweeps.md)" if value in PARALLEL else "there is no such launcher"
+            raise InputError(f"{word}: {missing}; here are {', '.join(Path(file).stem for file in files)}")
+        if key == "hydra.launcher.n_jobs" and value.strip() == "0":
+            raise InputError(f"{word}: no process would run a job; give a number from 1 on, or -1 for one a core")
+
+
+def launchers() -> list[str]:
+    """The files of Hydra's group of launchers, with those of every plugin that is installed."""
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # registers them
+    return ConfigStore.instance().list("hydra/launcher")
+
+
+def writable(folder: Path) -> None:
+    """Make the folder of a sweep.
+
+    Raises:
+        InputError: where it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise InputError(
+            f"paths.output = {folder.parent} cannot be written: {error.strerror}; choose another folder"
+        ) from error
 
 
 def summary(planned: Sweep) -> None:
@@ -322,7 +369,8 @@ def launch(jobs: dict[str, list[str]], config_dir: str | None, planned: Sweep, l
     try:
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(job)()
     except HydraException as error:
-        raise InputError(f"sweep: {one_line(error).partition(' See ')[0]}") from error
+        told = re.split(r" See | Config search path", one_line(error))[0]
+        raise InputError(f"sweep: {told}") from error
     finally:
         sys.argv = outer
 
@@ -332,7 +380,7 @@ def run_job(name: str, job: list[str], jobs: list[list[str]], config_dir: str | 
     set_up_logging()
     failed = failure_file(Path(folder), name)
     failed.unlink(missing_ok=True)
-    words = " ".join(own_words(job, jobs))
+    words = " ".join(own_words(job, jobs)) or name  # the one job that is left has none
     with outliving_stdout():
         try:
             composition = compose(job, config_dir)

@@ -45,8 +45,8 @@ def warm_start(parts: Parts) -> None:
         fits = {name: value for name, value in fits.items() if value.shape == there[name].shape}
         learned = {name for name, _ in method.named_parameters()}
         if not learned & fits.keys():
-            raise InputError(f"{asked}: none of its weights has the name and shape of one here; choose another run")
-        anew.extend(sorted(learned - fits.keys()))
+            raise ValueError("none of its weights has the name and shape of one here; choose another run")
+        anew[:] = sorted(learned - fits.keys())  # it is asked twice
         return there | fits
 
     load_weights(method, path, f"{asked}: its weights do not fit this network", fitting)

@@ -106,13 +106,15 @@ def draw(kind: str, path: Path, runs: list[Any], metric: str) -> str:
     """Draw one of the pictures of some runs, and say where it is.
 
     Raises:
-        InputError: for a name that is of no picture, and runs that leave nothing to draw.
+        InputError: for a name that is of no picture, a folder that is none, and runs that leave nothing to draw.
     """
     from snnlab.tables import curves, picture
     from snnlab.tables.report import VALIDATION
 
     if path.suffix not in ENDINGS:
         raise InputError(f"--{kind} {path}: the name ends in {', '.join(ENDINGS)}")
+    if not path.parent.is_dir():
+        raise InputError(f"--{kind} {path}: there is no folder {path.parent}; make it, or choose another")
     if kind == "picture":
         picture.draw(runs, path)
     elif kind == "curves" and not any(curves.curves(runs, path, of) for of in VALIDATION):

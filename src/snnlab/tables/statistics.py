@@ -100,7 +100,8 @@ def paired(difference: Spread) -> str:
     """A difference over seeds that two rows share, with half its 95 % interval: -0.0120 ± 0.0040 (3 pairs)."""
     largest = max(abs(difference.mean), difference.half or 0.0)
     around = "" if difference.half is None else f" ± {told(difference.half, largest)}"
-    return f"{'+' if difference.mean > 0 else ''}{told(difference.mean, largest)}{around} ({difference.n} pairs)"
+    pairs = "1 pair" if difference.n == 1 else f"{difference.n} pairs"
+    return f"{'+' if difference.mean > 0 else ''}{told(difference.mean, largest)}{around} ({pairs})"
 
 
 def columns(runs: Sequence[Run], metric: str) -> str:
