@@ -24,7 +24,7 @@ the shortest overrides that tell it from the others of its table; of several run
   --statistics      of each metric mean, standard deviation, 95 % interval, rank and paired differences to the best row
   --csv             the same with all digits, a line for each row and metric
   --latex           mean ± standard deviation, the best in bold (package booktabs)
-  --curves FILE     learning curves of all rows: the validation figure over the epochs
+  --curves FILE     learning curves of all rows: the validation figure, or a --metrics val/loss, over the epochs
   --axes FILE       the first of the metrics over each axis in which the rows differ
   --picture FILE    accuracy against the bits of a weight and the energy of an inference (png, svg or pdf)
   --values FILE     two columns of an evaluation.json instead: each KEY, and the OTHER beside it
@@ -90,7 +90,8 @@ def table(arguments: list[str], base: Path) -> str:
         raise InputError("give folders of runs, and --metrics such as test/accuracy,test/loss")
     runs = read_runs(base / Path(folder).expanduser() for folder in words)
     if drawn := [name for name in PICTURES if name in line.values]:
-        return "".join(draw(name, base / Path(line.values[name]).expanduser(), runs, metrics[0]) for name in drawn)
+        asked = metrics[0] if "metrics" in line.values else None
+        return "".join(draw(name, base / Path(line.values[name]).expanduser(), runs, asked) for name in drawn)
     if forms := sorted(line.flags & {"json", "csv", "latex", "statistics"}):
         if len(forms) > 1 or "before" in line.values:
             raise InputError(f"--{forms[0]} stands alone; leave out --{(forms[1:] or ['before'])[0]}")
@@ -102,8 +103,8 @@ def table(arguments: list[str], base: Path) -> str:
     return markdown(runs, metrics, before)
 
 
-def draw(kind: str, path: Path, runs: list[Any], metric: str) -> str:
-    """Draw one of the pictures of some runs, and say where it is.
+def draw(kind: str, path: Path, runs: list[Any], metric: str | None) -> str:
+    """Draw one of the pictures of some runs, of a metric where one is asked for, and say where it is.
 
     Raises:
         InputError: for a name that is of no picture, a folder that is none, and runs that leave nothing to draw.
@@ -115,11 +116,12 @@ def draw(kind: str, path: Path, runs: list[Any], metric: str) -> str:
         raise InputError(f"--{kind} {path}: the name ends in {', '.join(ENDINGS)}")
     if not path.parent.is_dir():
         raise InputError(f"--{kind} {path}: there is no folder {path.parent}; make it, or choose another")
+    validated = [metric] if metric and not metric.startswith("test/") else VALIDATION
     if kind == "picture":
         picture.draw(runs, path)
-    elif kind == "curves" and not any(curves.curves(runs, path, of) for of in VALIDATION):
-        raise InputError(f"--curves: no run has a metrics.csv with {' or '.join(VALIDATION)}")
-    elif kind == "axes" and not curves.axes(runs, path, metric):
+    elif kind == "curves" and not any(curves.curves(runs, path, of) for of in validated):
+        raise InputError(f"--curves: no run has a metrics.csv with {' or '.join(validated)}")
+    elif kind == "axes" and not curves.axes(runs, path, metric or "test/accuracy"):
         raise InputError("--axes: there are no two rows, or they differ in no key of the command line")
     return f"picture  {path}\n"
 

@@ -169,7 +169,8 @@ def _panel(
         axis.margins(x=0.15)
     axis.set_xlabel(key)
     if 1 < len(groups) <= 6:
-        axis.legend(fontsize=style.SMALL)
+        others = ", ".join(other.rpartition(".")[2] for other in keys if other != key)
+        axis.legend(title=others, fontsize=style.SMALL, title_fontsize=style.SMALL, loc="best")
 
 
 def shortened(names: Sequence[str]) -> list[str]:

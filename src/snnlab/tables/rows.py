@@ -25,6 +25,7 @@ from snnlab.tables.names import names
 
 Run = dict[str, Any]  # the content of a run.json, and its folder
 MATTER = ("test/accuracy", "test/judge_accuracy", "test/loss", "test/spikes_per_inference", "test/energy_joule", "fit")
+HUGE = 1e9  # from here on, as the loss of a run that diverged, three digits and an exponent
 FIT = "fit"  # whether the network fits the run's target, from its report
 
 
@@ -222,7 +223,7 @@ def cell(values: Sequence[float], metric: str = "") -> str:
     spread = [] if len(values) == 1 else [statistics.stdev(values)]
     if (unit := unit_of(metric)).startswith(("J", "B")):
         return with_unit(mean, unit, *spread)
-    form = ".3g" if is_small(largest) else ".0f" if largest >= 100 else ".4f"
+    form = ".3g" if is_small(largest) or largest >= HUGE else ".0f" if largest >= 100 else ".4f"
     return " ± ".join(f"{number:{form}}" for number in (mean, *spread))
 
 

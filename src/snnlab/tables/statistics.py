@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from snnlab.errors import plain
 from snnlab.runs.units import is_small
-from snnlab.tables.rows import Run, check_metrics, look_up, named, rows_of
+from snnlab.tables.rows import HUGE, Run, check_metrics, look_up, named, rows_of
 
 HIGHER = "accuracy"  # metrics whose name ends so are better the higher; of all others less is better
 PERCENT = 0.95
@@ -64,7 +64,9 @@ def statistics_of(runs: Sequence[Run], metric: str) -> list[Statistics]:
         values = {run["seed"]: value for run in row.runs if (value := look_up(run, metric)) is not None}
         if values:
             scored.append((name.replace("`", ""), values))
-    means = [statistics.fmean(values.values()) for _, values in scored]
+    means = [
+        float(f"{statistics.fmean(values.values()):.12g}") for _, values in scored
+    ]  # equal but for rounding: a tie
     order = sorted(means, reverse=metric.endswith(HIGHER))
     found = []
     for (name, values), mean in zip(scored, means, strict=True):
@@ -93,7 +95,7 @@ def cells(row: Statistics) -> list[str]:
 def told(number: float, beside: float) -> str:
     """A number as one of the size of ``beside`` is spelled."""
     small, large = is_small(beside), abs(beside) >= 100
-    return f"{number:.3g}" if small else f"{number:,.0f}" if large else f"{number:.4f}"
+    return f"{number:.3g}" if small or abs(beside) >= HUGE else f"{number:,.0f}" if large else f"{number:.4f}"
 
 
 def paired(difference: Spread) -> str:
