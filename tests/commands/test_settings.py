@@ -36,7 +36,8 @@ def composed(base: list[str], overrides: list[str]) -> DictConfig:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["+callbacks.early_stopping={_target_:x}"], "callbacks.early_stopping: there is no such key"),
+        (["+callbacks.early_stop={_target_:x}"], "callbacks.early_stop: there is no such key"),
+        (["callbacks.early_stopping={_target_:x}"], "callbacks.early_stopping = "),
         (["+logger.foo=1"], "logger.foo: there is no such key; nearest: "),
         (["+paths.logs=x"], "paths.logs: there is no such key; nearest: "),
         (["+foo=1"], "foo: there is no such key; nearest: "),

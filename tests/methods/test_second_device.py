@@ -135,8 +135,8 @@ def test_a_method_on_a_second_device(method: str, monkeypatch: pytest.MonkeyPatc
     with second_device() as reads:
         steps, wire = SecondStep(reads), wiring.wire
 
-        def add(parts: Any, folder: Any, logger: Any = None, more: Any = (), **arguments: Any) -> Any:
-            return wire(parts, folder, logger, [steps, *more], **arguments)
+        def add(parts: Any, folder: Any, loggers: Any = (), more: Any = (), *given: Any, **arguments: Any) -> Any:
+            return wire(parts, folder, loggers, [steps, *more], *given, **arguments)
 
         monkeypatch.setattr(wiring, "wire", add)
         there = Side(overrides, question, monkeypatch, reads)

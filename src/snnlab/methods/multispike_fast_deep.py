@@ -273,7 +273,7 @@ class MultispikeFastDeep(SpikeTimes):
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Raise the weights into neurons that were silent in too much of the batch: no gradient reaches them."""
-        if self.global_step == self.bumped_step:  # while gradients accumulate
+        if self._trainer is not None and self.global_step == self.bumped_step:  # while gradients accumulate
             return
         self.bumped_step = self.global_step
         for name, weight in self.weights.items():
