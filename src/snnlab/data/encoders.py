@@ -157,11 +157,13 @@ class Rate(Encoder):
                 yield (images > ranks.of_whole(torch.rand_like, images, 0)).to(images.dtype)
             return
         level = (images * 2**16 - 2**15).round().clamp(max=2**15 - 1).to(torch.int16)
-        draws = torch.empty(0, dtype=torch.int64, device=images.device)
+        held: dict[int, Tensor] = {}
 
         def draw(like: Tensor) -> Tensor:
-            draws.resize_(-(-like.numel() // 4))  # four in each
-            return draws.random_(-(2**63), None).view(torch.int16)[: like.numel()].view(like.shape)
+            size = -(-like.numel() // 4)  # four in each
+            if size not in held:
+                held[size] = torch.empty(size, dtype=torch.int64, device=like.device)
+            return held[size].random_(-(2**63), None).view(torch.int16)[: like.numel()].view(like.shape)
 
         for _ in range(self.time_steps):
             yield (level > ranks.of_whole(draw, images, 0)).to(images.dtype)
