@@ -110,10 +110,14 @@ def test_an_interrupted_run_resumed_equals_one_that_was_not(quick_run, monkeypat
 
     from snnlab.callbacks import progress
 
-    with monkeypatch.context() as patch:
-        patch.setattr(progress, "make_progress", lambda *_: [Stop()])
-        with pytest.raises(KeyboardInterrupt):
-            run(compose(options))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(progress, "make_progress", lambda *_: [Stop()])
+            with pytest.raises(KeyboardInterrupt):
+                run(compose(options))
+    finally:
+        signal.signal(signal.SIGINT, before)
     stopped = max(Path("outputs").glob("*/run.json"), key=lambda p: p.stat().st_mtime).parent
     assert record(stopped)["status"] == "interrupted"
     assert (stopped / "checkpoints/midway.ckpt").exists()

@@ -41,7 +41,7 @@ def test_a_command_of_two_processes_is_interrupted_as_one(tmp_path):
             stdout=file,
             stderr=file,
         )
-    while "epoch 1/" not in said.read_text() and process.poll() is None:
+    while "epoch 2/" not in said.read_text() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 130, said.read_text()
