@@ -12,6 +12,7 @@ import csv
 import os
 import re
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,9 +50,9 @@ class Lightnings(Late):
         super().__init__(self.start)
         self.record, self.node, self.sweep = record, node, sweep
 
+    @abstractmethod
     def start(self) -> Any:
         """Lightning's logger, with the config in it."""
-        raise NotImplementedError
 
     def place(self, name: str) -> Path:
         """Where its files lie: in the run's folder, or in one of the run's name where the config says."""

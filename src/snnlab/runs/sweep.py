@@ -131,9 +131,9 @@ def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Pat
         jobs = planned.jobs.values()
         print("\n\n".join(f"{' '.join(job)}\n{dry_run(compose(job, config_dir))}" for job in jobs))
         return
-    states = Counter(state_of(planned.folder, name) for name in planned.jobs)
     left = {name: job for name, job in planned.jobs.items() if state_of(planned.folder, name) != "completed"}
-    there = f", {states['completed']} more are completed" if states["completed"] else ""
+    done = len(planned.jobs) - len(left)
+    there = f", {done} more are completed" if done else ""
     runs = "1 run" if len(left) == 1 else f"{len(left)} runs"
     alike = f" ({planned.alike} more combinations are the same runs)" if planned.alike else ""
     print(f"{planned.name}: {runs}{there}{alike} -> {planned.folder}", flush=True)

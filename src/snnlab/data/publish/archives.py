@@ -91,28 +91,16 @@ def install(
     with alone(folder.parent / f".{folder.name}.lock") if there else nullcontext():  # of several processes one does it
         now = _marker(folder)
         left = [archive for archive in archives if now.get(archive.md5) == before.get(archive.md5)]
-        _install(left, folder, place, allowed, title, missing, needed)
-
-
-def _install(
-    archives: Sequence[Archive],
-    folder: Path,
-    place: Place,
-    allowed: bool,
-    title: str,
-    missing: str,
-    needed: Sequence[str],
-) -> None:
-    for archive in archives:
-        path = archive.find(folder)
-        if path is None:
-            if not allowed:
-                size = f" ({archive.size})" if archive.size else ""
-                raise InputError(
-                    f"data.{title}: {missing}; put {archive.name} there, or data.download=true fetches it{size}"
-                )
-            path = fetch(archive.urls, folder / archive.name, f"md5:{archive.md5}")
-        unpack(path, archive.md5, folder, place, title, needed)
+        for archive in left:
+            path = archive.find(folder)
+            if path is None:
+                if not allowed:
+                    size = f" ({archive.size})" if archive.size else ""
+                    raise InputError(
+                        f"data.{title}: {missing}; put {archive.name} there, or data.download=true fetches it{size}"
+                    )
+                path = fetch(archive.urls, folder / archive.name, f"md5:{archive.md5}")
+            unpack(path, archive.md5, folder, place, title, needed)
 
 
 def unpack(path: Path, md5: str, folder: Path, place: Place, title: str, needed: Sequence[str] = ()) -> None:
