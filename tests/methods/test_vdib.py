@@ -135,20 +135,21 @@ def test_decoder_gradient_does_not_reach_the_encoder() -> None:
     assert all(p.grad is None for p in method.network.parameters())
 
 
-@pytest.mark.parametrize("feedback", ["dfa", "fa", "drtp", "true"])
+@pytest.mark.parametrize("feedback", ["dfa", "fa", "drtp", "initial", "exact"])
 def test_every_feedback_reaches_every_hidden_layer(feedback: str) -> None:
     torch.manual_seed(0)
     method = make(hidden=(7, 6), feedback=feedback)
     for name in ("weight1", "weight2"):
         method.network.layers[name].weight.data *= 0.01
+    method.hidden_credit.take(method.readout_path() if feedback == "initial" else [])
     _, grads = encoder_gradients(method, toy_batch(16))
     assert set(grads) == {name for name, _ in method.network.named_parameters()}
     assert all(grad.abs().max() > 0 for grad in grads.values()), {n: float(g.abs().max()) for n, g in grads.items()}
 
 
-def test_true_feedback_is_the_gradient_through_the_readout() -> None:
+def test_exact_feedback_is_the_gradient_through_the_readout() -> None:
     torch.manual_seed(0)
-    method = make(feedback="true")
+    method = make(feedback="exact")
     method.network.layers["weight1"].weight.data *= 0.01
     frames = method.frames(toy_batch())
     encoding, potential = method.encoder_graph(frames)
@@ -160,6 +161,151 @@ def test_true_feedback_is_the_gradient_through_the_readout() -> None:
     expected = torch.autograd.grad(total, method.hidden_parameters())
     for one, other in zip(grads[-2:], expected, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_initial_feedback_is_the_exact_one_until_the_readout_moves() -> None:
+    found = {}
+    for feedback in ("initial", "exact"):
+        torch.manual_seed(0)
+        method = make(feedback=feedback, gain="measured", surrogate="triangle", readout_start="prior")
+        batch = toy_batch()
+        method.measure(method.frames(batch))
+        if feedback == "initial":
+            method.hidden_credit.take(method.readout_path())
+        torch.manual_seed(1)
+        found[feedback] = encoder_gradients(method, batch)[1]
+    for name, grad in found["exact"].items():
+        assert grad.abs().max() > 0
+        torch.testing.assert_close(found["initial"][name], grad, msg=name)
+
+
+def test_initial_feedback_of_a_lower_layer_is_the_product_of_the_weights_above() -> None:
+    torch.manual_seed(0)
+    method = make(hidden=(7, 6), feedback="initial")
+    lower, upper = method.readout_path()
+    readout = torch.einsum("kjm,ml->lkj", method.readout.weight, method.readout.phi)  # [lags, N_out, 6]
+    torch.testing.assert_close(upper, readout)
+    torch.testing.assert_close(lower, readout @ method.network.layers["weight2"].weight)
+
+
+def test_gain_and_feedback_are_set_when_learning_begins_and_stay(digits: Digits) -> None:
+    options = {
+        "gain": "measured",
+        "feedback": "initial",
+        "readout_start": "prior",
+        "prior": 0.2,
+        "surrogate": "triangle",
+    }
+    method = make(digits.spec, steps=6, **options)
+    method.prepare(digits)
+    first = method.readout_path()[0].flatten(0, 1)
+    assert not method.network.layers["hidden1"].measured
+    run = trainer(limit_train_batches=3, limit_val_batches=0)
+    run.fit(method, datamodule=digits)
+    hidden = method.network.layers["hidden1"]
+    assert hidden.measured and hidden.gain != 1
+    assert torch.equal(method.hidden_credit.weight(0), first)
+    assert not torch.equal(method.readout_path()[0].flatten(0, 1), first)  # the readout has moved
+    gain = hidden.gain.clone()
+    method.prepare(digits)  # as where a run is opened
+    method.evaluated(next(iter(digits.test_dataloader())), method.frames(next(iter(digits.test_dataloader()))))
+    again = make(digits.spec, steps=6, **options)  # as where weights of another run begin a new one
+    again.load_state_dict(method.state_dict())
+    trainer(limit_train_batches=1, limit_val_batches=0).fit(again, datamodule=digits)
+    for one in (method, again):
+        assert torch.equal(one.network.layers["hidden1"].gain, gain)
+
+
+def test_an_unfed_readout_starts_at_the_prior() -> None:
+    readout = make(readout_start="prior", prior=0.2).readout
+    torch.testing.assert_close(torch.sigmoid(readout.bias), torch.full((5, 1), 0.2))
+    assert readout.feedback.abs().max() <= (6 / ((6 + 5) * 8)) ** 0.5
+
+
+def test_scores_are_means_over_draws_with_an_interval(digits: Digits) -> None:
+    torch.manual_seed(0)
+    method = make(digits.spec, steps=6, draws=3)
+    method.prepare(digits)
+    torch.manual_seed(1)
+    (metrics,) = trainer().test(method, datamodule=digits, verbose=False)
+    torch.manual_seed(1)
+    right = []
+    with torch.no_grad():
+        for batch in digits.test_dataloader():
+            _, outcome = method.evaluated(batch, method.frames(batch))
+            assert outcome.y.shape[1] == 3
+            pictures = torch.sigmoid(outcome.logits).unflatten(-1, (1, 8, 8))
+            right.append(torch.stack([method.judged(draw).argmax(-1) == batch.labels for draw in pictures]))
+    share = torch.cat(right, 1).double().mean(0)  # of each sample, over its draws
+    assert metrics["test/judge_accuracy"] == pytest.approx(share.mean().item(), abs=1e-6)
+    half = 1.96 * share.std() / len(share) ** 0.5
+    assert metrics["test/judge_interval"] == pytest.approx(half.item(), rel=1e-3)
+
+
+def test_the_literal_rule_is_the_authors_arithmetic(digits: Digits) -> None:
+    """Three steps of the literal command, one sample each, against the card's equations written out in loops."""
+    literal = {"samples": 1, "baseline": "ema", "ema_factor": 0.01, "signal_memory": 0.01, "kl": "sampled"}
+    sgd = functools.partial(torch.optim.SGD, lr=1e-3)
+    literal |= {"score": "mean", "readout_start": "weights", "beta": 0.001, "warmup": 0, "decoder": "mlp"}
+    literal |= {"readout_optimizer": sgd, "hidden_optimizer": sgd, "decoder_hidden": 4}
+    torch.manual_seed(0)
+    method = make(**literal).double()
+    method.network.layers["weight1"].weight.data *= 0.02  # so that some potentials lie in the box
+    decoder = method.make_optimizer(method.decoder.parameters())
+    optimizers = [decoder, sgd(method.readout.parameters()), sgd(method.hidden_parameters())]
+    stand_ins = [type("Wrapped", (), {"optimizer": o, "zero_grad": o.zero_grad, "step": o.step})() for o in optimizers]
+    method.optimizers = lambda: stand_ins  # type: ignore[method-assign, assignment, return-value]
+    method.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign]
+    method.on_before_optimizer_step = lambda _: None  # type: ignore[method-assign]
+    readout, hidden = method.readout, method.network.layers["hidden1"]
+    w1, b1 = method.network.layers["weight1"].weight.detach().clone(), hidden.bias.detach().clone()
+    w, v, c = (x.detach().clone() for x in (readout.weight, readout.feedback[:, 0], readout.bias[:, 0]))
+    before = (w, v, c, w1, b1)
+    feedback, phi, tap = method.hidden_credit.weight(0), readout.phi, readout.phi_feedback
+    signal, squares, weighted = None, None, None
+    for _ in range(3):
+        batch = toy_batch(1)
+        batch = Batch(batch.inputs.double(), batch.labels, batch.inputs.double())
+        frames = method.frames(batch)
+        outcome = method.update_one_by_one(frames, batch)
+        x, y = frames.flatten(2)[:, 0], outcome.y[:, 0, 0]
+        q, p, r, s = (torch.zeros(n, dtype=x.dtype) for n in (16, 16, 6, 6))
+        grads = [torch.zeros_like(g) for g in (w, v, c, w1, b1)]
+        past, fired, ratio, inside = [], [], 0.0, 0
+        for t, now in enumerate(x):
+            q, p = 0.85 * q + now / 0.15, 0.9 * p + 10 * q
+            r = 0.65 * r - s
+            potential = w1 @ p + b1 + r
+            s = (potential >= 0).double()
+            past.insert(0, s)
+            traces = torch.stack([sum(phi[m, lag] * past[lag] for lag in range(min(len(past), 10))) for m in range(8)])
+            own = sum((tap[lag] * fired[lag] for lag in range(min(len(fired), 10))), torch.zeros(5, dtype=x.dtype))
+            u = torch.einsum("kjm,mj->k", w, traces) + v * own + c
+            rate, error = torch.sigmoid(u), y[t] - torch.sigmoid(u)
+            torch.testing.assert_close(outcome.u[t, 0, 0], u)
+            ratio += (y[t] * (rate / 0.3).log() + (1 - y[t]) * ((1 - rate) / 0.7).log()).mean().item() / len(x)
+            box = ((potential > -0.5) & (potential <= 0.5)).double()
+            inside += int(box.sum())
+            sent = (error @ feedback) * box
+            scale = 1 / (5 * len(x))  # N_out T, of the readout's alone
+            steps = (scale * torch.einsum("k,mj->kjm", error, traces), scale * error * own, scale * error)
+            grads = [g + step for g, step in zip(grads, (*steps, torch.outer(sent, p), sent), strict=True)]
+            fired.insert(0, y[t])
+        assert inside > 0
+        ell = outcome.loss.mean().item() + 0.001 * ratio
+        signal = ell if signal is None else 0.01 * signal + 0.99 * ell
+        new = [g.square() for g in grads]
+        squares = new if squares is None else [0.01 * a + 0.99 * b for a, b in zip(squares, new, strict=True)]
+        fresh = [signal * b for b in new]
+        weighted = fresh if weighted is None else [0.01 * a + 0.99 * b for a, b in zip(weighted, fresh, strict=True)]
+        bases = [a / (b + 1e-7) for a, b in zip(weighted, squares, strict=True)]
+        w, v, c, w1, b1 = (
+            old - 1e-3 * (signal - base) * g for old, base, g in zip((w, v, c, w1, b1), bases, grads, strict=True)
+        )
+    after = (readout.weight, readout.feedback[:, 0], readout.bias[:, 0], method.network.layers["weight1"].weight)
+    for one, other, old in zip((*after, hidden.bias), (w, v, c, w1, b1), before, strict=True):
+        assert (other - old).abs().max() > 1e-8
+        torch.testing.assert_close(one.detach(), other, atol=1e-12, rtol=0)
 
 
 def test_one_by_one_equals_together_without_a_baseline() -> None:
@@ -223,7 +369,14 @@ def test_learned_encoder_beats_its_frozen_twin(digits: Digits) -> None:
     assert {f"test/{name}" for name in names} <= set(learned)
     assert all(torch.isfinite(torch.tensor(value)) for value in learned.values())
     made = method.figures(digits)
-    assert set(made) == {"reconstructions", "encoder_raster", "tsne"}
+    assert set(made) == {
+        "reconstructions",
+        "reconstructions_in_time",
+        "class_averages",
+        "receptive_fields",
+        "encoder_raster",
+        "tsne",
+    }
 
 
 def test_same_seed_same_numbers(digits: Digits) -> None:
@@ -256,7 +409,7 @@ def test_the_judge_sees_pictures_of_any_precision(digits: Digits) -> None:
         {"target": "prototype"},
         {"gradient": "straight_through", "samples": 1},
         {"learn": "readout", "kl": "sampled"},
-        {"feedback": "true"},
+        {"feedback": "exact"},
         {"samples": 1, "baseline": "ema", "kl": "sampled", "score": "mean", "ema_factor": 0.01, "signal_memory": 0.01},
         {"samples": 1, "baseline": "ema", "kl": "exact"},
     ],

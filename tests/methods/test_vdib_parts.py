@@ -64,7 +64,7 @@ def test_time_encoding() -> None:
 def test_feedback_modes(mode: str) -> None:
     torch.manual_seed(0)
     sizes = [(4,), (2, 3)]
-    feedback = HiddenCredit(mode, sizes, outputs=5, classes=3)  # type: ignore[arg-type]
+    feedback = HiddenCredit(mode, sizes, outputs=5, classes=3, lags=4)  # type: ignore[arg-type]
     credit, lag0 = torch.randn(7, 2, 5), torch.randn(5, 6)
     boxes = [torch.ones(7, 2, 4), (torch.rand(7, 2, 2, 3) < 0.5).float()]
     labels = torch.tensor([2, 0])
@@ -80,6 +80,24 @@ def test_feedback_modes(mode: str) -> None:
     }[mode]()
     torch.testing.assert_close(first, expected_first)
     assert not list(feedback.parameters())  # fixed
+
+
+def test_feedback_from_first_weights_reaches_back_over_the_lags() -> None:
+    """g[t] = sum over m of e[t + m] B[m], by hand; credit of steps that never come is nothing."""
+    torch.manual_seed(0)
+    feedback = HiddenCredit("initial", [(4,), (2, 3)], outputs=5, classes=3, lags=3)
+    path = [torch.randn(3, 5, 4), torch.randn(3, 5, 2, 3)]
+    feedback.take(path)
+    credit = torch.randn(7, 2, 5)
+    found = feedback(credit, torch.randn(5, 6), [], torch.tensor([2, 0]))
+    for weights, grads in zip(path, found, strict=True):
+        expected = torch.zeros_like(grads)
+        for t in range(7):
+            for lag in range(min(3, 7 - t)):
+                expected[t] += torch.einsum("bk,k...->b...", credit[t + lag], weights[lag])
+        torch.testing.assert_close(grads, expected)
+    assert not list(feedback.parameters())
+    assert {"weight0", "weight1"} <= set(feedback.state_dict())  # a run that goes on finds them
 
 
 def test_judge_reads_any_size() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.neurons.filtered_lif import Box, FilteredLIF
+from snnlab import kernels
+from snnlab.neurons.filtered_lif import Box, FilteredLIF, measure
+from snnlab.neurons.surrogate import Triangle
 
 
 @pytest.fixture
@@ -82,6 +84,43 @@ def test_channels_of_a_convolution_share_a_bias() -> None:
     neuron = FilteredLIF(2)
     neuron.bias.data = torch.tensor([-1.0, 1.0])
     assert neuron(torch.zeros(1, 3, 2, 4, 4)).mean((0, 1, 3, 4)).tolist() == [0, 1]
+
+
+def test_a_measured_gain_gives_the_free_membrane_the_deviation_1_and_is_measured_once(currents: torch.Tensor) -> None:
+    neuron, plain = FilteredLIF(6, gain="measured", bias=-0.5, surrogate=Triangle()).double(), FilteredLIF(6).double()
+    assert torch.equal(neuron.unroll(currents)[1].p, plain.unroll(currents)[1].p)  # until it is measured
+    measure(neuron, currents)
+    p = neuron.unroll(currents)[1].p  # the trace of resets is apart from it
+    assert p.std(correction=0).item() == pytest.approx(1, abs=1e-9)
+    torch.testing.assert_close(p, plain.unroll(currents)[1].p * neuron.gain)
+    assert neuron.bias.tolist() == [-0.5] * 6
+    before = neuron.gain.clone()
+    measure(neuron, 100 * currents)  # a net that is trained further
+    again = FilteredLIF(6, gain="measured").double()
+    again.load_state_dict(neuron.state_dict())
+    measure(again, 100 * currents)
+    assert torch.equal(neuron.gain, before) and torch.equal(again.gain, before)
+    silent = FilteredLIF(6, gain="measured")
+    measure(silent, torch.zeros(5, 2, 6))
+    assert silent.gain == 1 and not silent.measured
+    measure(plain, currents)
+    assert not hasattr(plain, "gain")
+
+
+def test_a_measured_neuron_runs_fused_with_the_numbers_of_its_step(currents: torch.Tensor) -> None:
+    neuron = FilteredLIF(6, gain="measured", bias=-0.5, surrogate=Triangle()).double()
+    measure(neuron, currents)
+    path, found = kernels.Path(), []
+    for form in (neuron, lambda x: neuron.unroll(x)[0]):
+        x = currents.clone().requires_grad_()
+        with kernels.using(path):
+            spikes = form(x)
+        weights = torch.linspace(-1, 1, spikes.numel(), dtype=torch.float64).view_as(spikes)
+        found.append((spikes, *torch.autograd.grad((spikes * weights).sum(), [x, neuron.bias])))
+    assert path.taken() == {"fused": ["FilteredLIF"], "step": []}
+    assert 0.05 < found[0][0].mean() < 0.95
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-10)
 
 
 def test_bad_values_are_told() -> None:

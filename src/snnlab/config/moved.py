@@ -27,6 +27,7 @@ ROOMS = {  # old module: new module
 }
 VALUES: dict[tuple[str, str], dict[str, Any]] = {  # (class or group, key): old value: new value
     ("snnlab.methods.stbp.STBP", "readout"): {"membrane": "leaky"},
+    ("snnlab.methods.vdib.VDIB", "feedback"): {"true": "exact"},  # which a command line reads as a truth value
     ("trainer", "devices"): {"auto": 1},  # a run has always had one
 }
 

@@ -35,7 +35,7 @@ def raised_cosines(filters: int, memory: int, mu: float = 0.5) -> Tensor:
     return (1 + torch.cos(angle.clamp(-math.pi, math.pi))) / 2
 
 
-Start = Literal["own", "weights"]
+Start = Literal["own", "weights", "prior"]
 
 MEAN_BATCHES = 100  # the memory of the running mean
 
@@ -57,7 +57,9 @@ class StochasticReadout(Neuron):
         memory: taps of every filter, in steps.
         centred: subtract from each input its running mean (3); ``follow`` updates it.
         start: feedback and bias begin uniform within the bound of a Xavier start: each of its own, or that of the
-            weights, sqrt(6 / ((N_in + N_out) filters)), as in the authors' code.
+            weights, sqrt(6 / ((N_in + N_out) filters)), as in the authors' code; with prior the bias begins at
+            logit(prior), so that an unfed neuron fires at that rate (ours).
+        prior: rate of an unfed neuron, in (0, 1); of start=prior.
 
     Shapes: inputs [T, B, ...] -> spikes [T, B, N_out]; weight [N_out, N_in, filters], feedback and bias [N_out, 1].
 
@@ -73,7 +75,14 @@ class StochasticReadout(Neuron):
     draws = True
 
     def __init__(
-        self, inputs: int, outputs: int, filters: int = 8, memory: int = 10, centred: bool = False, start: Start = "own"
+        self,
+        inputs: int,
+        outputs: int,
+        filters: int = 8,
+        memory: int = 10,
+        centred: bool = False,
+        start: Start = "own",
+        prior: float = 0.5,
     ) -> None:
         super().__init__()
         sizes = {"inputs": inputs, "outputs": outputs, "filters": filters, "memory": memory}
@@ -85,10 +94,12 @@ class StochasticReadout(Neuron):
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs, filters)))
         self.feedback = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, 1)))
         self.bias = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, 1)))
-        if start == "weights":
+        if start != "own":
             bound = math.sqrt(6 / ((inputs + outputs) * filters))
             for parameter in (self.feedback, self.bias):
                 nn.init.uniform_(parameter, -bound, bound)
+        if start == "prior":
+            nn.init.constant_(self.bias, math.log(prior / (1 - prior)))
         self.phi: Tensor
         self.phi_feedback: Tensor
         self.register_buffer("phi", raised_cosines(filters, memory).to(self.weight.dtype), persistent=False)

@@ -5,6 +5,7 @@ The rule by which they learn is in ``vdib.py``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -23,9 +24,10 @@ from snnlab.methods.vdib.decoders import DecoderKind
 from snnlab.methods.vdib.judge import LeNet, load_judge
 from snnlab.methods.vdib.options import check_choice, check_least
 from snnlab.methods.vdib.signals import Target, class_means, target_shape
+from snnlab.metrics.interval import Interval
 from snnlab.metrics.synaptic_operations import sent
-from snnlab.neurons.filtered_lif import FilteredLIF
-from snnlab.neurons.stochastic_readout import Start, StochasticReadout
+from snnlab.neurons.filtered_lif import FilteredLIF, measure
+from snnlab.neurons.stochastic_readout import StochasticReadout
 from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.questions.class_per_step import ClassPerStep
 
@@ -33,14 +35,17 @@ TASK_TAU_D = 5  # the paper's window of the predictive task
 
 
 class VDIBBlocks(Blocks):
-    """Weights without bias before doubly filtered LIF neurons, a stochastic readout at the end."""
+    """Weights without bias before doubly filtered LIF neurons, a stochastic readout at the end.
 
-    def __init__(self, filters: int, memory: int, centred: bool, readout_start: Start) -> None:
-        self.filters, self.memory, self.centred, self.bias = filters, memory, centred, False
-        self.readout_start = readout_start
+    Args:
+        neuron: makes the neurons of so many features.  readout: makes the readout of so many inputs and outputs.
+    """
+
+    def __init__(self, neuron: Callable[[int], FilteredLIF], readout: Callable[[int, int], StochasticReadout]) -> None:
+        self.make_neuron, self.make_readout, self.bias = neuron, readout, False
 
     def neuron(self, features: int) -> nn.Module:
-        return FilteredLIF(features)
+        return self.make_neuron(features)
 
     def recurrent(self, features: int) -> nn.Module:
         raise InputError(
@@ -48,8 +53,7 @@ class VDIBBlocks(Blocks):
         )
 
     def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
-        sizes = (inputs, outputs, self.filters, self.memory)
-        return [("readout", StochasticReadout(*sizes, self.centred, self.readout_start))]
+        return [("readout", self.make_readout(inputs, outputs))]
 
 
 class Encoding(NamedTuple):
@@ -91,26 +95,19 @@ class Autoencoder(OwnSteps):
         decoder_hidden: int | None,
         decoder_gigabytes: float | None,
         n_out: int,
-        filters: int,
-        memory: int,
-        centred: bool,
-        readout_start: Start,
+        blocks: VDIBBlocks,
         target: Target | None,
         beta: float,
         prior: float,
+        draws: int,
         scheduler: Scheduler | None,
     ) -> None:
         check_choice("decoder", decoder, DecoderKind)
         check_choice("target", target, Target | None)
-        check_choice("readout_start", readout_start, Start)
         check_least("n_out", n_out, 1, "64 is usual")
-        check_least("filters", filters, 1, "the paper has 8")
-        check_least("memory", memory, 2, "the paper has 10")
         check_least("beta", beta, 0, "0.05 is usual")
         if decoder_hidden is not None:
             check_least("decoder_hidden", decoder_hidden, 1, "null takes the paper's tau_d * n_out / 2")
-        if not 0 < prior < 1:
-            raise InputError(f"method.prior = {prior} must lie in (0, 1); the paper has 0.2 to 0.3")
         self.task = data.question.per_step  # a class to be named at every step, in place of a signal
         if self.task and target is not None:
             raise InputError(
@@ -129,8 +126,7 @@ class Autoencoder(OwnSteps):
         limit = decoders.machine_bytes() // 2 if decoder_gigabytes is None else int(decoder_gigabytes * 1e9)
         decoders.check_memory(decoder, window, n_out, n_logits, decoder_hidden, limit)
 
-        self.n_out, self.filters, self.memory = n_out, filters, memory  # ``blocks`` needs these
-        self.centred, self.readout_start = centred, readout_start
+        self.n_out, self.made_of = n_out, blocks
         super().__init__(model, data, encoder, decoder_optimizer, scheduler)
         chain = Chain(self.network)
         within = [link.name for link in chain.links if link.composite]
@@ -144,7 +140,7 @@ class Autoencoder(OwnSteps):
         judged = figure.removeprefix("val/") in self.metrics["val_split"]
         self.monitor = (figure.replace("val/", f"val/{self.prefix}") if judged else figure, best)
         self.steps, self.window, self.signal_shape = steps, window, shape
-        self.beta, self.prior = beta, prior
+        self.beta, self.prior, self.draws, self.interval = beta, prior, draws, Interval()
         self.decoder = decoders.make_decoder(decoder, window, n_out, n_logits, decoder_hidden)
         self.hidden_neurons = [link.name for link in chain.of(FilteredLIF)]
         self.__dict__["judge"] = None  # a helper, not a part: outside parameters and checkpoints
@@ -156,7 +152,7 @@ class Autoencoder(OwnSteps):
 
     # parts ------------------------------------------------------------------------------------------------------------
     def blocks(self) -> Blocks:
-        return VDIBBlocks(self.filters, self.memory, self.centred, self.readout_start)
+        return self.made_of
 
     def outputs(self) -> int:
         return self.n_out
@@ -194,6 +190,43 @@ class Autoencoder(OwnSteps):
         if self.global_step == 0:  # an initialiser may have set the weights after the constructor; not at a resume
             for name, weight in self.watched_weights().items():
                 getattr(self, f"initial_{name}").copy_(weight.detach())
+
+    @torch.no_grad()
+    def measure(self, frames: Tensor) -> None:
+        """Let hidden neurons that measure their gain do so on these frames [T, B, ...], from the first layer on."""
+
+        def gauge(link: Link, currents: Tensor) -> None:
+            if isinstance(link.layer, FilteredLIF):
+                measure(link.layer, currents)
+
+        Chain(self.network).through(frames, until="readout", instead=gauge)
+
+    def readout_path(self) -> list[Tensor]:
+        """What a unit more at each hidden layer [..., N_l] would add to the readout's potential, lag by lag.
+
+        The weights between only, as they are: no membrane, no spike. Returns [lags, N_out, ...] per layer, first to
+        last.
+        """
+        lags = (self.readout.weight.detach() @ self.readout.phi).permute(2, 0, 1)  # [lags, N_out, N_in]
+        rows = lags.flatten(0, 1)
+        units: list[Tensor] = []
+        reached: list[Tensor] = []
+
+        def unit(link: Link, currents: Tensor) -> Tensor | None:
+            if not isinstance(link.layer, FilteredLIF):
+                return None
+            reached.append(currents)
+            units.append(torch.zeros_like(currents, requires_grad=True))
+            return units[-1]
+
+        with torch.enable_grad():
+            frames = rows.new_zeros(1, len(rows), *self.data.input_shape)
+            reached.append(Chain(self.network).through(frames, until="readout", instead=unit))
+        found, path = [], rows
+        for end, mine in zip(reversed(reached[1:]), reversed(units), strict=True):
+            (path,) = torch.autograd.grad(end, mine, path.reshape(end.shape))
+            found.append(path[0].unflatten(0, lags.shape[:2]))
+        return found[::-1]
 
     # forward ----------------------------------------------------------------------------------------------------------
     def encode(self, frames: Tensor, cut: bool = False, boxes: bool = False) -> Encoding:
@@ -266,17 +299,22 @@ class Autoencoder(OwnSteps):
 
     def log_decoded(self, split: Split, outcome: Outcome, batch: Batch) -> None:
         """Log the metrics: those of the judge on the reconstructions, or in a task those of the class at every step."""
-        scores = self.class_scores(outcome.logits)
         every: Any = {"on_step": False, "on_epoch": True, "prog_bar": True, "batch_size": outcome.y.shape[2]}
+        draws = self.class_scores(outcome.logits)
         for name, metric in self.metrics[f"{split}_split"].items():
-            metric.update(scores, batch.labels)
+            for scores in draws:
+                metric.update(scores, batch.labels)
             self.log(f"{split}/{self.prefix}{name}", metric, **every)
+        if split == "test":
+            right = (draws.argmax(-1) == batch.labels).to(self.interval.moments.dtype)  # [K, B], in a task [K, T, B]
+            self.interval.update(right.flatten(0, -2).mean(0))
+            self.log(f"test/{self.prefix}interval", self.interval, **(every | {"prog_bar": False}))
 
     def class_scores(self, logits: Tensor) -> Tensor:
-        """Class scores of decoded logits with one sample per input: [B, classes], in a task [T, B, classes]."""
+        """Class scores of decoded logits, draw by draw: [K, B, classes], in a task [K, T, B, classes]."""
         if self.task:
-            return logits[:, 0]
-        return self.judged(self.reconstructions(logits[0]))
+            return logits.movedim(1, 0)
+        return torch.stack([self.judged(self.reconstructions(draw)) for draw in logits])
 
     def reconstructions(self, logits: Tensor) -> Tensor:
         assert self.signal_shape is not None
@@ -292,7 +330,7 @@ class Autoencoder(OwnSteps):
     @torch.no_grad()
     def evaluated(self, batch: Batch, frames: Tensor) -> tuple[Encoding, Outcome]:
         encoding = self.encode(frames)
-        return encoding, self.outcome(self.readout.potential(encoding.outputs), batch, 1)
+        return encoding, self.outcome(self.readout.potential(encoding.outputs), batch, self.draws)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         _, outcome = self.evaluated(batch, self.frames(batch))

@@ -19,6 +19,7 @@ Departures: K samples per input with a leave-one-out baseline, exact KL gradient
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -30,13 +31,15 @@ from snnlab.errors import InputError
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.methods.base.schedule import make_schedule
 from snnlab.methods.vdib import criterion, figures
-from snnlab.methods.vdib.autoencoder import Autoencoder, Encoding, Outcome
+from snnlab.methods.vdib.autoencoder import Autoencoder, Encoding, Outcome, VDIBBlocks
 from snnlab.methods.vdib.criterion import Baseline, Credit
 from snnlab.methods.vdib.decoders import DecoderKind
 from snnlab.methods.vdib.feedback import Feedback, HiddenCredit
 from snnlab.methods.vdib.options import check_choice, check_least
 from snnlab.methods.vdib.signals import Target
-from snnlab.neurons.stochastic_readout import Start
+from snnlab.neurons.filtered_lif import FilteredLIF, Gain
+from snnlab.neurons.stochastic_readout import Start, StochasticReadout
+from snnlab.neurons.surrogate import Curve, make_surrogate
 
 Learn = Literal["both", "readout", "frozen"]
 Gradient = Literal["score", "straight_through"]
@@ -54,7 +57,10 @@ class VDIB(Autoencoder):
         decoder_hidden: hidden units of the mlp decoder; None takes tau_d * n_out / 2 as the paper.
         decoder_gigabytes: refuse a decoder that needs more with Adam; None takes half of the machine's memory.
         n_out: readout neurons N_out.  filters, memory, centred: of the readout; see neurons/stochastic_readout.py.
-        readout_start: of the readout's feedback and bias, own or weights; see neurons/stochastic_readout.py.
+        readout_start: of the readout's feedback and bias: own, weights or prior; see neurons/stochastic_readout.py.
+        gain: of the hidden neurons' currents: one, or measured on the first batch, so that a free membrane has the
+            deviation 1; see neurons/filtered_lif.py.  hidden_bias: where their biases begin.
+        surrogate, width: curve of the hidden neurons' surrogate gradient and its parameter a; None takes its own.
         target: prototype (one natural signal per class) or same_image; None takes same_image for image data and
             prototype for events, as the paper. A task has its own targets.
         beta: weight of the KL term per neuron and step, in nats.  prior: rate r of the reference q, in (0, 1).
@@ -66,10 +72,13 @@ class VDIB(Autoencoder):
             ``feedback=dfa`` is never averaged.
         credit: which losses a spike is credited with in a task: step, window (tau_d of them) or sequence; None
             takes step. Signals have one loss per sequence.
-        feedback: hidden credit: dfa, fa, drtp, or true (readout weights and filters, by autograd).
+        feedback: hidden credit: dfa, fa, drtp, initial (fixed, from the readout's first weights), or exact (the readout
+            as it is, by autograd); see methods/vdib/feedback.py.
         learn: both, readout (hidden layers fixed), or frozen (encoder fixed; the twin that shows what learning adds).
         gradient: score, or straight_through (a reference that is not the paper's rule).
         warmup: batches at the start in which only the decoder learns.
+        draws: of the encoder for each sample of validation and test: figures are means over them, and the interval
+            of the test's accuracy (95 %) is that of a mean over samples, each with its mean over draws.
         readout_optimizer, hidden_optimizer, decoder_optimizer: one each.
         scheduler: learning-rate scheduler, one for each optimizer, as in ``Method``.
 
@@ -97,6 +106,10 @@ class VDIB(Autoencoder):
         memory: int = 10,
         centred: bool = False,
         readout_start: Start = "own",
+        gain: Gain = "one",
+        hidden_bias: float = 0.0,
+        surrogate: Curve = "box",
+        width: float | None = None,
         target: Target | None = None,
         beta: float = 0.05,
         prior: float = 0.3,
@@ -111,9 +124,13 @@ class VDIB(Autoencoder):
         learn: Learn = "both",
         gradient: Gradient = "score",
         warmup: int = 100,
+        draws: int = 4,
         scheduler: Scheduler | None = None,
     ) -> None:
         for name, value, kinds in (
+            ("readout_start", readout_start, Start),
+            ("gain", gain, Gain),
+            ("surrogate", surrogate, Curve),
             ("baseline", baseline, Baseline),
             ("kl", kl, KL),
             ("score", score, Score),
@@ -123,7 +140,10 @@ class VDIB(Autoencoder):
             ("gradient", gradient, Gradient),
         ):
             check_choice(name, value, kinds)
+        check_least("filters", filters, 1, "the paper has 8")
+        check_least("memory", memory, 2, "the paper has 10")
         check_least("samples", samples, 1, "4 to 8 are usual")
+        check_least("draws", draws, 1, "4 are usual")
         check_least("warmup", warmup, 0, "60 to 100 batches are usual")
         for name, factor in (("ema_factor", ema_factor), ("signal_memory", signal_memory)):
             if not 0 <= factor < 1:
@@ -145,13 +165,23 @@ class VDIB(Autoencoder):
             )
         if not data.question.per_step and credit not in (None, "sequence"):
             raise InputError(f"method.credit={credit} belongs to tasks; data={data.name} has one loss per sequence")
-        parts = (decoder, tau_d, decoder_hidden, decoder_gigabytes, n_out, filters, memory, centred, readout_start)
-        super().__init__(model, data, encoder, decoder_optimizer, *parts, target, beta, prior, scheduler)
+        if not 0 < prior < 1:
+            raise InputError(f"method.prior = {prior} must lie in (0, 1); the paper has 0.2 to 0.3")
+        if width is not None and not 0 < width < math.inf:
+            raise InputError(f"method.width = {width} must be positive; null is the surrogate's own")
+        blocks = VDIBBlocks(
+            lambda features: FilteredLIF(
+                features, surrogate=make_surrogate(surrogate, width), gain=gain, bias=hidden_bias
+            ),
+            lambda inputs, outputs: StochasticReadout(inputs, outputs, filters, memory, centred, readout_start, prior),
+        )
+        parts = (decoder, tau_d, decoder_hidden, decoder_gigabytes, n_out, blocks)
+        super().__init__(model, data, encoder, decoder_optimizer, *parts, target, beta, prior, draws, scheduler)
         self.make_readout_optimizer, self.make_hidden_optimizer = readout_optimizer, hidden_optimizer
         self.samples, self.baseline, self.kl, self.score = samples, baseline, kl, score
         self.credit: Credit = credit or ("step" if self.task else "sequence")
         self.feedback, self.learn, self.gradient, self.warmup = feedback, learn, gradient, warmup
-        self.hidden_credit = HiddenCredit(feedback, self.hidden_shapes(), n_out, data.classes)
+        self.hidden_credit = HiddenCredit(feedback, self.hidden_shapes(), n_out, data.classes, memory)
         self.ema_baseline = criterion.EMABaseline(ema_factor)
         self.signal_memory = signal_memory
         self.signal: Tensor | None = None  # ell, as its average remembers it
@@ -179,9 +209,16 @@ class VDIB(Autoencoder):
             return optimizers, []
         return optimizers, [make_schedule(self.make_scheduler, o).config(self.monitor) for o in optimizers]
 
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        if self.global_step == 0 and self.feedback == "initial" and self.learn == "both":
+            self.hidden_credit.take(self.readout_path())
+
     # the training step, in the order of the paper's algorithm ---------------------------------------------------------
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         frames = self.frames(batch)
+        if self.global_step == 0:
+            self.measure(frames)
         if self.learn == "frozen" or self.global_step < self.warmup:
             outcome = self.update_decoder(frames, batch)
         elif self.baseline == "ema" and self.gradient == "score":
@@ -294,7 +331,7 @@ class VDIB(Autoencoder):
 
         With ``follow`` a centred readout takes the batch into its running mean first.
         """
-        cut = self.feedback != "true"
+        cut = self.feedback != "exact"
         with torch.set_grad_enabled(self.learn == "both"):
             encoding = self.encode(frames, cut, boxes=self.feedback == "fa" and len(self.hidden_neurons) > 1)
         if follow:
@@ -307,7 +344,7 @@ class VDIB(Autoencoder):
         """Gradients in the order of ``encoder_parameters`` from credit dL/du [T, B, N_out] and dL/d(feedback)."""
         readout = self.readout
         outputs, grads = [potential], [credit]
-        if self.learn == "both" and self.feedback != "true" and self.hidden_neurons:  # (3)
+        if self.learn == "both" and self.feedback != "exact" and self.hidden_neurons:  # (3)
             lag0 = (readout.weight.detach() @ readout.phi[:, 0]).to(credit)
             outputs += [encoding.hidden[name] for name in self.hidden_neurons]
             raw = self.feedback == "dfa" and self.gradient == "score"  # y - p without the readout's scale
