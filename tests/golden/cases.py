@@ -13,6 +13,11 @@ FEW = (
 )
 FILMS = "data=mnist_dvs data.train_films=60 data.val_films=20 data.test_films=20 data.batch_size=10 data.time_steps=20"
 BLOBS = "data=drifting_blobs data.train_sequences=128 data.val_sequences=32 data.test_sequences=32"
+FIXED = (  # VDIB as its paper has it, which its recipes had until hidden layers learned; one draw a sample
+    "method.draws=1 method.gain=one method.hidden_bias=0 method.surrogate=box method.readout_start=own "
+    "method.feedback=dfa method.hidden_optimizer.lr=3e-5"
+)
+FIXED_FILMS = f"{FIXED} method.samples=8 method.prior=0.3 method.beta=0.01 method.learn=readout"
 ADDING = "data=adding data.steps=20 data.train_sequences=256 data.val_sequences=64 data.test_sequences=64"
 STORE = "data=store_recall data.train_sequences=128 data.val_sequences=32 data.test_sequences=32 data.batch_size=16"
 RANDMAN = "data=randman data.samples=40 data.steps=50 data.batch_size=32"
@@ -62,15 +67,17 @@ CASES: dict[str, list[str]] = {
         train("method=conversion data=digits method.calibration=50 method.balance=activation"),
         "evaluate {1} comparison against={2}",
     ],
-    "vdib": [train("method=vdib data=digits method.warmup=1 trainer.max_epochs=2")],
+    "vdib": [train("method=vdib data=digits method.warmup=1 trainer.max_epochs=2", FIXED)],
     "vdib_twins": [
-        train("method=vdib data=digits method.learn=frozen"),
-        train("method=vdib data=digits method.decoder=rate"),
-        train("method=vdib data=digits method.decoder=mlp method.gradient=straight_through"),
+        train("method=vdib data=digits method.learn=frozen", FIXED),
+        train("method=vdib data=digits method.decoder=rate", FIXED),
+        train("method=vdib data=digits method.decoder=mlp method.gradient=straight_through", FIXED),
     ],
-    "vdib_films": [train("method=vdib", FILMS, "model.hidden=[64] method.warmup=1 method.n_out=16")],
+    "vdib_films": [train("method=vdib", FILMS, "model.hidden=[64] method.warmup=1 method.n_out=16", FIXED_FILMS)],
+    "vdib_learned": [train("method=vdib data=digits method.warmup=1 trainer.max_epochs=2")],
+    "vdib_learned_films": [train("method=vdib", FILMS, "model.hidden=[32,24] method.warmup=1 method.n_out=16")],
     "vdib_predictive": [
-        train("method=vdib", BLOBS, "method.credit=window"),
+        train("method=vdib", BLOBS, "method.credit=window method.draws=1"),
         "evaluate {0} memory_over_time steps=[2,4]",
     ],
     "fptt": [train("method=fptt data=digits model.hidden=[16]")],
@@ -140,7 +147,7 @@ CASES: dict[str, list[str]] = {
     "real_stbp_nmnist": [train("method=stbp data=nmnist model.hidden=[64] data.batch_size=5")],
     "real_bntt_mnist_rows": [train("method=bntt data=mnist data.train_size=1000 data.sequence=rows")],
     "real_ottt_fashion": [train("method=ottt data=fashion_mnist data.train_size=1000 model.hidden=[64]")],
-    "real_vdib_mnist": [train("method=vdib data=mnist data.train_size=600 data.val_size=100 model.hidden=[32]")],
+    "real_vdib_mnist": [train("method=vdib data=mnist data.train_size=600 data.val_size=100 model.hidden=[32]", FIXED)],
     "real_multispike_nmnist": [train("method=multispike_fast_deep data=nmnist model.hidden=[8] data.batch_size=4")],
     "real_ssnn_bp_nmnist": [train("method=ssnn_bp data=nmnist data.batch_size=4")],
     "real_burstccn_mnist": [train("method=burstccn data=mnist data.train_size=1000 model.hidden=[32]")],

@@ -239,7 +239,7 @@ def test_scores_are_means_over_draws_with_an_interval(digits: Digits) -> None:
     share = torch.cat(right, 1).double().mean(0)  # of each sample, over its draws
     assert metrics["test/judge_accuracy"] == pytest.approx(share.mean().item(), abs=1e-6)
     half = 1.96 * share.std() / len(share) ** 0.5
-    assert metrics["test/judge_interval"] == pytest.approx(half.item(), rel=1e-3)
+    assert metrics["test/judge_accuracy_interval"] == pytest.approx(half.item(), rel=1e-3)
 
 
 def test_the_literal_rule_is_the_authors_arithmetic(digits: Digits) -> None:

@@ -87,7 +87,10 @@ def test_channels_of_a_convolution_share_a_bias() -> None:
 
 
 def test_a_measured_gain_gives_the_free_membrane_the_deviation_1_and_is_measured_once(currents: torch.Tensor) -> None:
-    neuron, plain = FilteredLIF(6, gain="measured", bias=-0.5, surrogate=Triangle()).double(), FilteredLIF(6).double()
+    neuron, plain = (
+        FilteredLIF(6, gain="measured", bias=-0.5, surrogate=Triangle()).double(),
+        FilteredLIF(6, bias=0).double(),
+    )
     assert torch.equal(neuron.unroll(currents)[1].p, plain.unroll(currents)[1].p)  # until it is measured
     measure(neuron, currents)
     p = neuron.unroll(currents)[1].p  # the trace of resets is apart from it

@@ -79,7 +79,7 @@ class FilteredLIF(Neuron):
             if not 0 <= decay < 1:
                 raise ValueError(f"FilteredLIF: {name} = {decay} must lie in [0, 1); 0.9 is usual")
         self.decay_membrane, self.decay_synapse, self.decay_refractory = decay_membrane, decay_synapse, decay_refractory
-        self.bias = nn.Parameter(torch.full((features,), bias))
+        self.bias = nn.Parameter(torch.full((features,), float(bias)))
         self.spike = surrogate if surrogate is not None else Box()
         self.measures = gain == "measured"
         if self.measures:

@@ -308,7 +308,7 @@ class Autoencoder(OwnSteps):
         if split == "test":
             right = (draws.argmax(-1) == batch.labels).to(self.interval.moments.dtype)  # [K, B], in a task [K, T, B]
             self.interval.update(right.flatten(0, -2).mean(0))
-            self.log(f"test/{self.prefix}interval", self.interval, **(every | {"prog_bar": False}))
+            self.log(f"test/{self.prefix}accuracy_interval", self.interval, **(every | {"prog_bar": False}))
 
     def class_scores(self, logits: Tensor) -> Tensor:
         """Class scores of decoded logits, draw by draw: [K, B, classes], in a task [K, T, B, classes]."""
