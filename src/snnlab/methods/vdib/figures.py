@@ -179,9 +179,9 @@ def tsne(spikes: Tensor, labels: Tensor) -> Figure:
     axis.set_xticks([])
     axis.set_yticks([])
     figure.note = (
-        f"{len(spikes)} test samples: near each other where the encoder fires alike (t-SNE, an embedding in the "
-        f"plane, whose axes mean nothing). Of the spikes themselves: {NEIGHBOURS} nearest neighbours name "
-        f"{neighbours(spikes, labels):.0%} of the classes; {between(spikes, labels):.1%} of the variance is theirs"
+        f"{len(spikes)} test samples by the encoder's spikes (t-SNE: the axes mean nothing). In the spikes themselves "
+        f"{NEIGHBOURS} nearest neighbours name {neighbours(spikes, labels):.0%} of the classes, and "
+        f"{between(spikes, labels):.1%} of the variance lies between classes"
     )
     return figure
 
