@@ -17,7 +17,7 @@ from snnlab.data.images.digits import Digits
 from snnlab.data.loader import with_loader
 from snnlab.data.tasks.drifting_blobs import DriftingBlobs
 from snnlab.errors import InputError, RunFailure
-from snnlab.methods.vdib import VDIB, judge
+from snnlab.methods.vdib import VDIB, criterion, judge
 from snnlab.models.mlp import MLP
 from snnlab.models.resnet import ResNet
 from snnlab.questions.class_per_step import ClassPerStep
@@ -53,10 +53,8 @@ def encoder_gradients(method: VDIB, batch: Batch) -> tuple[torch.Tensor, dict[st
     """dL/du and the gradients by name of one joint update."""
     frames = method.frames(batch)
     encoding, potential = method.encoder_graph(frames)
-    leaf = potential.detach().requires_grad_()
-    outcome = method.outcome(leaf, batch, method.samples)
-    objective = method.score_objective(outcome)
-    credit, feedback = torch.autograd.grad(objective, [leaf, method.readout.feedback])
+    outcome = method.outcome(potential.detach(), batch, method.samples)
+    credit, feedback = method.score_gradients(outcome)
     grads = method.encoder_gradients(encoding, potential, credit, feedback, batch)
     names = {id(p): name for name, p in method.network.named_parameters()}
     return credit, {names[id(p)]: g for p, g in zip(method.encoder_parameters(), grads, strict=True)}
@@ -94,11 +92,42 @@ def test_score_of_the_readout_is_y_minus_p() -> None:
     torch.manual_seed(0)
     method = make(samples=2, baseline="none", beta=0.0)
     batch = toy_batch(1)
-    leaf = method.readout.potential(method.encode(method.frames(batch)).outputs).detach().requires_grad_()
-    outcome = method.outcome(leaf, batch, 2)
-    (credit,) = torch.autograd.grad(method.score_objective(outcome), leaf)
-    errors = outcome.y - torch.sigmoid(outcome.u.detach())
-    torch.testing.assert_close(credit, (outcome.loss.detach().view(1, 2, 1, 1) * errors).mean(1))
+    potential = method.readout.potential(method.encode(method.frames(batch)).outputs).detach()
+    outcome = method.outcome(potential, batch, 2)
+    errors = outcome.y - torch.sigmoid(outcome.u)
+    expected = (outcome.loss.detach().view(1, 2, 1, 1) * errors).mean(1)
+    torch.testing.assert_close(method.score_gradients(outcome)[0], expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"kl": "sampled", "score": "mean"}, {"baseline": "none"}], ids=str)
+@pytest.mark.parametrize("spec", ["images", "task", "a task's sequence"])
+def test_what_is_written_out_is_the_gradient_of_the_objective(spec: str, options: dict[str, Any]) -> None:
+    """(2) by autograd: the mean of (ell - b) log p, and beta times the mean KL divergence."""
+    torch.manual_seed(0)
+    if spec == "images":
+        method, batch = make(**options), toy_batch()
+    else:
+        task = DataSpec("blobs", "task", (20,), classes=4, time_steps=6, question=ClassPerStep())
+        credit = {"credit": "sequence"} if "sequence" in spec else {}
+        method = make(task, hidden=(), **(options | credit))
+        batch = Batch((torch.rand(6, 4, 20) < 0.3).float(), torch.randint(4, (6, 4)), None)
+    leaf = (
+        method.readout.potential(method.frames(batch))
+        if spec != "images"
+        else method.encoder_graph(method.frames(batch))[1]
+    )
+    leaf = leaf.detach().requires_grad_()
+    outcome = method.outcome(leaf, batch, 3)
+    ell = method.learning_signal(outcome)
+    ell = criterion.credited(ell, method.credit, method.window) if method.task else ell
+    ell = ell - criterion.leave_one_out(ell, dim=1) if method.baseline == "leave_one_out" else ell
+    objective = method.score_scale() * (ell * method.log_probability(outcome)).mean()
+    if method.kl == "exact":
+        objective = objective + method.beta * criterion.kl_divergence(outcome.u, method.prior).mean()
+    expected = torch.autograd.grad(objective, [leaf, method.readout.feedback])
+    for one, other in zip(method.score_gradients(outcome), expected, strict=True):
+        assert other.abs().max() > 0
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-4)
 
 
 @pytest.mark.parametrize("feedback", ["dfa", "fa"])

@@ -61,6 +61,18 @@ def test_step_loop_equals_forward_for_the_same_seed(readout: StochasticReadout, 
     torch.testing.assert_close(states.v, u, atol=1e-12, rtol=1e-12)
 
 
+def test_what_is_sampled_comes_with_its_potential_also_beyond_a_block_of_steps(readout: StochasticReadout) -> None:
+    torch.manual_seed(2)
+    potential = torch.randn(300, 2, 3, dtype=torch.float64)
+    y, u = readout.sampled(potential, samples=4)
+    torch.testing.assert_close(u, readout.conditional(potential, y).detach(), atol=1e-12, rtol=1e-12)
+    trace = torch.zeros_like(y)
+    for t in range(300):
+        for lag in range(min(t, 10)):
+            trace[t] += readout.phi_feedback[lag] * y[t - 1 - lag]
+    torch.testing.assert_close(readout.own_past(y), trace, atol=1e-12, rtol=1e-12)
+
+
 def test_sampling_frequencies_are_the_probabilities() -> None:
     readout = StochasticReadout(1, 2)
     y = readout.sample(torch.tensor([[[0.7, -1.0]]]), samples=40_000)

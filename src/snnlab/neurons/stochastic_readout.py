@@ -38,6 +38,7 @@ def raised_cosines(filters: int, memory: int, mu: float = 0.5) -> Tensor:
 Start = Literal["own", "weights", "prior"]
 
 MEAN_BATCHES = 100  # the memory of the running mean
+BLOCK = 128  # steps of a trace that are worked out at once
 
 
 class StochasticReadoutState(NamedTuple):
@@ -109,7 +110,6 @@ class StochasticReadout(Neuron):
             self.seen: Tensor  # batches that ``mean`` has taken in
             self.register_buffer("mean", torch.zeros(inputs))
             self.register_buffer("seen", torch.tensor(0))
-        self.taps: list[float] = self.phi_feedback.tolist()  # the same numbers where a scalar is needed
 
     # one step at a time -----------------------------------------------------------------------------------------------
     def initial_state(self, current: Tensor) -> StochasticReadoutState:
@@ -182,22 +182,39 @@ class StochasticReadout(Neuron):
 
     def sample(self, potential: Tensor, samples: int = 1) -> Tensor:
         """Draw ``samples`` spike trains from potential [T, B, N_out]: y [T, samples, B, N_out], without gradient."""
-        with torch.no_grad():
-            u = potential.detach().unsqueeze(1).repeat(1, samples, 1, 1)
-            kernel = (self.phi_feedback[:, None] * self.feedback[:, 0])[:, None, None, :]  # [memory, 1, 1, N_out]
-            y = torch.empty_like(u)
-            for t in range(len(u)):
-                y[t] = self.draw(u[t])  # (2)
-                ahead = u[t + 1 : t + 1 + self.memory]
-                ahead.addcmul_(kernel[: len(ahead)], y[t].unsqueeze(0))  # (1), second term
-        return y
+        return self.sampled(potential, samples)[0]
+
+    @torch.no_grad()
+    def sampled(self, potential: Tensor, samples: int = 1) -> tuple[Tensor, Tensor]:
+        """Spike trains as ``sample`` draws them, and their u of (1); both [T, samples, B, N_out], without gradient."""
+        u = potential.detach().unsqueeze(1).repeat(1, samples, 1, 1)
+        kernel = (self.phi_feedback[:, None] * self.feedback[:, 0])[:, None, None, :]  # [memory, 1, 1, N_out]
+        y = torch.empty_like(u)
+        for t in range(len(u)):
+            y[t] = self.draw(u[t])  # (2)
+            ahead = u[t + 1 : t + 1 + self.memory]
+            ahead.addcmul_(kernel[: len(ahead)], y[t].unsqueeze(0))  # (1), second term
+        return y, u
+
+    def own_past(self, y: Tensor) -> Tensor:
+        """(phi_fb * y)[t-1] of spikes y [T, ...], same shape."""
+        trace = torch.empty_like(y)
+        for start in range(
+            0, len(y), BLOCK
+        ):  # a product with a band of taps; in blocks, since it grows with their square
+            first, end = max(0, start - self.memory), min(start + BLOCK, len(y))
+            now, then = torch.arange(start, end), torch.arange(first, end)
+            lags = now[:, None] - then - 1
+            taps = torch.zeros(lags.shape, dtype=y.dtype)
+            heard = (lags >= 0) & (lags < self.memory)
+            taps[heard] = self.phi_feedback.to(taps)[lags[heard]]
+            trace[start:end] = (taps.to(y.device) @ y[first:end].flatten(1)).view_as(trace[start:end])
+        return trace
 
     def conditional(self, potential: Tensor, y: Tensor) -> Tensor:
         """Return u [T, K, B, N_out] of (1) for given spikes y [T, K, B, N_out], differentiable in every parameter."""
         with torch.no_grad():
-            trace = torch.zeros_like(y)  # (phi_fb * y)[t-1]
-            for lag in range(min(self.memory, len(y) - 1)):
-                trace[lag + 1 :].add_(y[: len(y) - 1 - lag], alpha=self.taps[lag])
+            trace = self.own_past(y)
         return potential.unsqueeze(1) + self.feedback[:, 0] * trace
 
     def forward(self, currents: Tensor) -> Tensor:

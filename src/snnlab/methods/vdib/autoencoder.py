@@ -272,8 +272,9 @@ class Autoencoder(OwnSteps):
 
     def outcome(self, potential: Tensor, batch: Batch, samples: int) -> Outcome:
         """Sample K spike trains from the potential, decode them (y detached) and score the decoder."""
-        y = self.readout.sample(potential, samples)
-        u = self.readout.conditional(potential, y)
+        y, u = self.readout.sampled(potential, samples)
+        if potential.requires_grad:
+            u = self.readout.conditional(potential, y)
         logits = self.decode(y)
         loss = self.decoder_loss(logits, batch)
         watch = kernels.watched_by()

@@ -31,14 +31,23 @@ def log_ratio(u: Tensor, y: Tensor, prior: float) -> Tensor:
 
 
 def kl_divergence(u: Tensor, prior: float) -> Tensor:
-    """KL(Bernoulli(sigmoid(u)) || Bernoulli(prior)) in nats, exact."""
-    p = torch.sigmoid(u)  # p log p + (1 - p) log(1 - p) = p u - log(1 + e^u)
-    return log_probability(u, p) - p * math.log(prior) - (1 - p) * math.log(1 - prior)
+    """KL(Bernoulli(sigmoid(u)) || Bernoulli(prior)) in nats, exact: p (u - logit r) - log(1 + e^u) - log(1 - r)."""
+    return torch.sigmoid(u) * (u - logit(prior)) - softplus(u) - math.log(1 - prior)
 
 
-def score_loss(log_p: Tensor, advantage: Tensor) -> Tensor:
-    """Mean of log p weighted by ell - b: its gradient is the score-function estimate of the gradient of E[ell]."""
-    return (advantage.detach() * log_p).mean()
+def logit(rate: float) -> float:
+    return math.log(rate / (1 - rate))
+
+
+@torch.no_grad()
+def gradient(u: Tensor, y: Tensor, weight: Tensor, divergence: float, prior: float) -> Tensor:
+    """Derivative in u of weight log p(y) + divergence KL(p || q); weight [..., 1] broadcasts over the neurons.
+
+    Written out: weight (y - p) + divergence p (1 - p) (u - logit r). A graph takes three times the passes.
+    """
+    p = torch.sigmoid(u)
+    found = torch.sub(y, p).mul_(weight)
+    return found.addcmul_(p * (1 - p), u - logit(prior), value=divergence) if divergence else found
 
 
 def leave_one_out(ell: Tensor, dim: int) -> Tensor:

@@ -240,29 +240,34 @@ class VDIB(Autoencoder):
     def update_together(self, frames: Tensor, batch: Batch) -> Outcome:
         """All samples at once: hidden layers and feed-forward potential are computed once and shared by the K."""
         encoding, potential = self.encoder_graph(frames)
-        leaf = potential.detach().requires_grad_()
-        outcome = self.outcome(leaf, batch, self.samples)
         if self.gradient == "score":
-            objective = self.score_objective(outcome)
+            outcome = self.outcome(potential.detach(), batch, self.samples)
+            credit, feedback = self.score_gradients(outcome)
         else:
+            leaf = potential.detach().requires_grad_()
+            outcome = self.outcome(leaf, batch, self.samples)
             p = torch.sigmoid(outcome.u)
             objective = self.decoder_loss(self.decode(outcome.y + p - p.detach()), batch).mean()
-        if self.kl == "exact" or self.gradient == "straight_through":
             objective = objective + self.beta * criterion.kl_divergence(outcome.u, self.prior).mean()
-        credit, feedback = torch.autograd.grad(objective, [leaf, self.readout.feedback])
+            credit, feedback = torch.autograd.grad(objective, [leaf, self.readout.feedback])
         grads = self.encoder_gradients(encoding, potential, credit, feedback, batch)
         self.step_decoder(outcome.loss)  # (4)
         self.step_encoder(grads)
         return outcome
 
-    def score_objective(self, outcome: Outcome) -> Tensor:
-        """(2): its gradient is the score-function estimate of the gradient of (1)."""
+    @torch.no_grad()
+    def score_gradients(self, outcome: Outcome) -> tuple[Tensor, Tensor]:
+        """(2): the score-function estimate of the gradient of (1), in the potential [T, B, N_out] and the feedback."""
         ell = self.learning_signal(outcome)  # [T or 1, K, B]
         if self.task:
             ell = criterion.credited(ell, self.credit, self.window)
         if self.baseline == "leave_one_out":
             ell = ell - criterion.leave_one_out(ell, dim=1)
-        return self.score_scale() * criterion.score_loss(self.log_probability(outcome), ell)
+        weight = (self.score_scale() / ell.numel() * ell).unsqueeze(-1)
+        divergence = self.beta / outcome.u.numel() if self.kl == "exact" else 0.0
+        credit = criterion.gradient(outcome.u, outcome.y, weight, divergence, self.prior)  # of each sample
+        feedback = (credit * self.readout.own_past(outcome.y)).sum((0, 1, 2))
+        return credit.sum(1), feedback.unsqueeze(1)
 
     def learning_signal(self, outcome: Outcome) -> Tensor:
         """ell of each sample [1, K, B], or of each step in a task [T, K, B]."""
