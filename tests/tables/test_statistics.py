@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.errors import InputError
-from snnlab.tables import curves, statistics
+from snnlab.tables import curves, front, statistics
 from snnlab.tables.__main__ import table
 from snnlab.tables.report import report
 from snnlab.tables.rows import read_runs, rows_of
@@ -72,6 +72,8 @@ def test_the_same_figures_in_every_form(tmp_path):
         (["--csv", "--metrics", "test/accuracyy"], "no run has it; nearest: test/accuracy"),
         (["--curves", "x.gif"], "--curves x.gif: the name ends in .png"),
         (["--axes", "x.png", "--metrics", "nothing"], "no run has it"),
+        (["--front", "x.png", "--metrics", "test/accuracy"], "--front takes two --metrics"),
+        (["--front", "x.png", "--metrics", "test/accuracy,nothing"], "no run has it"),
         (["--curves", "no/such/x.png"], "--curves no/such/x.png: there is no folder no/such"),
     ],
 )
@@ -89,6 +91,15 @@ def test_pictures_of_many_runs(tmp_path):
     assert not curves.axes(found[:3], tmp_path / "none.png") and not (tmp_path / "none.png").exists()
     assert curves.varied([curves.settings(row) for row in rows_of(found).values()]) == ["method.lr"]
     assert curves.history(found[0], "val/accuracy") == pytest.approx({0: 0.8 / 3, 1: 1.6 / 3, 2: 0.8})
+
+
+def test_the_front_of_two_figures(tmp_path):
+    assert front.best([(0.9, 3.0), (0.8, 1.0), (0.7, 2.0), (0.9, 4.0), (0.8, 1.0)]) == [1, 0]
+    assert front.best([(0.3, 1.0), (0.2, 2.0), (0.4, 3.0)], smaller=True) == [0, 1]  # a loss
+    runs(tmp_path / "runs")
+    words = [str(tmp_path / "runs"), "--front", str(tmp_path / "front.svg"), "--metrics", "test/accuracy,test/loss"]
+    assert "front.svg" in table(words, tmp_path)
+    assert b"<svg" in (tmp_path / "front.svg").read_bytes()
 
 
 def test_a_damaged_history_costs_its_line_alone(tmp_path):

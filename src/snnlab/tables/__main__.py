@@ -12,7 +12,7 @@ from snnlab.errors import InputError
 
 HELP = """usage: python -m snnlab.tables FOLDER ... [--metrics A,B] [--before FOLDER] [--json]
        python -m snnlab.tables FOLDER ... --statistics | --csv | --latex [--metrics A,B]
-       python -m snnlab.tables FOLDER ... --picture FILE | --curves FILE | --axes FILE
+       python -m snnlab.tables FOLDER ... --picture FILE | --curves FILE | --axes FILE | --front FILE
        python -m snnlab.tables --values FILE KEY[:OTHER] ...
        python -m snnlab.tables --page FILE [--check]
 
@@ -27,6 +27,7 @@ the shortest overrides that tell it from the others of its table; of several run
   --curves FILE     learning curves of all rows: the validation figure, or a --metrics val/loss, over the epochs
   --axes FILE       the first of the metrics over each axis in which the rows differ
   --picture FILE    accuracy against the bits of a weight and the energy of an inference (png, svg or pdf)
+  --front FILE      the first of the metrics against the second, a cost, with the rows that no other beats in both
   --values FILE     two columns of an evaluation.json instead: each KEY, and the OTHER beside it
   --page FILE       make every table of a page again that stands below a line <!-- table: ARGUMENTS -->; folders are
                     looked up from the page's own
@@ -34,7 +35,7 @@ the shortest overrides that tell it from the others of its table; of several run
   --debug           show tracebacks
 """
 FLAGS = ("-h --help", "--json", "--csv", "--latex", "--statistics", "--check")
-PICTURES = ("picture", "curves", "axes")
+PICTURES = ("picture", "curves", "axes", "front")
 VALUED = ("--metrics", "--before", "--values", "--page", *(f"--{name}" for name in PICTURES))
 ENDINGS = (".png", ".svg", ".pdf")
 
@@ -90,7 +91,7 @@ def table(arguments: list[str], base: Path) -> str:
         raise InputError("give folders of runs, and --metrics such as test/accuracy,test/loss")
     runs = read_runs(base / Path(folder).expanduser() for folder in words)
     if drawn := [name for name in PICTURES if name in line.values]:
-        asked = metrics[0] if "metrics" in line.values else None
+        asked = metrics if "metrics" in line.values else []
         return "".join(draw(name, base / Path(line.values[name]).expanduser(), runs, asked) for name in drawn)
     if forms := sorted(line.flags & {"json", "csv", "latex", "statistics"}):
         if len(forms) > 1 or "before" in line.values:
@@ -103,19 +104,20 @@ def table(arguments: list[str], base: Path) -> str:
     return markdown(runs, metrics, before)
 
 
-def draw(kind: str, path: Path, runs: list[Any], metric: str | None) -> str:
-    """Draw one of the pictures of some runs, of a metric where one is asked for, and say where it is.
+def draw(kind: str, path: Path, runs: list[Any], metrics: Sequence[str]) -> str:
+    """Draw one of the pictures of some runs, of the metrics that are asked for, and say where it is.
 
     Raises:
         InputError: for a name that is of no picture, a folder that is none, and runs that leave nothing to draw.
     """
-    from snnlab.tables import curves, picture
+    from snnlab.tables import curves, front, picture
     from snnlab.tables.report import VALIDATION
 
     if path.suffix not in ENDINGS:
         raise InputError(f"--{kind} {path}: the name ends in {', '.join(ENDINGS)}")
     if not path.parent.is_dir():
         raise InputError(f"--{kind} {path}: there is no folder {path.parent}; make it, or choose another")
+    metric = metrics[0] if metrics else None
     validated = [metric] if metric and not metric.startswith("test/") else VALIDATION
     if kind == "picture":
         picture.draw(runs, path)
@@ -123,6 +125,11 @@ def draw(kind: str, path: Path, runs: list[Any], metric: str | None) -> str:
         raise InputError(f"--curves: no run has a metrics.csv with {' or '.join(validated)}")
     elif kind == "axes" and not curves.axes(runs, path, metric or "test/accuracy"):
         raise InputError("--axes: there are no two rows, or they differ in no key of the command line")
+    elif kind == "front":
+        if len(metrics) != 2:
+            raise InputError("--front takes two --metrics, e.g. test/accuracy,test/spikes_per_inference")
+        if not front.front(runs, path, *metrics):
+            raise InputError(f"--front: no row has both {metrics[0]} and {metrics[1]}")
     return f"picture  {path}\n"
 
 

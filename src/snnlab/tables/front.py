@@ -1,0 +1,76 @@
+"""Two figures of the rows against each other, and which rows no other beats in both: the Pareto front.
+
+The first figure is better when larger, unless it is a loss; the second, a cost, when smaller.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from snnlab import style
+from snnlab.atomic import write_bytes
+from snnlab.tables.curves import shortened
+from snnlab.tables.rows import Row, Run, check_metrics, named, rows_of
+
+SMALLER = ("loss", "bound", "kl", "error")  # ends of the names of figures that are better when smaller
+MARKERS = "osD^vP"
+DECADE = 8.0  # costs that span more are drawn on a logarithmic axis
+
+
+def best(points: Sequence[tuple[float, float]], smaller: bool = False) -> list[int]:
+    """Places of the points (figure, cost) that no other beats in both, by cost."""
+    sign = -1 if smaller else 1
+    order = sorted(range(len(points)), key=lambda i: (points[i][1], -sign * points[i][0]))
+    found: list[int] = []
+    for i in order:
+        if not found or sign * points[i][0] > sign * points[found[-1]][0]:
+            found.append(i)
+    return found
+
+
+def front(runs: Sequence[Run], path: Path, figure: str, cost: str) -> bool:
+    """Draw ``figure`` over ``cost``, a point a row, and write it to ``path``; whether any row has both.
+
+    Raises:
+        InputError: for a figure or a cost that no run has.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    check_metrics([figure, cost], runs)
+    rows = rows_of(runs)
+    known = [(n.strip("`"), r) for n, r in zip(named(rows), rows.values(), strict=True) if _both(r, figure, cost)]
+    if not known:
+        return False
+    looks: Iterator[dict[str, Any]] = itertools.cycle([{"marker": m, "color": c} for m in MARKERS for c in style.CYCLE])
+    means = [(statistics.fmean(row.values(figure)), statistics.fmean(row.values(cost))) for _, row in known]
+    with plt.rc_context(style.STYLE):
+        drawn, axis = plt.subplots(figsize=(7, 0.8 + max(3.0, 0.2 * len(known))))
+        for name, (_, row), (y, x), look in zip(shortened([n for n, _ in known]), known, means, looks, strict=False):
+            bars: dict[str, Any] = {"yerr": _spread(row.values(figure)), "xerr": _spread(row.values(cost))}
+            axis.errorbar(x, y, **bars, **look, markersize=5, capsize=2, elinewidth=0.8, linestyle="none", label=name)
+        edge = [means[i] for i in best(means, figure.split("/")[-1].endswith(SMALLER))]
+        axis.plot([x for _, x in edge], [y for y, _ in edge], color=style.PALE, zorder=0, label="front")
+        costs = [x for _, x in means]
+        if min(costs) > 0 and max(costs) / min(costs) > DECADE:
+            axis.set_xscale("log")
+        axis.set(xlabel=cost, ylabel=figure)
+        drawn.legend(loc="outside right upper", fontsize=style.SMALL)
+        style.heading(drawn, f"{figure} against {cost}", "bars: one standard deviation over seeds")
+        write_bytes(path, bytes(style.drawn(drawn, path.suffix.lstrip("."))))
+        plt.close(drawn)
+    return True
+
+
+def _both(row: Row, figure: str, cost: str) -> bool:
+    return bool(row.values(figure) and row.values(cost))
+
+
+def _spread(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
