@@ -48,7 +48,9 @@ CASES = {  # by what the table calls it; a method's own config comes first
     "burstccn": "method=burstccn data=digits",
     "vdib, 64 bits": f"method=vdib {BLOBS} {DOUBLE}",
     "vdib, centred, sampled": f"method=vdib {BLOBS} {DOUBLE} method.samples=1 method.baseline=none method.kl=sampled "
-    "method.score=mean method.centred=true method.feedback='true'",
+    "method.score=mean method.centred=true method.feedback=exact",
+    "vdib, hidden layers learn": f"method=vdib {BLOBS} {DOUBLE} method.gain=measured method.hidden_bias=-0.5 "
+    "method.surrogate=triangle method.readout_start=prior method.feedback=initial",
     "vdib, one by one": f"method=vdib {DIGITS} method.samples=1 method.baseline=ema",
     "ssnn_bp": "method=ssnn_bp data=digits encoder.time_steps=6",
     "ssnn_bp, backprop": "method=ssnn_bp data=digits encoder.time_steps=6 method.gradient=backprop",

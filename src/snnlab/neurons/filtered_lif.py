@@ -118,7 +118,7 @@ def measure(neuron: FilteredLIF, currents: Tensor) -> None:
 
     Outside of the class: a step that could see what this does would keep its loop.
     """
-    if not neuron.measures or neuron.measured:
+    if not neuron.measures:
         return
     a, b = neuron.decay_membrane, neuron.decay_synapse
     q, p = torch.zeros_like(currents[0]), torch.zeros_like(currents[0])
@@ -129,6 +129,6 @@ def measure(neuron: FilteredLIF, currents: Tensor) -> None:
     if ranks.number() > 1:  # of the whole batch
         moments = ranks.total(moments)
     variance = moments[2] / moments[0] - (moments[1] / moments[0]) ** 2
-    if variance > 0:  # silence has no measure
-        neuron.gain.copy_(variance.rsqrt())
-        neuron.measured.fill_(True)
+    new = ~neuron.measured & (variance > 0)  # silence has no measure; a device is not asked
+    neuron.gain.copy_(torch.where(new, variance.rsqrt().to(neuron.gain), neuron.gain))
+    neuron.measured.logical_or_(new)

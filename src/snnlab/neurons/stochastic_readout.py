@@ -203,12 +203,11 @@ class StochasticReadout(Neuron):
             0, len(y), BLOCK
         ):  # a product with a band of taps; in blocks, since it grows with their square
             first, end = max(0, start - self.memory), min(start + BLOCK, len(y))
-            now, then = torch.arange(start, end), torch.arange(first, end)
+            now, then = torch.arange(start, end, device=y.device), torch.arange(first, end, device=y.device)
             lags = now[:, None] - then - 1
-            taps = torch.zeros(lags.shape, dtype=y.dtype)
-            heard = (lags >= 0) & (lags < self.memory)
-            taps[heard] = self.phi_feedback.to(taps)[lags[heard]]
-            trace[start:end] = (taps.to(y.device) @ y[first:end].flatten(1)).view_as(trace[start:end])
+            taps = self.phi_feedback[lags.clamp(0, self.memory - 1)]
+            taps = torch.where((lags >= 0) & (lags < self.memory), taps, 0.0).to(y)
+            trace[start:end] = (taps @ y[first:end].flatten(1)).view_as(trace[start:end])
         return trace
 
     def conditional(self, potential: Tensor, y: Tensor) -> Tensor:
