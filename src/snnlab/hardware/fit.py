@@ -234,26 +234,31 @@ def _cores(add: _Adder, parts: list[Part]) -> None:
     if not any(getattr(target, key) for key in ("neurons_per_core", "cores", *OF_CORES)):
         return
     bits = target.weight_bits or FREE
+    held: dict[str, int | None] = {}  # units of a layer that one core holds; None where that follows from their number
     for part in parts:
         name = part.edge.name
         if part.edge.recurrent:
             continue
         into = [part, *(other for other in parts if other.edge.recurrent and other.edge.targets == part.edge.targets)]
         count = math.ceil(part.outputs / (target.neurons_per_core or part.outputs))
+        held[name] = target.neurons_per_core
         if target.synapse_bits is not None:
             row = sum(synapses(other) for other in into) * bits / part.outputs
             add(name, "synapse_bits", "bits of one neuron's weights", row)
-            count = max(count, math.ceil(part.outputs / max(int(target.synapse_bits / max(row, 1e-9)), 1)))
+            rows = max(int(target.synapse_bits / max(row, 1e-9)), 1)
+            count = max(count, math.ceil(part.outputs / rows))
+            held[name] = min(rows, target.neurons_per_core or rows) if into == [part] else None
         if part.edge.weight.dense:
             add(name, "axons_in", "axons into a core", sum(other.inputs for other in into))
         add.made.cores[name] = count
     for part in parts:
         after = [other for other in parts if set(part.edge.targets) & set(other.edge.sources)]
-        reach = sum(add.made.cores.get(other.edge.name, 0) for other in after if not other.edge.recurrent)
+        behind = [other.edge.name for other in after if not other.edge.recurrent]
+        reach = sum(add.made.cores[name] for name in behind)
         own = add.made.cores.get(part.edge.name, 0)
         if target.one_target_core and after and not part.edge.recurrent:
-            units = target.neurons_per_core
-            one = f"{units:,} units in the next layer fit" if units else "a next layer of one core fits"
+            units = held[behind[0]] if len(behind) == 1 else None
+            one = f"{units:,} units in the next layer fit" if units else "one next layer, of one core, fits"
             add.needs(part.edge.name, "cores that its neurons reach", reach, 1, one)
         if own:
             add(part.edge.name, "axons_out", "axons out of a core", math.ceil(part.outputs / own) * max(reach, 1))
