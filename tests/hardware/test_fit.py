@@ -207,6 +207,15 @@ def test_what_has_no_source_is_marked():
     assert any("(assumed)" in line for line in lines) and not any("cores" in x and "(assumed)" in x for x in lines[1:])
 
 
+def test_numbers_without_a_source_are_told_where_no_need_shows_them():
+    made = report("spinnaker2", dense(4, 5, 3))
+    assert made.as_dict()["assumed"] == made.assumed
+    assert made.lines()[-1] == "  assumed, without a source: " + ", ".join(made.assumed)
+    numbers = ["weight_low=-128", "weight_high=127", "state_low=-8388608", "state_high=8388607"]
+    assert made.assumed == [*numbers, "neurons_per_core=1000"]
+    assert report("int8", dense(4, 5, 3)).assumed == []
+
+
 def test_a_mask_counts_what_exists():
     network, shape = dense(300, 4)
     weight = weight_of(network.layers["weight0"])
