@@ -103,3 +103,5 @@ def test_a_value_that_stands_for_nothing_is_refused(text):
     with pytest.raises(InputError, match=r"x=.* cannot be read as a value"):
         value_of("x", text)
     assert value_of("x", "[1, 2.5]") == [1, 2.5] and value_of("x", "") is None
+    assert value_of("x", "[1e4, -1E-3, .5e+2, 1.e2]") == [1e4, -1e-3, 50.0, 100.0]  # as an override does
+    assert value_of("x", "[e4, 1e, 1e4a]") == ["e4", "1e", "1e4a"]

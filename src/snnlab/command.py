@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import select
 import signal
 import sys
@@ -90,8 +91,13 @@ def value_of(key: str, text: str) -> Any:
     """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """YAML where 1e4 is a number too, as in a config and in an override."""
+
+    float_of_config = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", float_of_config, list("-+.0123456789"))
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{key}={text} cannot be read as a value") from error
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.config.own import check_chosen, check_file
+from snnlab.config.compose import compose
+from snnlab.config.own import CLASSES, check_chosen, check_file
+from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError
 
 BROKEN = {
@@ -55,6 +57,38 @@ def test_only_what_is_chosen_is_looked_at_defaults_among_it(tmp_path):
     (tmp_path / "experiment" / "base.yaml").write_text("defaults:\n  - override /method: torn\n")
     with pytest.raises(InputError, match=r"torn\.yaml, line 1"):
         check_chosen([("experiment", "mine")], tmp_path)
+
+
+@pytest.mark.parametrize("group", CLASSES)
+def test_a_file_without_a_class_is_told_with_what_to_write(group, tmp_path):
+    (tmp_path / group).mkdir()
+    path = tmp_path / group / "mine.yaml"
+    for content in ("", "name: mine\nweight_low: -8\nhidden: [4]\n"):
+        path.write_text(content)
+        with pytest.raises(InputError, match=r"_target_ is missing, .* write a line _target_: snnlab\.\w+") as refusal:
+            compose([f"{group}=mine"], config_dir=tmp_path)
+        assert str(refusal.value).startswith(str(path)) and "\n" not in str(refusal.value)
+
+
+def test_a_class_may_come_from_what_the_file_builds_on_or_from_the_line(tmp_path):
+    (tmp_path / "hardware").mkdir()
+    path = tmp_path / "hardware" / "mine.yaml"
+    path.write_text("defaults: [loihi2, _self_]\nname: mine\n")
+    assert compose(["hardware=mine"], config_dir=tmp_path).plain()["hardware"]["cores"] == 128
+    path.write_text("name: mine\nsource: here\n")
+    typed = "hardware._target_=snnlab.hardware.target.Target"
+    assert compose(["hardware=mine", typed], config_dir=tmp_path).plain()["hardware"]["name"] == "mine"
+
+
+def test_a_file_that_nobody_reads_is_refused(tmp_path):
+    """snnlab's own choices come first, and a file of the same name would be passed over."""
+    (tmp_path / "hardware").mkdir()
+    path = tmp_path / "hardware" / "int8.yaml"
+    path.write_text("_target_: snnlab.hardware.target.Target\nname: int8\nsource: here\n")
+    with pytest.raises(InputError, match=r"int8\.yaml: hardware=int8 is a choice of snnlab, .* rename the file"):
+        compose(["hardware=int8"], config_dir=tmp_path)
+    path.write_bytes((conf_dir() / "hardware" / "int8.yaml").read_bytes())  # a copy of ours is no other
+    compose(["hardware=int8"], config_dir=tmp_path)
 
 
 @pytest.mark.parametrize("flag", ["--cfg", "--help", "-m"])

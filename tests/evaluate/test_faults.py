@@ -76,6 +76,12 @@ def test_the_interval_is_students():
     [
         (["rates=[1.5]"], "rates = .* are probabilities"),
         (["seconds=[0]"], "seconds = .* must be at least 1"),
+        (["kinds=[nix]"], r"faults.kinds = .*choose some of \[bit_flips, .*read_noise"),
+        (["kinds=[]"], r"kinds = \[\] leaves nothing"),
+        (["rates=[]"], r"rates = \[\] leaves nothing"),
+        (["exponent=100"], r"exponent = 100 must lie in \(0, 10\)"),
+        (["exponent_spread=-1"], r"exponent_spread = -1 must lie in \[0, 10\)"),
+        (["seconds=[1e-4]"], r"seconds = \[0.0001\] must be at least 1"),
         (["sigmas=[-1]"], "sigmas = .* must be 0 or more"),
         (["repetitions=1"], "repetitions = 1 must be at least 2"),
         (["samples=0"], "samples = 0 must be at least 1"),

@@ -42,14 +42,26 @@ def test_each_target_is_values_that_a_target_takes(name):
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"threshold_high": 5, "threshold_step": 2}, "threshold_high, threshold_step limit nothing without whole_num"),
-        ({"weight_low": -8, "weight_high": 7, "weight_types": 4}, "weight_types limits nothing without whole_numbers"),
+        (
+            {"threshold_high": 5, "threshold_step": 2},
+            "threshold_high, threshold_step limit nothing without hardware.w",
+        ),
+        (
+            {"weight_low": -8, "weight_high": 7, "weight_types": 4},
+            "weight_types limits nothing without hardware.whole_",
+        ),
         ({"graded_inputs": True}, "hardware.graded_inputs=false"),
-        ({"state_span": 2.0}, "state_span limits nothing without state_high; .* hardware.state_span=8.0"),
-        ({"weight_unit": "output"}, "weight_unit limits nothing without weight_high; .* hardware.weight_unit=layer"),
-        ({"mixed_low": -8, "mixed_high": 7}, "mixed_low, mixed_high limit nothing without weight_high"),
-        ({"synapses_per_weight": 2}, "synapses_per_weight limits nothing without synapses"),
-        ({"kernel_words": [3], "neuron_words": [3], "axons_in": 4}, "axons_in = 4 limits nothing beside kernel_words"),
+        ({"state_span": 2.0}, "state_span limits nothing without hardware.state_high; .* hardware.state_span=8.0"),
+        (
+            {"weight_unit": "output"},
+            r"nothing without hardware\.weight_high; .* hardware.weight_unit=layer",
+        ),
+        ({"mixed_low": -8, "mixed_high": 7}, "mixed_low, mixed_high limit nothing without hardware.weight_high"),
+        ({"synapses_per_weight": 2}, "synapses_per_weight limits nothing without hardware.synapses"),
+        (
+            {"kernel_words": [3], "neuron_words": [3], "axons_in": 4},
+            "axons_in = 4 limits nothing beside hardware.kern",
+        ),
         ({"strides": []}, r"strides = \[\] leaves nothing; null is no limit"),
         ({"resets": ["zero"]}, "resets has zero, and there are soft, hard and none"),
         ({"neurons": []}, r"neurons = \[\] leaves nothing"),
@@ -58,6 +70,51 @@ def test_each_target_is_values_that_a_target_takes(name):
 def test_a_limit_that_limits_nothing_is_refused(limits, words):
     with pytest.raises(InputError, match=words):
         Target("mine", "here", **limits)
+
+
+WRONG = [
+    "assumptions=[nix]",
+    "name=",
+    "weight_low=null",
+    "weight_low=3",
+    "weight_step=1000",
+    "weight_step=0",
+    "mixed_step=9",
+    "fan_in=0",
+    "kernel=0",
+    "strides=[]",
+    "weight_zero=false",
+    "weight_types=4",
+    "threshold_levels=0",
+    "time_step=-1",
+    "device=mercury",
+    "device=pcm",
+    "device_options={step: 1}",
+    "neurons=[nix]",
+    "resets=[nix]",
+    "state_low=null",
+    "state_span=0",
+    "mac_joule=3",
+    "ac_joule=-1e-12",
+    "axons_in=abc",
+    "nix=3",
+]
+
+
+@pytest.mark.parametrize("typed", WRONG)
+def test_an_error_names_the_key_as_it_was_typed(typed):
+    with pytest.raises(InputError) as found:
+        parts("hardware=int8", f"hardware.{typed}")
+    assert f"hardware.{typed.partition('=')[0]}" in str(found.value) and "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "typed", ["foo=1", "step=-1", "step=abc", "stuck=2", "states=1", "most=0", "curve=foo", "span=0", "asymmetry=1"]
+)
+def test_an_error_names_the_number_of_a_device_as_it_was_typed(typed):
+    with pytest.raises(InputError) as found:
+        parts("hardware=rpu", f"hardware.device_options.{typed}")
+    assert str(found.value).startswith(f"hardware.device_options.{typed.partition('=')[0]}")
 
 
 def test_cores_count_without_a_limit_of_each(tmp_path):
@@ -158,14 +215,17 @@ def test_thresholds_are_multiples_of_the_step():
         (["hardware=loihi2", "method.neuron=alif"], "is ALIF"),
         (["hardware=loihi2", "method=bntt"], "normalises"),
         (["hardware=int8", "hardware.weight_low=3"], "must hold 0"),
-        (["hardware=int8", "hardware.weight_step=1000"], "must be a multiple of weight_step = 1000"),
-        (["hardware=int8", "hardware.mixed_step=9"], "needs mixed_low and mixed_high"),
+        (["hardware=int8", "hardware.weight_step=1000"], "must be a multiple of hardware.weight_step = 1000"),
+        (["hardware=int8", "hardware.mixed_step=9"], "needs hardware.mixed_low and hardware.mixed_high"),
         (["hardware=binary", "hardware.fan_in=4"], "leaves weights of 0"),
         (["hardware=loihi2", "hardware.weight_shift=[13,0]"], "the least first"),
         (["hardware=loihi2", "hardware.weight_shift=[1]"], "two numbers"),
-        (["hardware=loihi2", "hardware.threshold_step=64000"], "at most threshold_levels = 16384"),
-        (["hardware=loihi2", "hardware.state_low=-9", "hardware.state_high=9"], "at most state_high = 9"),
-        (["hardware=loihi2", "hardware.state_low=null", "hardware.state_high=null"], "needs state_low and state_high"),
+        (["hardware=loihi2", "hardware.threshold_step=64000"], "at most hardware.threshold_levels = 16384"),
+        (["hardware=loihi2", "hardware.state_low=-9", "hardware.state_high=9"], "at most hardware.state_high = 9"),
+        (
+            ["hardware=loihi2", "hardware.state_low=null", "hardware.state_high=null"],
+            "needs hardware.state_low and state_high",
+        ),
         (["hardware=speck2f", "hardware.kernel_words=[1,2]"], "one of each for a core"),
         (["hardware=loihi2", "hardware.time_step=-1"], "must be positive"),
         (["hardware=int8", "hardware.assumptions=[nix]"], "nix, which is no limit"),

@@ -66,7 +66,7 @@ CASES = [
     ("truenorth", dense(9, 8, 256), dense(9, 8, 257), "cores that its neurons reach"),
     ("truenorth", dense(4, 4096 * 256), dense(4, 4096 * 256 + 1), "cores"),
     ("loihi2", dense(4096, 4), dense(4097, 4), "axons into a core"),
-    ("loihi2", dense(2048, 10, recurrent=True), dense(4087, 10, recurrent=True), "axons into a core"),
+    ("loihi2", dense(4086, 10, recurrent=True), dense(4087, 10, recurrent=True), "axons into a core"),
     ("loihi2", dense(2, 128 * 1024), dense(2, 128 * 1024 + 1), "cores"),
     ("spinnaker2", dense(1, 152_000), dense(1, 152_001), "neurons"),
     ("spinnaker2", dense(1000, 152), dense(1000, 152_001), "synapses"),
@@ -93,6 +93,37 @@ def test_exactly_and_too_big_by_one(name, inside, outside, what):
     passed = [need for need in report(name, outside).needs if need.what == what]
     assert fits and all(need.fits for need in fits)
     assert passed and not all(need.fits for need in passed)
+
+
+@pytest.mark.parametrize(("name", "inside", "outside", "what"), CASES, ids=[f"{c[0]}-{c[3]}" for c in CASES])
+def test_what_is_said_to_fit_does_and_one_more_does_not(name, inside, outside, what):
+    """The net that is too big says a number; the one that fits exactly is the net of that number."""
+    (said,) = {need.instead for need in report(name, outside).needs if need.what == what and not need.fits}
+    need = max(need.need for need in report(name, inside).needs if need.what == what)
+    limits = {str(need.limit) for need in report(name, inside).needs if need.what == what}
+    if said.startswith("one of "):
+        assert f"[{said.removeprefix('one of ')}]" in limits and str(int(need)) in said
+        return
+    number = int(said.split()[0].replace(",", ""))
+    if what.startswith("words of"):
+        assert said.endswith("outputs fit") and number == next(iter(inside[0].leaves().values())).weight.shape[0]
+    elif what == "cores that its neurons reach":
+        assert said.endswith("units in the next layer fit") and number == 256
+    else:
+        assert said.endswith(f"{what} fit")
+        assert number == need or (name, what, number) == ("spinnaker2", "synapses", 152_000_000)  # of 608 MB
+
+
+def test_what_fits_a_next_layer_on_one_core_follows_its_memory_too():
+    limits = {"one_target_core": True, "synapse_bits": 640, "neurons_per_core": 100}  # 8 inputs of 8 bits: 10 neurons
+
+    def reached(units, **more):
+        needs = report("int8", dense(4, 8, units), **{**limits, **more}).needs
+        return next(need for need in needs if need.what == "cores that its neurons reach")
+
+    assert reached(11).instead == "10 units in the next layer fit" and reached(10).fits
+    assert reached(9, neurons_per_core=5).instead == "5 units in the next layer fit"
+    assert reached(5, neurons_per_core=5).fits and not reached(6, neurons_per_core=5).fits
 
 
 def test_what_returns_takes_synapses_of_the_same_neurons():
@@ -174,6 +205,15 @@ def test_as_many_outputs_fit_as_are_said_and_not_one_more(inputs, side, kernel):
 def test_what_has_no_source_is_marked():
     lines = report("loihi2", dense(4, 5, 3)).lines()
     assert any("(assumed)" in line for line in lines) and not any("cores" in x and "(assumed)" in x for x in lines[1:])
+
+
+def test_numbers_without_a_source_are_told_where_no_need_shows_them():
+    made = report("spinnaker2", dense(4, 5, 3))
+    assert made.as_dict()["assumed"] == made.assumed
+    assert made.lines()[-1] == "  assumed, without a source: " + ", ".join(made.assumed)
+    numbers = ["weight_low=-128", "weight_high=127", "state_low=-8388608", "state_high=8388607"]
+    assert made.assumed == [*numbers, "neurons_per_core=1000"]
+    assert report("int8", dense(4, 5, 3)).assumed == []
 
 
 def test_a_mask_counts_what_exists():

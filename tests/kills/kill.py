@@ -48,6 +48,18 @@ MORE = {  # what a resume may forget, each beside a kill in the middle of an epo
     "ema baseline": f"method=vdib {DIGITS} method.warmup=1 method.n_out=8 encoder.time_steps=5 method.baseline=ema "
     "method.samples=1 method.kl=sampled method.score=mean method.signal_memory=0.5 data.batch_size=5",
 }
+CHIP = f"method=stbp {DIGITS} model.hidden=[16] encoder=rate encoder.time_steps=4 method.bias=false method.reset=soft"
+TARGETS = {  # states and weights of a target are there again, too
+    f"under {target}": f"{CHIP} hardware={target} {more}".strip()
+    for target, more in {
+        "ternary": "",
+        "loihi2": "",
+        "rpu": "hardware.device_options={stuck:0.05}",
+        "memristor": "",
+        "brainscales2": "hardware.sampling=false",
+        "xylo": "",
+    }.items()
+}
 Injection = Callable[[], None]
 EPOCH = 1  # whose checkpoint, or the batch of which, the kill comes in
 
@@ -232,7 +244,7 @@ def cases(words: list[str]) -> Iterator[tuple[str, str, str, Injection]]:
         for kill, inject in KILLS.items():
             if any(word in f"{name}: {kill}" for word in words):
                 yield name, line, kill, inject
-    for name, line in MORE.items():
+    for name, line in {**MORE, **TARGETS}.items():
         more = {"SIGTERM": sigterm, "broken checkpoint": broken_checkpoint}
         for kill, inject in more.items():
             if any(word in f"{name}: {kill}" for word in words):

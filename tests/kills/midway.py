@@ -2,8 +2,8 @@
 
 usage: python tests/kills/midway.py [--runs 50] [--seed 0] [--only WORD ...]
 
-Every method has its turn, one after the other; each run saves after every second batch and dies at a random moment: at
-one of its training batches, in one of a validation, or when half of a checkpoint is written.
+Every method and every target has its turn, one after the other; each run saves after every second batch and dies at a
+random moment: at one of its training batches, in one of a validation, or when half of a checkpoint is written.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from kills.kill import FEW, METHODS, MORE, Injection, die, different, outcome, run
+from kills.kill import FEW, METHODS, MORE, TARGETS, Injection, die, different, outcome, run
 
 EPOCHS, BATCHES, VALIDATED = 3, 4, 2  # as in FEW
 OFTEN = "callbacks.checkpoint_batches=2"
 TRAINED = {name: line for name, line in METHODS.items() if name != "conversion"}  # which takes its weights as they are
-TRAINED |= {name: MORE[name] for name in ("accumulated over 3 of 4", "loader processes")}
+TRAINED |= {name: MORE[name] for name in ("accumulated over 3 of 4", "loader processes")} | TARGETS
 
 
 def at_batch(hook: str, epoch: int, batch: int, number: int = signal.SIGKILL) -> Injection:

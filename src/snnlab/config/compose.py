@@ -23,7 +23,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from snnlab.config.line import GROUPS, checked, is_part, opened, quoted, read, reason, referring
-from snnlab.config.own import check_chosen
+from snnlab.config.own import check_chosen, check_classes
 from snnlab.config.paths import cache_dir, conf_dir
 from snnlab.config.recipes import experiment_nodes, flatten, recipe_of
 from snnlab.config.schema import OF_GROUP
@@ -117,9 +117,13 @@ def _composed(overrides: list[str], config_dir: str | Path | None, kept: dict[Ch
         )
     deciding = [o for o in given if o.key_or_group in GROUPS or o.key_or_group.startswith("data.")]
     first = _compose(deciding, config_dir, kept)
+    if config_dir is not None:
+        check_classes(first, _choices(first), Path(config_dir), ["data"])  # which has a word in what its recipe is
     recipe = recipe_of(first, _choices(first), given, config_dir)
     config = _compose([*(read(override) for override in recipe), *given], config_dir, kept)
     choices = _choices(config)
+    if config_dir is not None:
+        check_classes(config, choices, Path(config_dir))
     OmegaConf.set_struct(config, False)
     config.pop("hydra")
     if isinstance(config.method, DictConfig):

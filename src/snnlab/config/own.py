@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
 
+from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError, one_line
+
+CLASSES = ("method", "model", "data", "encoder", "hardware", "init")  # the groups whose files name a class
 
 
 def check_chosen(chosen: Sequence[tuple[str, str]], folder: Path) -> None:
     """Check the files of ``folder`` that pairs of group and choice lead to, those in their ``defaults`` too.
 
     Raises:
-        InputError: as ``check_file``.
+        InputError: as ``check_file``; when a choice of snnlab has the name of a file, which nobody would read.
     """
     todo, seen = list(chosen), set[Path]()
     for group, choice in todo:  # which grows
@@ -23,11 +27,30 @@ def check_chosen(chosen: Sequence[tuple[str, str]], folder: Path) -> None:
         if path in seen or "\0" in str(path) or not path.is_file():
             continue
         seen.add(path)
+        ours = conf_dir() / group / path.name
+        if ours.is_file() and ours.read_bytes() != path.read_bytes():
+            raise InputError(f"{path}: {group}={choice} is a choice of snnlab, which comes first; rename the file")
         for entry in check_file(path):
             if isinstance(entry, str):
                 todo.append((group, entry))
             elif isinstance(entry, dict):
                 todo += [(str(key).removeprefix("override").strip().lstrip("/"), str(entry[key])) for key in entry]
+
+
+def check_classes(
+    nodes: Mapping[str, Any], choices: Mapping[str, str | None], folder: Path, groups: Iterable[str] = CLASSES
+) -> None:
+    """Check that what files of ``folder`` were composed to names a class, in groups that have classes.
+
+    Raises:
+        InputError: naming the file and what to write.
+    """
+    for group in groups:
+        path = folder / group / f"{choices.get(group)}.yaml"
+        if path.is_file() and not (conf_dir() / group / path.name).is_file() and "_target_" not in (nodes[group] or {}):
+            ours = [OmegaConf.load(file) for file in sorted((conf_dir() / group).glob("*.yaml"))]
+            shown = next(target for node in ours if (target := OmegaConf.select(node, "_target_")))
+            raise InputError(f"{path}: _target_ is missing, which names the class; write a line _target_: {shown}")
 
 
 def check_file(path: Path) -> list[object]:

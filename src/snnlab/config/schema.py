@@ -280,11 +280,15 @@ def check_value(path: str, value: Any, hint: Any) -> None:
             tuple(value) if isinstance(value, list) and _accepts_tuple(hint) else value, strict=True
         )
     except ValidationError as error:
-        choices = [choice for part in _parts(hint) for choice in typing.get_args(part) if _is_literal(part)]
+        choices = _choices(hint)
         if choices and isinstance(value, str):
             raise InputError(f"{path} = {value}: choose one of {nearest(value, map(str, choices), 20)}") from error
         if choices:
             raise InputError(f"{path} = {value}: choose one of {', '.join(map(str, choices))}") from error
+        lists = [part for part in _parts(hint) if typing.get_origin(part) in (list, tuple)]
+        some = [choice for part in lists for item in typing.get_args(part) for choice in _choices(item)]
+        if some:
+            raise InputError(f"{path} = {value}: choose some of [{', '.join(map(str, some))}]") from error
         if _accepts_path(hint) and isinstance(value, str):
             return
         raise InputError(f"{path} = {value!r:.100} must be {_spell(hint)}") from error
@@ -307,6 +311,11 @@ def check_numbers(path: str, value: Any) -> None:
 
 def _parts(hint: Any) -> list[Any]:
     return [part for arg in typing.get_args(hint) for part in _parts(arg)] if _is_union(hint) else [hint]
+
+
+def _choices(hint: Any) -> list[Any]:
+    """The values that an annotation names."""
+    return [choice for part in _parts(hint) for choice in typing.get_args(part) if _is_literal(part)]
 
 
 def _is_union(hint: Any) -> bool:

@@ -186,7 +186,8 @@ def figure(ours: Curve, theirs: Curve, iso: int, run: Stored, against: Stored) -
             )
     axes[0].axvline(iso, color=style.MUTED, linewidth=0.8)
     axes[0].set(xlabel="steps run", ylabel="test accuracy (%)")
-    axes[1].set(xlabel="spikes per sample until then", xscale="log")
+    spent = bool((ours.spikes > 0).any() or (theirs.spikes > 0).any())  # where nothing fires there is no logarithm
+    axes[1].set(xlabel="spikes per sample until then", xscale="log" if spent else "linear")
     axes[2].set(xlabel="spiking layer", ylabel="spikes per neuron and step", ylim=(0, None))
     axes[0].legend(frameon=False, fontsize=style.SMALL)
     return picture

@@ -62,6 +62,9 @@ def analyse(
     Raises:
         InputError: when an option leaves its range, or the data has no classes.
     """
+    for name, given in {"kinds": kinds, "rates": rates, "seconds": seconds, "sigmas": sigmas}.items():
+        if not given:
+            raise InputError(f"faults: {name} = [] leaves nothing to break; kinds=[...] says what is broken")
     check(run, rates, seconds, exponent, exponent_spread, sigmas, repetitions, samples, split)
     values: dict[str, Any] = {"split": split, "repetitions": repetitions}
     right = Scorer(run, split, samples)
@@ -95,8 +98,10 @@ def check(
         raise InputError(f"faults: rates = {list(rates)} are probabilities, in [0, 1]")
     if not all(1 <= second < float("inf") for second in seconds):
         raise InputError(f"faults: seconds = {list(seconds)} must be at least 1, when the weights were read first")
-    if not (0 < exponent < 10 and 0 <= spread < 10):
-        raise InputError(f"faults: exponent = {exponent} and exponent_spread = {spread}: 0.05 and 0.5 are usual")
+    if not 0 < exponent < 10:
+        raise InputError(f"faults: exponent = {exponent} must lie in (0, 10); 0.05 is usual")
+    if not 0 <= spread < 10:
+        raise InputError(f"faults: exponent_spread = {spread} must lie in [0, 10); 0.5 is usual")
     if not all(0 <= sigma < float("inf") for sigma in sigmas):
         raise InputError(f"faults: sigmas = {list(sigmas)} must be 0 or more, in units of the largest weight")
     if repetitions < 2:

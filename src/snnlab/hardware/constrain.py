@@ -159,7 +159,8 @@ def check_neuron(link: Link, target: Target, outside: bool) -> None:
     neuron = inner(link.layer)
     kind, reset = type(neuron).__name__, getattr(neuron, "reset", None)
     if target.neurons is not None and not {kind, NAMES.get(kind)} & set(target.neurons):
-        ways = " or ".join(f"method.neuron={NAMES.get(name, name)}" for name in target.neurons)
+        names = {name: NAMES.get(name, name) for name in target.neurons}
+        ways = " or ".join(f"method.neuron={n}" if n in NEURONS else f"neurons of class {n}" for n in names.values())
         raise refusal(target, f"{link.name} is {kind}", f"{OTHER} and {ways}")
     if target.state_high is not None and not neuron.by_step and not (outside and not target.whole_numbers):
         raise refusal(

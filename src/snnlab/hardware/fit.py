@@ -17,7 +17,7 @@ from torch import nn
 from snnlab.errors import InputError
 from snnlab.hardware.constrain import neurons as neurons_of
 from snnlab.hardware.constrain import reached, unit_of
-from snnlab.hardware.target import OF_CORES, Target
+from snnlab.hardware.target import OF_CORES, Target, word
 from snnlab.layers.chain import Chain
 from snnlab.layers.edges import Edge
 from snnlab.layers.network import Network
@@ -45,11 +45,12 @@ class Need:
 
 @dataclass
 class Fit:
-    """The report: needs, cores by layer, and whether all fits."""
+    """The report: needs, cores by layer, and whether all fits; ``assumed``: what else of the target has no source."""
 
     target: str
     needs: list[Need] = field(default_factory=list)
     cores: dict[str, int] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)
 
     @property
     def fits(self) -> bool:
@@ -58,12 +59,13 @@ class Fit:
     def as_dict(self) -> dict[str, Any]:
         """For run.json."""
         needs = [asdict(need) | {"need": number(need.need)} for need in self.needs]
-        return {"target": self.target, "fits": self.fits, "needs": needs, "cores": self.cores}
+        return {"target": self.target, "fits": self.fits, "needs": needs, "cores": self.cores, "assumed": self.assumed}
 
     def lines(self) -> list[str]:
         """A table for people: what does not fit first, then what comes nearest to its limit."""
+        assumed = [f"  assumed, without a source: {', '.join(self.assumed)}"] if self.assumed else []
         if not self.needs:
-            return [f"fit          {self.target}: a number format, of any size"]
+            return [f"fit          {self.target}: a number format, of any size", *assumed]
         order = sorted(self.needs, key=lambda n: (n.fits, -(n.share or 0)))
         shown = [n for n in order if not n.fits] + [n for n in order if n.fits][:NEAREST]
         wide = max(len(n.layer) for n in shown), max(len(n.what) for n in shown)
@@ -77,7 +79,7 @@ class Fit:
             lines.append(f"  {n.layer:{wide[0]}}  {n.what:{wide[1]}}  {number(n.need):>12,} of {there}{mark}  {end}")
         if more := len(order) - len(shown):
             lines.append(f"  and {more} more that fit, in run.json")
-        return lines
+        return lines + assumed
 
 
 FREE = 32  # bits of a weight that nothing limits
@@ -122,6 +124,7 @@ def fit(network: Network, target: Target, input_shape: tuple[int, ...], classes:
     _neurons(add, network, target)
     _cores(add, parts)
     _whole(add, network, parts, input_shape, classes)
+    made.assumed += [f"{key}={word(getattr(target, key))}" for key in target.assumptions if key not in add.held]
     return made
 
 
@@ -130,12 +133,14 @@ class _Adder:
 
     def __init__(self, made: Fit, target: Target) -> None:
         self.made, self.target = made, target
+        self.held = set[str]()  # the limits that something was held against
 
     def __call__(self, layer: str, key: str, what: str, need: float, instead: str = "") -> None:
         """Hold ``need`` against the limit ``key``, if there is one."""
         limit = getattr(self.target, key)
         if limit is None:
             return
+        self.held.add(key)
         fits = need in limit if isinstance(limit, list) else need <= limit
         if not instead and not fits and not isinstance(limit, list):
             instead = f"{limit:,} {what} fit"
@@ -234,26 +239,31 @@ def _cores(add: _Adder, parts: list[Part]) -> None:
     if not any(getattr(target, key) for key in ("neurons_per_core", "cores", *OF_CORES)):
         return
     bits = target.weight_bits or FREE
+    held: dict[str, int | None] = {}  # units of a layer that one core holds; None where that follows from their number
     for part in parts:
         name = part.edge.name
         if part.edge.recurrent:
             continue
         into = [part, *(other for other in parts if other.edge.recurrent and other.edge.targets == part.edge.targets)]
         count = math.ceil(part.outputs / (target.neurons_per_core or part.outputs))
+        held[name] = target.neurons_per_core
         if target.synapse_bits is not None:
             row = sum(synapses(other) for other in into) * bits / part.outputs
             add(name, "synapse_bits", "bits of one neuron's weights", row)
-            count = max(count, math.ceil(part.outputs / max(int(target.synapse_bits / max(row, 1e-9)), 1)))
+            rows = max(int(target.synapse_bits / max(row, 1e-9)), 1)
+            count = max(count, math.ceil(part.outputs / rows))
+            held[name] = min(rows, target.neurons_per_core or rows) if into == [part] else None
         if part.edge.weight.dense:
             add(name, "axons_in", "axons into a core", sum(other.inputs for other in into))
         add.made.cores[name] = count
     for part in parts:
         after = [other for other in parts if set(part.edge.targets) & set(other.edge.sources)]
-        reach = sum(add.made.cores.get(other.edge.name, 0) for other in after if not other.edge.recurrent)
+        behind = [other.edge.name for other in after if not other.edge.recurrent]
+        reach = sum(add.made.cores[name] for name in behind)
         own = add.made.cores.get(part.edge.name, 0)
         if target.one_target_core and after and not part.edge.recurrent:
-            units = target.neurons_per_core
-            one = f"{units:,} units in the next layer fit" if units else "a next layer of one core fits"
+            units = held[behind[0]] if len(behind) == 1 else None
+            one = f"{units:,} units in the next layer fit" if units else "one next layer, of one core, fits"
             add.needs(part.edge.name, "cores that its neurons reach", reach, 1, one)
         if own:
             add(part.edge.name, "axons_out", "axons out of a core", math.ceil(part.outputs / own) * max(reach, 1))

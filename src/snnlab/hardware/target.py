@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
-from snnlab.errors import InputError
+from snnlab.errors import InputError, nearest
+from snnlab.neurons.choice import NEURONS
 from snnlab.weights.devices import device
 
 Decay = Literal["any", "4096ths", "shifts", "none"]
@@ -146,87 +147,115 @@ class Target:
     ac_joule: float = 0.9e-12
 
     def __post_init__(self) -> None:
-        name = f"hardware={self.name}"
         known = [f.name for f in fields(self)]
+        if not self.name.strip():
+            raise InputError("hardware.name is empty; give the chip a name")
         for key in self.assumptions:
             if key not in known:
-                raise InputError(f"{name}: assumptions has {key}, which is no limit")
+                raise InputError(f"hardware.assumptions has {key}, which is no limit")
+        self._check_numbers()
         for low, high in (("weight_low", "weight_high"), ("mixed_low", "mixed_high"), ("state_low", "state_high")):
             least, most = getattr(self, low), getattr(self, high)
+            both = f"{self._given(low)} and {self._given(high)}"
             if (least is None) != (most is None):
-                raise InputError(f"{name}: {low} = {least} and {high} = {most} are given together, or not at all")
+                raise InputError(f"{both} are given together, or not at all")
             if least is not None and not (least <= 0 < most and most - least <= 2**25):
-                raise InputError(f"{name}: {low} = {least} and {high} = {most} must hold 0, and at most 2^25 levels")
+                raise InputError(f"{both} must hold 0, and at most 2^25 levels")
         for step, ends in (("weight_step", ("weight_low", "weight_high")), ("mixed_step", ("mixed_low", "mixed_high"))):
             for end in ends:
                 if (size := getattr(self, step)) and (getattr(self, end) or 0) % size:
-                    raise InputError(f"{name}: {end} = {getattr(self, end)} must be a multiple of {step} = {size}")
+                    raise InputError(f"{self._given(end)} must be a multiple of {self._given(step)}")
         if self.mixed_step is not None and self.mixed_high is None:
-            raise InputError(f"{name}: mixed_step = {self.mixed_step} needs mixed_low and mixed_high")
+            raise InputError(f"{self._given('mixed_step')} needs hardware.mixed_low and hardware.mixed_high")
         if not self.weight_zero and self.fan_in is not None:
-            raise InputError(f"{name}: fan_in = {self.fan_in} leaves weights of 0, which weight_zero = false has not")
+            raise InputError(f"{self._given('fan_in')} leaves weights of 0, which hardware.weight_zero = false has not")
         if not self.weight_zero and (self.weight_low, self.weight_high) != (-1, 1):
-            raise InputError(f"{name}: weight_zero = false needs the levels -1 and 1; set weight_low=-1, weight_high=1")
+            raise InputError(
+                "hardware.weight_zero = false needs the levels -1 and 1; set hardware.weight_low=-1 "
+                "hardware.weight_high=1"
+            )
+        self._check_what_says_nothing()
+        if self.whole_numbers and (self.weight_high is None or self.weight_unit != "layer"):
+            raise InputError(
+                "hardware.whole_numbers needs hardware.weight_low and weight_high, and weight_unit = layer"
+            )
+        if self.whole_numbers and self.state_high is None:
+            raise InputError(
+                "hardware.whole_numbers needs hardware.state_low and state_high, such as -8388608 and 8388607"
+            )
+        if self.whole_numbers and self.threshold_levels > (self.state_high or 0):
+            raise InputError(f"{self._given('threshold_levels')} must be at most {self._given('state_high')}")
+        if self.threshold_step > self.threshold_levels:
+            raise InputError(f"{self._given('threshold_step')} must be at most {self._given('threshold_levels')}")
+        if len(self.weight_shift) != 2 or self.weight_shift[0] > self.weight_shift[1]:
+            raise InputError(f"{self._given('weight_shift')} must be two numbers, the least first: [0,13]")
+        if len(self.kernel_words or []) != len(self.neuron_words or []):
+            raise InputError("hardware.kernel_words and hardware.neuron_words come together, one of each for a core")
+        if self.time_step is not None and not self.time_step > 0:
+            raise InputError(f"{self._given('time_step')} must be positive; 0.001 is a millisecond")
+        if self.device is not None:
+            if self.weight_high is not None:
+                raise InputError(
+                    f"{self._given('device')}: a device has no levels; set hardware.weight_low=null "
+                    "hardware.weight_high=null"
+                )
+            try:
+                device(self.device, self.device_options)
+            except InputError as error:
+                raise InputError(f"hardware.{error}") from error
+        elif self.device_options:
+            raise InputError("hardware.device_options are for a device; set hardware.device=gokmen_vlasov")
+        for name in self.neurons or []:
+            if name not in NEURONS and not name[:1].isupper():
+                raise InputError(f"hardware.neurons has {name}: nearest: {nearest(name, NEURONS)}; or a class, as LIF")
+        for reset in self.resets or []:
+            if reset not in ("soft", "hard", "none"):
+                raise InputError(f"hardware.resets has {reset}, and there are soft, hard and none")
+        if self.whole_numbers and self.state_span != default_of("state_span"):
+            raise InputError(
+                f"{self._given('state_span')} is for a unit of the network's own, and in whole numbers "
+                "hardware.threshold_levels says what a threshold is worth"
+            )
+        if not self.state_span > 0:
+            raise InputError(f"{self._given('state_span')} must be positive; 8 thresholds are usual")
+        for key in ("mac_joule", "ac_joule"):
+            if not 0 < getattr(self, key) < 1:
+                raise InputError(f"{self._given(key)} must be the energy of one operation, such as 4.6e-12")
+
+    def _given(self, key: str) -> str:
+        """A limit with its value, as on the command line."""
+        return f"hardware.{key} = {word(getattr(self, key))}"
+
+    def _check_numbers(self) -> None:
+        """Raise InputError for a number below what there can be, or a list of nothing."""
+        for each in fields(self):
+            key, given = each.name, getattr(self, each.name)
+            null = "; null is no limit" if "None" in str(each.type) else ""
+            if given == [] and key not in ("assumptions", "weight_shift"):
+                raise InputError(f"hardware.{key} = [] leaves nothing{null}")
+            if key in SIGNED or not str(each.type).startswith(("int", "list[int")):
+                continue
+            least = 0 if key in ("paddings", "refractory", "weight_shift") else 1
+            if any(number is not None and number < least for number in (given if isinstance(given, list) else [given])):
+                raise InputError(f"{self._given(key)} must be at least {least}{null}")
+
+    def _check_what_says_nothing(self) -> None:
+        """Raise InputError for a limit that limits nothing without, or beside, another."""
         for needed, keys in NEEDS.items():
             alone = [key for key in keys if getattr(self, key) not in (default_of(key), None)]
             if alone and getattr(self, needed) in (None, False):
                 as_is = " ".join(f"hardware.{key}={word(default_of(key))}" for key in alone)
                 raise InputError(
-                    f"{name}: {', '.join(alone)} limit{'s' * (len(alone) == 1)} nothing without {needed}; set "
-                    f"hardware.{needed}, or {as_is}"
+                    f"hardware.{', '.join(alone)} limit{'s' * (len(alone) == 1)} nothing without hardware.{needed}; "
+                    f"set it, or {as_is}"
                 )
         if self.kernel_words is not None:
             for key in ("neurons_per_core", *OF_CORES):
                 if getattr(self, key) not in (None, False):
                     raise InputError(
-                        f"{name}: {key} = {getattr(self, key)} limits nothing beside kernel_words, where a layer is a "
-                        f"core; set hardware.{key}={word(default_of(key))}"
+                        f"{self._given(key)} limits nothing beside hardware.kernel_words, where a layer is a core; set "
+                        f"hardware.{key}={word(default_of(key))}"
                     )
-        if self.whole_numbers and (self.weight_high is None or self.weight_unit != "layer"):
-            raise InputError(f"{name}: whole_numbers needs weight_low and weight_high, and one unit for a layer")
-        if self.whole_numbers and self.state_high is None:
-            raise InputError(f"{name}: whole_numbers needs state_low and state_high; -8388608 and 8388607 are 24 bits")
-        if self.whole_numbers and self.threshold_levels > (self.state_high or 0):
-            most = f"state_high = {self.state_high}"
-            raise InputError(f"{name}: threshold_levels = {self.threshold_levels} must be at most {most}")
-        if self.threshold_step > self.threshold_levels:
-            most = f"threshold_levels = {self.threshold_levels}"
-            raise InputError(f"{name}: threshold_step = {self.threshold_step} must be at most {most}")
-        if len(self.weight_shift) != 2 or self.weight_shift[0] > self.weight_shift[1]:
-            raise InputError(
-                f"{name}: weight_shift = {self.weight_shift} must be two numbers, the least first: [0, 13]"
-            )
-        if len(self.kernel_words or []) != len(self.neuron_words or []):
-            raise InputError(f"{name}: kernel_words and neuron_words are given together, one of each for a core")
-        if self.time_step is not None and not self.time_step > 0:
-            raise InputError(f"{name}: time_step = {self.time_step} must be positive; 0.001 is a millisecond")
-        if self.device is not None:
-            if self.weight_high is not None:
-                raise InputError(f"{name}: a device has no levels; set weight_low=null, weight_high=null")
-            device(self.device, self.device_options)
-        elif self.device_options:
-            raise InputError(f"{name}: device_options are for a device; set hardware.device=gokmen_vlasov")
-        for reset in self.resets or []:
-            if reset not in ("soft", "hard", "none"):
-                raise InputError(f"{name}: resets has {reset}, and there are soft, hard and none")
-        if self.whole_numbers and self.state_span != default_of("state_span"):
-            raise InputError(
-                f"{name}: state_span = {self.state_span} is for a unit of the network's own, and in whole "
-                "numbers hardware.threshold_levels says what a threshold is worth"
-            )
-        if not self.state_span > 0:
-            raise InputError(f"{name}: state_span = {self.state_span} must be positive; 8 thresholds are usual")
-        if not (0 < self.ac_joule < 1 and 0 < self.mac_joule < 1):
-            raise InputError(f"{name}: mac_joule and ac_joule are energies of one operation, such as 4.6e-12")
-        for each in fields(self):
-            key, given = each.name, getattr(self, each.name)
-            if given == [] and key != "assumptions":
-                raise InputError(f"{name}: {key} = [] leaves nothing; null is no limit")
-            if key in SIGNED or not str(each.type).startswith(("int", "list[int")):
-                continue
-            for number in given if isinstance(given, list) else [given]:
-                if number is not None and number < (0 if key in ("paddings", "refractory", "weight_shift") else 1):
-                    raise InputError(f"{name}: {key} = {given} leaves nothing; null is no limit")
 
     @property
     def weight_bits(self) -> int | None:

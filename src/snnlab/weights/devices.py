@@ -99,24 +99,25 @@ class Device:
 
     def __post_init__(self) -> None:
         if not (self.low <= 0 < self.high or (self.pair and 0 <= self.low < self.high)):
-            raise InputError(f"device: low = {self.low} and high = {self.high} must hold 0, or be a pair's, above it")
+            ends = f"device_options.low = {self.low} and high = {self.high}"
+            raise InputError(f"{ends} must hold 0, or be a pair's, above it")
         if not 0 < self.step < self.high - self.low:
-            raise InputError(f"device: step = {self.step} must lie in (0, high - low); 0.0016 of -1 to 1 is usual")
+            raise InputError(f"device_options.step = {self.step} must lie in (0, high - low); 0.0016 is usual")
         for name in ("low_spread", "high_spread", "step_spread", "asymmetry_spread", "cycle", "add", "slope", "write"):
             if not 0 <= getattr(self, name) < 1e6:
-                raise InputError(f"device: {name} = {getattr(self, name)} must be 0 or more")
+                raise InputError(f"device_options.{name} = {getattr(self, name)} must be 0 or more")
         if not -1 < self.asymmetry < 1:
-            raise InputError(f"device: asymmetry = {self.asymmetry} must lie in (-1, 1); 0 steps alike up and down")
+            raise InputError(f"device_options.asymmetry = {self.asymmetry} must lie in (-1, 1); 0 is alike up and down")
         if self.one_way and not self.pair:
-            raise InputError("device: one_way needs pair=true, or a weight could never shrink")
+            raise InputError("device_options.one_way needs pair=true, or a weight could never shrink")
         if self.states is not None and self.states < 2:
-            raise InputError(f"device: states = {self.states} must be at least 2; null is any")
+            raise InputError(f"device_options.states = {self.states} must be at least 2; null is any")
         if not 0 <= self.stuck < 1:
-            raise InputError(f"device: stuck = {self.stuck} must be a share in [0, 1)")
+            raise InputError(f"device_options.stuck = {self.stuck} must be a share in [0, 1)")
         if not 1 <= self.most <= 10_000:
-            raise InputError(f"device: most = {self.most} must lie in 1 to 10,000 pulses; 31 is usual")
+            raise InputError(f"device_options.most = {self.most} must lie in 1 to 10,000 pulses; 31 is usual")
         if not 0 < self.span <= 1:
-            raise InputError(f"device: span = {self.span} must lie in (0, 1]; 0.3 leaves room to grow")
+            raise InputError(f"device_options.span = {self.span} must lie in (0, 1]; 0.3 leaves room to grow")
 
 
 PRESETS = {

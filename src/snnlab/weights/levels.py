@@ -1,7 +1,7 @@
 """Weights on the whole-numbered levels of a target, while what is learned stays fine.
 
     W = unit * level,  level = clip(step * round(V / (unit step)), low, high)   (1) rounds half up
-    W = unit * sign(V)                                                          (2) where 0 is no level; sign(0) = 1
+    W = unit * sign(V)                                                          (2) where 0 is no level; 0 is +, -0 -
     dL/dV = dL/dW                                                               (3) straight through, past the ends too
 
 The unit follows V, so that training, evaluation and export find the same: with n = high levels on a side
@@ -93,7 +93,7 @@ class OnLevels(nn.Module):
             values = typed(values, self.types)
         unit = self._unit(values, form)
         if not form.zero:
-            return torch.where(values < 0, -1.0, 1.0).to(values), unit
+            return torch.where(values.signbit(), -1.0, 1.0).to(values), unit
         if (form.low, form.high) == (-1, 1):
             return torch.where(self._large(values), values.sign(), 0.0), unit
         levels = torch.floor(values / (unit * form.step) + 0.5) * form.step
