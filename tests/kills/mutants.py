@@ -29,6 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from kills.kill import FEW, METHODS, different, outcome, run
 from kills.midway import OFTEN, at_batch
 
+from snnlab.methods.vdib import judge
+
 FILMS = "data=mnist_dvs data.source=simulated data.train_films=40 data.val_films=20 data.test_films=20"
 VDIB = f"method=vdib {FILMS} data.time_steps=10 data.batch_size=10 model.hidden=[8] method.n_out=8 method.warmup=1"
 Damage = Callable[[Path, random.Random], None]
@@ -115,6 +117,17 @@ CHECKPOINT: dict[str, Damage] = {
 }
 
 
+# of caches -----------------------------------------------------------------------------------------------------------
+def of_another(path: Path, source: random.Random) -> None:
+    """With another file of its kind, where there is one."""
+    others = [other for other in path.parents[1].rglob(f"*{path.suffix}") if other != path]
+    if others:
+        shutil.copyfile(source.choice(sorted(others)), path)
+
+
+CACHE: dict[str, Damage] = {**ANY, "another's": of_another}
+
+
 # of records ----------------------------------------------------------------------------------------------------------
 def text(old: str, new: str) -> Damage:
     def damage(path: Path, source: random.Random) -> None:
@@ -182,7 +195,7 @@ class Ground:
                     yield f"{file}: {name} {i}", self.resumed(file, damage)
                     yield f"evaluate, {file}: {name} {i}", self.evaluated(file, damage)
         for kind in ("films", "frames", "judges", "checked", "kernels"):
-            for name, damage in ANY.items():
+            for name, damage in CACHE.items():
                 for i in range(each):
                     yield f"cache, {kind}: {name} {i}", self.from_cache(kind, damage)
 
@@ -251,6 +264,7 @@ def check(each: int, seed: int, words: list[str], root: Path, told: Callable[[st
     """Try every case whose name holds one of ``words``; return how many went wrong."""
     for module in ("lightning", "snnlab.runs.wiring", "snnlab.runs.resume", "snnlab.evaluate.ask", "numba"):
         __import__(module)
+    judge.MOST_EPOCHS = 1  # it is trained again whenever it was damaged
     ground = Ground(root / "ground")
     chosen = [case for case in ground.cases(each) if any(word in case[0] for word in words)]
     bad, of_kind = 0, Counter[str]()
