@@ -326,6 +326,8 @@ def test_a_killed_worker_is_replaced_and_an_interrupt_reaches_all(
         (["pruner=best"], "pruner = best: choose one of median, hyperband, none"),
         (["objective=test/accuracy"], "there is no such figure of a validation; nearest: accuracy"),
         (["objective=acuracy"], "objective = acuracy: there is no such figure of a validation; nearest: accuracy"),
+        (["objective=nonsense"], "objective = nonsense: there is no such figure of a validation; nearest: "),
+        (["objective=firing_rate/nonsense"], "there is no such figure of a validation; nearest: firing_rate/"),
         (["objective=[accuracy,accuracy]"], "give one figure, or several, each once"),
         (["objective=[]"], "give one figure, or several, each once"),
         (["objective=energy", "pruner=median"], "looks at one figure that every epoch is validated on, val/accuracy"),
