@@ -334,6 +334,7 @@ def test_a_killed_worker_is_replaced_and_an_interrupt_reaches_all(
         (["sampler=cmaes"], "sampler=cmaes knows numbers alone, and method.surrogate is a choice"),
         (["sampler=grid"], "sampler=grid: method.optimizer.lr=tag"),
         (["search=neurn"], "search=neurn: there is no such search; nearest: neuron"),
+        (["search=[lr,lr]"], "search=[lr,lr]: lr is named 2 times; name it once"),
         (["resume=auto"], "a search goes on by itself; give the same command again"),
         (["trainer.max_time=00:00:01:00"], "timeout=2h is a search's"),
         (["method.threshold=-1"], "threshold = -1"),
