@@ -12,6 +12,12 @@ from snnlab.atomic import write_text
 from snnlab.data.files import atomic
 
 
+def test_a_folder_that_is_gone_is_told_by_the_name_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        write_text(tmp_path / "gone" / "run.json", "{}")
+    assert error.value.filename == str(tmp_path / "gone" / "run.json")
+
+
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_who_may_read_a_file_is_what_the_umask_says(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)

@@ -31,7 +31,10 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
     It is written beside ``path``, whatever TMPDIR says, and is on the disk before it takes the name.
     """
-    handle, temporary = open_beside(path)
+    try:
+        handle, temporary = open_beside(path)
+    except OSError as error:  # it names the file that was asked for, and not the one beside it
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

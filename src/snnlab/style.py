@@ -94,6 +94,14 @@ def whole_numbers(axis: Any) -> None:
     axis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
 
 
+def prefixed(axis: Any, unit: str) -> None:
+    """Let an axis (``axes.xaxis``) of an energy count in nJ or uJ in place of 1e-9; one of another unit is left."""
+    if unit.startswith("J"):
+        from matplotlib.ticker import EngFormatter
+
+        axis.set_major_formatter(EngFormatter(unit))
+
+
 def raster(axes: Any, spikes: Any, most: int = MOST_UNITS) -> str:
     """Draw spikes [T, N], legible at any size, and say what is shown: ``64 of 412 that fire, of 2,048``.
 

@@ -17,6 +17,7 @@ from snnlab.callbacks.history import History
 from snnlab.callbacks.midway import Midway
 from snnlab.callbacks.reproducible import random_state, reseed, set_random_state
 from snnlab.config.compose import compose
+from snnlab.errors import TimeOver
 from snnlab.runs.wiring import run
 
 FEW = ["data=digits", "logger=none", "callbacks.figures=false", "callbacks.progress=false", "data.batch_size=50"]
@@ -102,6 +103,26 @@ def test_a_signal_ends_a_run_after_its_batch_and_it_goes_on_with_the_next(option
         again = run(compose([*options, "resume=auto"]))
     assert before[-1] == (at[0], left - 1) and before + after == all_
     assert not list(here_.glob("outputs/*/checkpoints/midway.ckpt"))
+    assert_equal(twin, again)
+
+
+@pytest.mark.parametrize("options", [STBP, [*STBP, "trainer.accumulate_grad_batches=3"]])
+def test_sittings_of_a_batch_each_come_to_the_bits_of_one_sitting(options, here_, monkeypatch):
+    with monkeypatch.context() as patch:
+        all_ = shown(patch)
+        twin = run(compose(options))
+    twin.folder.rename("twin")
+    twin.folder, batches = here_ / "twin", shown(monkeypatch)
+    ends = []
+    for _ in all_:
+        try:
+            again = run(compose([*options, "trainer.max_time=00:00:00:00", "resume=auto"]))
+        except TimeOver as over:
+            ends.append(str(over))
+    assert batches == all_ and len(ends) == len(all_) - 1
+    assert ends[1] == (
+        "trainer.max_time is over after 0 of 2 epochs and 2 batches; go on with the same command and resume=auto"
+    )
     assert_equal(twin, again)
 
 

@@ -97,3 +97,9 @@ def test_the_list_of_data_is_whole_in_a_pipe(capsys, monkeypatch):
     assert "\u2026" not in out
     for name in names(None):
         assert re.search(rf"^\W*{name}\W", out, re.MULTILINE), name
+
+
+def test_several_choices_have_a_page_each(run_command):
+    code, out, _ = run_command("logger=[csv,tensorboard]", "--help")
+    assert code == 0 and out.count("logger=csv") == 1 and "logger=tensorboard" in out
+    assert run_command("logger=[csv,nonsense]", "--help")[0] == 2

@@ -155,6 +155,13 @@ def test_broken_cache_is_filmed_again(tmp_path: Path, damage) -> None:
     assert len(path.read_bytes()) == len(content)
 
 
+def test_films_of_other_settings_are_not_taken_for_these(tmp_path: Path) -> None:
+    one, other = films(tmp_path / "one")[3], films(tmp_path / "other", threshold=0.4)[3]
+    path = next((tmp_path / "one").rglob("*.npz"))
+    path.write_bytes(next((tmp_path / "other").rglob("*.npz")).read_bytes())
+    assert same(films(tmp_path / "one")[3], one) and not same(one, other)
+
+
 # MNIST-DVS -----------------------------------------------------------------------------------------------------------
 
 FEW = {"train_films": 60, "val_films": 20, "test_films": 30}

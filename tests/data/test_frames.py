@@ -137,6 +137,15 @@ def test_damaged_files_are_made_again(tmp_path: Path, where: str, how: Callable[
     assert torch.equal(forbid(dataset(tmp_path)).batch(range(6)).inputs, expected)  # and are whole again
 
 
+def test_frames_of_other_recordings_are_not_taken_for_these(tmp_path: Path) -> None:
+    expected = dataset(tmp_path).batch(range(6)).inputs
+    (folder,) = tmp_path.glob("frames/*/")
+    stored = StoredFrames(tmp_path, ("other",), 6, BINNING)
+    EventDataset(Recordings.pack(EVENTS[::-1]), np.arange(6), BINNING, stored=stored).batch(range(6))
+    shutil.copytree(stored.folder, folder, dirs_exist_ok=True)
+    assert torch.equal(dataset(tmp_path).batch(range(6)).inputs, expected)
+
+
 def test_a_lost_file_is_made_again(tmp_path: Path) -> None:
     expected = dataset(tmp_path).batch(range(6)).inputs
     next(tmp_path.rglob("5.planes")).unlink()

@@ -17,6 +17,7 @@ import torch
 from snnlab.data.augmentation import EventAugmentation
 from snnlab.data.events.shd import SHD
 from snnlab.data.events.ssc import SSC
+from snnlab.data.files import seal
 from snnlab.data.formats.heidelberg_hdf5 import SpikeFile
 from snnlab.data.loader import with_loader
 from snnlab.errors import InputError
@@ -197,11 +198,19 @@ def test_archives_vouch_and_unpack_where_they_lie(tmp_path: Path, zips: Path) ->
 def test_hashes_are_remembered_until_a_file_changes(tmp_path: Path) -> None:
     folder = write_shd(tmp_path)
     first = with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True).provenance.hash
-    for path in (tmp_path / "cache/checked").iterdir():
-        content = json.loads(path.read_text())
-        if content["what"] == "sha256":
-            path.write_text(json.dumps(content | {"value": ["0" * 64 for _ in content["value"]]}))
-    assert with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True).provenance.hash != first
+
+    def remembered(sealed: bool) -> str:
+        """The hash after that of each file in the cache was replaced by another one."""
+        for path in (tmp_path / "cache/checked").glob("*.json"):
+            content = json.loads(path.read_text())
+            if content["what"] == "sha256":
+                content["value"] = ["0" * 64 for _ in content["value"]]
+                own = {"seal": seal(path.stem, content["what"], content["value"])} if sealed else {}
+                path.write_text(json.dumps(content | own))
+        return with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True).provenance.hash
+
+    assert remembered(sealed=False) == first  # damaged: made again
+    assert remembered(sealed=True) != first
     write_h5(folder / "shd_test.h5", np.arange(20) % 20, seed=1)
     assert with_loader(SHD, tmp_path, tmp_path / "cache", unverified=True).spec.sizes["test"] == 20
     assert with_loader(SHD, tmp_path, tmp_path / "new", unverified=True).provenance.hash == first

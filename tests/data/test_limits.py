@@ -181,14 +181,31 @@ def test_what_can_be_made_again_is_made_again_or_gone_without(tmp_path, caplog):
 
     assert [remembered(tmp_path / "cache") for _ in range(2)] == [1, 1]
     (kept,) = tmp_path.glob("cache/checked/*.json")
-    for content in ("", "[]", "null", '{"what": "other", "value": 7}', "[" * 100_000, "\xff"):
+    whole = kept.read_text()
+    other = (
+        whole.replace('"seal": "', '"seal": "0'),
+        whole.replace('"value": 1', '"value": 7'),
+    )  # neither has such a checksum
+    for times, content in enumerate(("", "[]", "null", *other, "[" * 100_000, "\xff"), 2):
         kept.write_text(content, encoding="latin1")
-        assert remembered(tmp_path / "cache") == len(made)
+        assert remembered(tmp_path / "cache") == times
     kept.unlink()
     os.mkfifo(kept)
-    assert remembered(tmp_path / "cache") == 8 == remembered(tmp_path / "cache")
-    assert [remembered(source / "no folder") for _ in range(2)] == [9, 10]
+    assert remembered(tmp_path / "cache") == 9 == remembered(tmp_path / "cache")
+    assert [remembered(source / "no folder") for _ in range(2)] == [10, 11]
     assert len(caplog.records) == 1 and "cannot be written" in caplog.text
+
+
+def test_what_is_remembered_of_one_file_is_not_taken_for_another(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).write_text(name)
+    hashes = [remember(tmp_path / "cache", "hash", [tmp_path / name], lambda n=name: n) for name in ("one", "other")]
+    first, second = tmp_path.glob("cache/checked/*.json")
+    contents = first.read_bytes(), second.read_bytes()
+    first.write_bytes(contents[1])
+    second.write_bytes(contents[0])
+    again = [remember(tmp_path / "cache", "hash", [tmp_path / name], lambda n=name: n) for name in ("one", "other")]
+    assert again == hashes
 
 
 @pytest.mark.parametrize("damage", [lambda p: p.write_bytes(b""), lambda p: os.truncate(p, 700), lambda p: p.mkdir()])

@@ -2,7 +2,7 @@
 
 usage: python tests/kills/mutants.py [--each 8] [--seed 0] [--only WORD ...]
 
-After every damage the command that reads the file is given again. It holds where it comes to the bits of its twin, or
+After every damage, each with its own draw, the command that reads the file is given again. It holds where it comes to the bits of its twin, or
 ends in one line with exit code 1 or 2; and where nothing of the file was executed.
 """
 
@@ -13,10 +13,12 @@ import json
 import os
 import pickle
 import random
+import re
 import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from kills.kill import FEW, METHODS, different, outcome, run
 from kills.midway import OFTEN, at_batch
+
+from snnlab.methods.vdib import judge
 
 FILMS = "data=mnist_dvs data.source=simulated data.train_films=40 data.val_films=20 data.test_films=20"
 VDIB = f"method=vdib {FILMS} data.time_steps=10 data.batch_size=10 model.hidden=[8] method.n_out=8 method.warmup=1"
@@ -113,6 +117,17 @@ CHECKPOINT: dict[str, Damage] = {
 }
 
 
+# of caches -----------------------------------------------------------------------------------------------------------
+def of_another(path: Path, source: random.Random) -> None:
+    """With another file of its kind, where there is one."""
+    others = [other for other in path.parents[1].rglob(f"*{path.suffix}") if other != path]
+    if others:
+        shutil.copyfile(source.choice(sorted(others)), path)
+
+
+CACHE: dict[str, Damage] = {**ANY, "another's": of_another}
+
+
 # of records ----------------------------------------------------------------------------------------------------------
 def text(old: str, new: str) -> Damage:
     def damage(path: Path, source: random.Random) -> None:
@@ -165,7 +180,7 @@ class Ground:
         (folder,) = place.glob("outputs/*")
         return folder
 
-    def cases(self, each: int, words: list[str]) -> Iterator[tuple[str, Callable[[Path, random.Random], str]]]:
+    def cases(self, each: int) -> Iterator[tuple[str, Callable[[Path, random.Random], str]]]:
         """Name, and what makes the damage in a folder and says what came of it."""
         for file in ("epoch001.ckpt", "midway.ckpt"):
             for name, damage in CHECKPOINT.items():
@@ -180,7 +195,7 @@ class Ground:
                     yield f"{file}: {name} {i}", self.resumed(file, damage)
                     yield f"evaluate, {file}: {name} {i}", self.evaluated(file, damage)
         for kind in ("films", "frames", "judges", "checked", "kernels"):
-            for name, damage in ANY.items():
+            for name, damage in CACHE.items():
                 for i in range(each):
                     yield f"cache, {kind}: {name} {i}", self.from_cache(kind, damage)
 
@@ -249,18 +264,22 @@ def check(each: int, seed: int, words: list[str], root: Path, told: Callable[[st
     """Try every case whose name holds one of ``words``; return how many went wrong."""
     for module in ("lightning", "snnlab.runs.wiring", "snnlab.runs.resume", "snnlab.evaluate.ask", "numba"):
         __import__(module)
-    ground, source, bad, count = Ground(root / "ground"), random.Random(seed), 0, 0
-    for name, case in ground.cases(each, words):
-        if not any(word in name for word in words):
-            continue
-        count, started = count + 1, time.perf_counter()
-        place = root / "ground" / f"case{count}"
-        said = case(place, source)
+    judge.MOST_EPOCHS = 1  # it is trained again whenever it was damaged
+    ground = Ground(root / "ground")
+    chosen = [case for case in ground.cases(each) if any(word in case[0] for word in words)]
+    bad, of_kind = 0, Counter[str]()
+    for count, (name, case) in enumerate(chosen, 1):
+        started, place = time.perf_counter(), root / "ground" / f"case{count}"
+        said = case(place, random.Random(f"{seed} {name}"))
         said += "; it was executed" * any(True for _ in place.rglob("executed"))
+        ended = (place / "log.txt").read_text().strip().rpartition("\n")[2]
         shutil.rmtree(place)
-        bad += bool(said)
-        if said:
-            told(f"{name}: {said} ({time.perf_counter() - started:.1f} s)")
+        bad, kind = bad + bool(said), re.split(r"[:,] ", name)[0]
+        of_kind[kind] += 1
+        told(
+            f"{count}/{len(chosen)}, {bad} wrong: {name}: {said or 'holds'} ({time.perf_counter() - started:.1f} s) | {ended[:150]}"
+        )
+    told(", ".join(f"{kind} {number}" for kind, number in of_kind.items()))
     told(f"{bad} of {count} went wrong")
     return bad
 

@@ -133,6 +133,9 @@ def test_judge_is_trained_once_and_the_same_each_time(tmp_path, monkeypatch, cap
     assert path.stat().st_mtime_ns == stored
     for one, other in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
+    other = path.with_name("another data set.pt")
+    torch.save({"of": other.name, "weights": judge.LeNet(1, 10).state_dict()}, path)
+    assert judge._stored(data, path) is None
     path.write_bytes(b"broken")
     mended = judge.load_judge(with_loader(Digits, root=tmp_path, cache=tmp_path / "cache", seed=9, batch_size=7))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), mended.parameters(), strict=True))

@@ -58,7 +58,7 @@ def test_a_command_of_two_processes_is_interrupted_as_one(tmp_path):
     ("overrides", "said"),
     [
         ([], "the other processes are started by repeating a command line"),
-        (["trainer.devices=0"], "trainer.devices = 0"),
+        (["trainer.devices=0"], "trainer.devices = 0 leaves no device to train on"),
         (["trainer=gpu"], "trainer: "),
         (["trainer.num_nodes=2"], "trainer.num_nodes = 2 is not for a recorded run"),
     ],

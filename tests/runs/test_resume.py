@@ -243,6 +243,18 @@ def stopped_at(monkeypatch, epoch, options):
             run(compose(options))
 
 
+def test_a_run_that_nothing_better_ends_stops_where_it_would_have(here_, monkeypatch):
+    options = [*TINY, "trainer.max_epochs=9", "method.optimizer.lr=1e-30", CONSTANT, "callbacks.early_stopping=2"]
+    whole = run(compose(options))
+    whole.folder.rename("whole")
+    for epoch in (1, 2):  # in the first sitting, and in one that had gone on
+        stopped_at(monkeypatch, epoch, [*options, "resume=auto"])
+    again = run(compose([*options, "resume=auto"]))
+    assert record(again.folder)["early_stopping"] == {"patience": 2, "stopped": True}
+    assert (again.folder / "metrics.csv").read_text() == (here_ / "whole" / "metrics.csv").read_text()
+    assert again.metrics == whole.metrics and equal(last_weights(again.folder), last_weights(here_ / "whole"))
+
+
 def test_seconds_samples_and_peak_are_those_of_all_parts(here_, monkeypatch):
     options = [*TINY, "trainer.max_epochs=3"]
     stopped_at(monkeypatch, 2, options)

@@ -108,12 +108,12 @@ def test_a_sweep_that_was_interrupted_goes_on_in_its_folder_with_what_is_left(ru
     code, out, error = run_command("-m", "seed=0,1,2", *QUICK, "model.hidden=[4]")
     assert code == 0, error
     (folder,) = Path("outputs").iterdir()
-    assert out.startswith(f"{folder.name}: 2 runs, 1 more are completed")
+    assert out.startswith(f"{folder.name}: 2 runs, 1 completed already ->")
     records = [json.loads(path.read_text()) for path in folder.glob("*/run.json")]
     assert sorted(record["seed"] for record in records) == [0, 1, 2]
     assert all(record["status"] == "completed" for record in records)
     code, out, _ = run_command("-m", "resume=auto", "seed=0,1,2", *QUICK, "model.hidden=[4]")
-    told = f"{folder.name}: 0 runs, 3 more are completed -> {folder.resolve()}\n\nrun "  # and its table
+    told = f"{folder.name}: nothing is left to run, 3 runs completed already -> {folder.resolve()}\n\nrun "  # and its table
     assert code == 0 and out.startswith(told)
 
 
@@ -242,6 +242,27 @@ def test_one_job_that_fails_is_told_at_the_end_and_is_the_one_that_is_run_again(
     assert sorted(path.name.rpartition("_")[0] for path in folder.glob("*/")) == [
         f"stbp_digits_seed{seed}" for seed in range(8)
     ]
+
+
+def test_jobs_that_come_to_no_record_are_told_by_their_table(run_command, monkeypatch):
+    real = room.wiring.run
+
+    def run(composition, sweep=None):
+        if composition.config.seed == 1:
+            raise FileNotFoundError(2, "No such file or directory", "run.json")
+        return real(composition, sweep)
+
+    monkeypatch.setattr(room.wiring, "run", run)
+    code, out, error = run_command("-m", *QUICK, "model.hidden=[4]", "seed=0,1")
+    assert code == 1 and "failed       seed=1: run.json: No such file or directory" in out
+    assert "left out: stbp_digits_seed1_" in error and " failed: run.json: No such file or directory\n" in error
+
+
+def test_a_dry_run_of_a_sweep_shows_each_network_once(run_command):
+    line = ("-m", *QUICK, "model.hidden=[4],[8]", "method.optimizer.lr=0.1,0.2", "seed=0,1,2", "dry_run=true")
+    code, out, error = run_command(*line)
+    assert code == 0, error
+    assert out.count("parameters   ") == 2 and out.count("  and 5 more like it\n") == 2
 
 
 def test_a_job_that_ran_out_of_its_time_gives_way_to_the_next(run_command):

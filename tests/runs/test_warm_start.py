@@ -55,6 +55,8 @@ def test_what_does_not_fit_begins_anew_and_is_told(source, caplog):
     assert torch.equal(there["network.layers.weight1.weight"], weights(source)["network.layers.weight1.weight"])
     line = next(message for message in caplog.messages if message.startswith("init: weights of"))
     assert line.count("weight2.weight") == 1 and "readout_weight.weight" in line and "weight1.weight" not in line
+    assert "3 of 9 parameters taken; anew: " in line
+    assert line.endswith("; without a place here: readout_weight.weight [10, 4]")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,7 @@ def test_what_does_not_fit_begins_anew_and_is_told(source, caplog):
             ["init.from_run={source}", "model.hidden=[7]", "method.bias=false"],
             r"^init.from_run = \S+: its weights do not fit this network: none of its weights",
         ),
+        (["init.from_run={source}", "model.hidden=[7]"], "none of its weights has the name"),  # but a bias has
         (["init.from_run=3"], "init.from_run = 3 must be text"),
         (["init.from_runs=3"], "init.from_runs: there is no such key"),
     ],

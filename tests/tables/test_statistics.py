@@ -102,6 +102,35 @@ def test_the_front_of_two_figures(tmp_path):
     assert b"<svg" in (tmp_path / "front.svg").read_bytes()
 
 
+def test_what_a_picture_draws_is_seen(tmp_path, monkeypatch):
+    """One epoch is a point with its bar, no legend lies over points, and a row joined to none has no colour of its own."""
+    drawn = []
+    monkeypatch.setattr(curves, "_save", lambda figure, path: drawn.append(figure))
+    found = runs(tmp_path)
+    for run in found:
+        (Path(run["folder"]) / "metrics.csv").write_text("epoch,val/accuracy\n0,0.5\n")
+        run["overrides"] = [*run["overrides"], "method.decay=0.5"]
+    curves.curves(found, tmp_path / "curves.png")
+    (axis,) = drawn.pop().axes
+    assert len(axis.containers) == 3 and len({bar.lines[0].get_xdata()[0] for bar in axis.containers}) == 3
+    for run in found:
+        run["config"]["method"]["decay"] = run["config"]["method"]["lr"] / 2
+    curves.axes(found, tmp_path / "axes.png")
+    figure = drawn.pop()
+    assert (
+        all(len(axis.containers) == 1 and axis.get_legend() is None for axis in figure.axes) and len(figure.axes) == 2
+    )
+    for run in found:
+        run["config"]["method"]["decay"] = 0.5 if run["config"]["method"]["lr"] < 0.3 else 0.7
+    curves.axes(found, tmp_path / "axes.png")
+    figure = drawn.pop()
+    figure.canvas.draw()
+    legends = [(axis, legend) for axis in figure.axes if (legend := axis.get_legend())]
+    assert legends
+    for axis, legend in legends:
+        assert legend.get_window_extent().x0 >= axis.get_window_extent().x1 - 1
+
+
 def test_a_damaged_history_costs_its_line_alone(tmp_path):
     found = runs(tmp_path)
     for number, content in enumerate((b"\xff\xfe", b"epoch,val/accuracy\nx,y\n", b"", b"epoch,val/accuracy\n0,nan\n")):

@@ -1,4 +1,4 @@
-"""A checkpoint in the middle of an epoch: every few minutes, and when a signal asks the run to stop.
+"""A checkpoint in the middle of an epoch: every few minutes, when a signal asks the run to stop, or its time is over.
 
     checkpoints/midway.ckpt     one file, replaced in one move; it goes when its epoch has a checkpoint of its own
 
@@ -25,12 +25,13 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Timer
 from torchmetrics import Metric
 
 from snnlab.callbacks.history import History
 from snnlab.callbacks.reproducible import random_state, set_random_state
 from snnlab.data.loader import EpochBatches, EpochLoader
-from snnlab.errors import RunFailure, one_line
+from snnlab.errors import RunFailure, TimeOver, one_line
 
 log = logging.getLogger("snnlab")
 
@@ -49,9 +50,18 @@ class Midway(L.Callback):
         history: of its epochs.
         minutes: from one checkpoint to the next; None writes them for signals only.
         batches: an epoch is saved after every so many, too.
+        sitting: the time that this process has; one batch at least is trained in it.
     """
 
-    def __init__(self, folder: Path, history: History, minutes: float | None = None, batches: int | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        history: History,
+        minutes: float | None = None,
+        batches: int | None = None,
+        sitting: Sitting | None = None,
+    ) -> None:
+        self.sitting, self.begun = sitting, False
         self.path, self.history = folder / "checkpoints" / FILE, history
         self.seconds, self.batches = float("inf") if minutes is None else 60 * minutes, batches
         self.due = float("inf")
@@ -85,14 +95,18 @@ class Midway(L.Callback):
 
     def between(self) -> bool:
         """Called when a batch is asked for and the one before is done; whether there is one."""
+        begun, self.begun = self.begun, True
         if self.kept is not None:
             return self.go_on()
         shown = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
         often = self.batches is not None and shown % self.batches == 0
-        if shown and (self.asked is not None or often or time.monotonic() >= self.due):
+        over = begun and self.sitting is not None and self.sitting.over(self.trainer)
+        if shown and (self.asked is not None or often or over or time.monotonic() >= self.due):
             self.save()
         if self.asked is not None:
             self.stop()
+        if over:
+            raise time_over(self.history.epochs, self.trainer.max_epochs, shown)
         return True
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -244,6 +258,35 @@ class Midway(L.Callback):
             parameters[name].grad = gradient.to(parameters[name].device)
         self.history.validated = kept["validated"]
         set_random_state(kept["random"])
+
+
+class Sitting(Timer):
+    """``trainer.max_time``: how long one sitting may train. It is no part of what a checkpoint holds.
+
+    A sitting ends between two batches, which ``Midway`` sees to, or with the epoch where batches have another order.
+    """
+
+    def __init__(self, duration: Any) -> None:
+        super().__init__(duration, interval="epoch", verbose=False)
+
+    def over(self, trainer: L.Trainer) -> bool:
+        """Whether the time is over, and trainer.min_epochs and min_steps are done."""
+        left = self.time_remaining()
+        return left is not None and left <= 0 and trainer.fit_loop._can_stop_early
+
+    def on_fit_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        """The time begins now: nothing of it is over."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+
+def time_over(epochs: int, total: int | None, batches: int = 0) -> TimeOver:
+    """What ends a run whose sitting is over."""
+    more = f" and {batches} batches" if batches else ""
+    return TimeOver(
+        f"trainer.max_time is over after {epochs} of {total} epochs{more}; go on with the same command and resume=auto"
+    )
 
 
 def resumable(trainer: L.Trainer) -> EpochLoader[Any] | None:

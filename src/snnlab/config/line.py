@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -34,6 +35,7 @@ FOLDERS = (
     *("logger.tensorboard.folder", "logger.csv.folder", "logger.mlflow.folder"),
 )
 PARSER = OverridesParser.create()
+_parsed = functools.lru_cache(10_000)(PARSER.parse_override)  # the jobs of a sweep share most of their words
 MOST_JOBS = 10_000  # of a sweep: each is composed and checked before the first one starts
 
 
@@ -46,13 +48,13 @@ def read(override: str, folders: Sequence[str] = FOLDERS) -> Override:
     key, equals, value = override.partition("=")
     as_text = f"{key}={quoted(value)}"
     if key.lstrip("+") in folders and equals and "${" not in value and not re.fullmatch(r"""(['"]).*\1""", value):
-        return PARSER.parse_override(as_text)
+        return _parsed(as_text)
     try:
-        return PARSER.parse_override(override)
+        return _parsed(override)
     except Exception as error:  # Hydra's own and those of the parser beneath it
         if equals and re.fullmatch(r"[+~]*[\w/.@]+", key) and value.strip() and value.strip()[0] not in "'\"[{":
             try:
-                return PARSER.parse_override(as_text)
+                return _parsed(as_text)
             except Exception:
                 pass
         why = reason(error).partition(" expecting ")[0]

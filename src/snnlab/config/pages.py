@@ -29,13 +29,14 @@ def page(overrides: Sequence[str], config_dir: Path | None) -> str:
         names = {path.stem: path for folder in folders for path in (folder / group).glob("*.yaml")}
         if not names or "/" in group or "." in group:
             continue
-        if choice not in names:
-            raise InputError(f"{group}={choice}: there is no such {group}; nearest: {nearest(choice, names)}")
-        if config_dir:
-            from snnlab.config.own import check_chosen
+        for one in choice[1:-1].split(",") if re.fullmatch(r"\[.*\]", choice) else [choice]:  # logger=[csv,wandb]
+            if (one := one.strip()) not in names:
+                raise InputError(f"{group}={one}: there is no such {group}; nearest: {nearest(one, names)}")
+            if config_dir:
+                from snnlab.config.own import check_chosen
 
-            check_chosen([(group, choice)], config_dir)
-        pages.append(_page(group, choice, names[choice].read_text(encoding="utf-8")))
+                check_chosen([(group, one)], config_dir)
+            pages.append(_page(group, one, names[one].read_text(encoding="utf-8")))
     return "\n".join(pages)
 
 

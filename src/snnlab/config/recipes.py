@@ -16,17 +16,23 @@ from snnlab.errors import InputError
 
 
 def recipe_of(
-    config: DictConfig, choices: dict[str, str | None], overrides: Sequence[Override], config_dir: str | Path | None
+    config: DictConfig,
+    kind: str,
+    choices: dict[str, str | None],
+    overrides: Sequence[Override],
+    config_dir: str | Path | None,
 ) -> list[str]:
-    """The method's overrides for this data set, less all that the user or the experiment has decided."""
-    recipes = config.method.get("recipes") if isinstance(config.method, DictConfig) else None
-    if not isinstance(recipes, DictConfig):
+    """The method's overrides for this data set, less all that the user or the experiment has decided.
+
+    Args:
+        kind: of the data set, from ``kind_of``.
+    """
+    if (recipes := _recipes(config)) is None:
         return []
     keys = {override.key_or_group for override in overrides}
     groups, values = keys & set(GROUPS), keys - set(GROUPS)
     more_groups, more_values = _experiment_keys(choices.get("experiment"), config_dir)
     groups, values = groups | more_groups, values | more_values
-    kind = _kind(config.data, overrides)
     in_rows = kind == "sequence" and "sequence" in config.data
     spikes = "event" if kind == "task" else kind  # the made-up tasks are spikes over time, as recorded events are
     names = ("sequence", "event") if in_rows else (str(choices["data"]), kind, spikes)
@@ -45,15 +51,23 @@ def recipe_of(
     return recipe
 
 
-def _kind(data: DictConfig, overrides: Sequence[Override]) -> str:
-    """image, sequence, event or task: data sets know it before they read anything."""
+def kind_of(config: DictConfig, overrides: Sequence[Override]) -> str:
+    """image, sequence, event or task: data sets know it before they read anything; "" where no recipe asks for it."""
     from snnlab.config.parts import instantiate_part
 
+    if _recipes(config) is None:
+        return ""
     try:
-        resolved = OmegaConf.to_container(data, resolve=True)
+        resolved = OmegaConf.to_container(config.data, resolve=True)
     except Exception as error:
         raise InputError(f"{referring(overrides)}: {reason(error)}") from error
     return str(instantiate_part("data", DictConfig(resolved)).spec.kind)
+
+
+def _recipes(config: DictConfig) -> DictConfig | None:
+    """What a method has for some data sets, by their name or kind."""
+    recipes = config.method.get("recipes") if isinstance(config.method, DictConfig) else None
+    return recipes if isinstance(recipes, DictConfig) else None
 
 
 def _experiment_keys(experiment: str | None, config_dir: str | Path | None) -> tuple[set[str], set[str]]:

@@ -190,7 +190,15 @@ def space_of(chosen: Sequence[str], varied: Sequence[str], config_dir: Path | No
     for name in chosen:
         if name not in known:
             raise InputError(f"search={name}: there is no such search; nearest: {nearest(name, known)}")
+        if chosen.count(name) > 1:
+            raise InputError(f"search=[{','.join(chosen)}]: {name} is named {chosen.count(name)} times; name it once")
         one = _of_file(known[name], settings)
+        there = {(p.key, p.when): p for p in found.parameters}
+        if twice := next((p for p in one.parameters if there.get((p.key, p.when), p) != p), None):
+            raise InputError(
+                f"search=[{','.join(chosen)}]: {twice.key} is another range in {name} than in a file before it; "
+                f"give it on the command line: '{twice.key}={twice.values.text}'"
+            )
         found.parameters += [p for p in one.parameters if p not in found.parameters]
         found.settings |= one.settings
         optional |= one.optional

@@ -184,7 +184,10 @@ def read_content(path: Path, most: int = limits.FILE) -> bytes:
 
 
 def remember(cache: Path, what: str, paths: Sequence[Path], make: Callable[[], Any]) -> Any:
-    """Return ``make()``, or what it returned when the files were last as they are now (path, size, time of change)."""
+    """Return ``make()``, or what it returned when the files were last as they are now (path, size, time of change).
+
+    It lies in the cache with a checksum, of which files it is of included: what does not fit that is made again.
+    """
     try:
         real = functools.cache(os.path.realpath)  # of a folder: 100,000 files lie in few of them
         stats = [(f"{real(path.parent)}/{path.name}", (s := path.stat()).st_size, s.st_mtime_ns) for path in paths]
@@ -198,14 +201,19 @@ def remember(cache: Path, what: str, paths: Sequence[Path], make: Callable[[], A
     def look() -> tuple[Any] | None:
         with suppress(ValueError, LookupError, TypeError, RecursionError):  # not there, or not as it was written
             stored = json.loads(read_text(target))
-            if stored["what"] == what:
+            if stored["seal"] == seal(key, what, stored["value"]):
                 return (stored["value"],)
         return None
 
     def make_and_keep() -> tuple[Any]:
         value = make()
-        content = json.dumps({"what": what, "value": value})
+        content = json.dumps({"what": what, "value": value, "seal": seal(key, what, value)})
         keep(target, lambda file: file.write(content.encode()))
         return (value,)
 
     return made_once(target.with_name(f".{key}.lock"), look, make_and_keep)[0]
+
+
+def seal(*words: Any) -> str:
+    """A checksum of what JSON has a form for."""
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]

@@ -2,7 +2,7 @@
 
     count[t, cell] = sum over planes k of 2^k * bit[t, k, cell]      as many planes as the largest count of a recording
     <K>.planes     uint8 [recordings, T, K, ceil(P H W / 8)]         those that need K planes; holes take no space
-    index          uint64 [recordings]: K * 2^32 + CRC-32 of the planes, 0 where they have not been written
+    index          uint64 [recordings]: K * 2^32 + CRC-32 of folder, place and planes, 0 where none have been written
 
 A recording is written when it is first asked for, by one process, planes before index: it is there as a whole or not
 at all, and processes that write at once, where there are no locks, write the same bytes. Its CRC is checked once a
@@ -115,8 +115,12 @@ class StoredFrames:
                 number, crc = divmod(int.from_bytes(entry, sys.byteorder), 2**32)
                 if 1 <= number <= MOST_PLANES:
                     with suppress(OSError, ValueError):
-                        if zlib.crc32(self._map(f"{number}.planes")[i].tobytes()) == crc:
+                        if self._crc(i, self._map(f"{number}.planes")[i].tobytes()) == crc:
                             self.planes[i] = number
+
+    def _crc(self, index: int, planes: bytes) -> int:
+        """Of the planes, and of whose they are: those of other recordings do not fit."""
+        return zlib.crc32(planes, zlib.crc32(f"{self.folder.name} {index}".encode()))
 
     def _keep(self, indices: np.ndarray, frames: np.ndarray) -> None:
         """Write the recordings at ``indices``, whose counts are ``frames`` [T, B, P, H, W]."""
@@ -146,7 +150,7 @@ class StoredFrames:
                     content = planes.tobytes()
                     file.seek(int(indices[place]) * len(content))
                     file.write(content)
-                    entries[place] = (int(number) << 32) + zlib.crc32(content)
+                    entries[place] = (int(number) << 32) + self._crc(indices[place], content)
         with self._open("index") as file:
             for i, entry in zip(indices, entries, strict=True):
                 file.seek(int(i) * 8)

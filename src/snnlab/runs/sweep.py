@@ -128,14 +128,13 @@ def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Pat
     check_launcher(launcher)
     planned = checked(own, config_dir)
     if planned.dry:
-        jobs = planned.jobs.values()
-        print("\n\n".join(f"{' '.join(job)}\n{dry_run(compose(job, config_dir))}" for job in jobs))
+        print("\n\n".join(networks(planned, config_dir)))
         return
     left = {name: job for name, job in planned.jobs.items() if state_of(planned.folder, name) != "completed"}
     done = len(planned.jobs) - len(left)
-    there = f", {done} more are completed" if done else ""
-    runs = "1 run" if len(left) == 1 else f"{len(left)} runs"
-    alike = f" ({planned.alike} more combinations are the same runs)" if planned.alike else ""
+    runs = counted(len(left), "run") if left else f"nothing is left to run, {counted(done, 'run')} completed already"
+    there = f", {done} completed already" if done and left else ""
+    alike = f" ({counted(planned.alike, 'combination')} more: the same runs)" if planned.alike else ""
     print(f"{planned.name}: {runs}{there}{alike} -> {planned.folder}", flush=True)
     writable(planned.folder)
     try:
@@ -148,6 +147,27 @@ def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Pat
         if any(planned.folder.glob("*/run.json")):
             show(planned.folder)
     summary(planned)
+
+
+def counted(number: int, what: str) -> str:
+    """``1 run``, ``3 runs``."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def networks(planned: Sweep, config_dir: Path | None) -> list[str]:
+    """What ``dry_run`` says, once for all jobs that it says the same of, less its time: the first of them is named."""
+    rows: dict[str, list[list[str]]] = {}
+    for job in planned.jobs.values():
+        rows.setdefault(digest(less_seed(deciding(compose(job, config_dir).plain()))), []).append(job)
+    pages: dict[str, tuple[str, list[list[str]]]] = {}
+    for jobs in rows.values():
+        said = dry_run(compose(jobs[0], config_dir))
+        own = re.sub(r"^(time|memory) .*\n?", "", said, flags=re.MULTILINE)
+        pages.setdefault(own, (said, []))[1].extend(jobs)
+    return [
+        f"{' '.join(jobs[0])}{f'  and {len(jobs) - 1} more like it' if len(jobs) > 1 else ''}\n{said}"
+        for said, jobs in pages.values()
+    ]
 
 
 def check_launcher(launcher: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ from snnlab.callbacks.harmless import harmless
 from snnlab.callbacks.health import Health
 from snnlab.callbacks.history import History
 from snnlab.callbacks.memory import PeakMemory
-from snnlab.callbacks.midway import Midway
+from snnlab.callbacks.midway import Midway, Sitting, time_over
 from snnlab.callbacks.reproducible import ReseedEachEpoch, reseed
 from snnlab.callbacks.schedules import LongerSchedules
 from snnlab.callbacks.sharing import Sharing
@@ -186,7 +186,11 @@ def wire(
     if ranks.number() > 1:
         callbacks.insert(0, Sharing())
     else:  # what several processes share goes on at the last epoch
-        callbacks.insert(1, Midway(folder, history, asked["checkpoint_minutes"], asked["checkpoint_batches"]))
+        limit = trainer.pop("max_time", None)
+        trainer["max_time"], sitting = None, None if limit is None else Sitting(limit)
+        callbacks += [] if sitting is None else [sitting]
+        often = asked["checkpoint_minutes"], asked["checkpoint_batches"]
+        callbacks.insert(1, Midway(folder, history, *often, sitting))
     callbacks += [Finite(), history, harmless(memory)]
     if (patience := parts.config["callbacks"].get("early_stopping")) is not None:
         callbacks.append(EarlyStopping(history, patience))
@@ -343,13 +347,15 @@ def written_down(
     try:
         yield begun, loggers, pictures
     except (KeyboardInterrupt, SystemExit) as error:
-        why = str(error) if isinstance(error, KeyboardInterrupt) else ""
         if isinstance(error, SystemExit) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning, which made it, ignores a second one
+        over = next((each for each in (error, error.__context__) if isinstance(each, TimeOver)), None)
+        why = str(over or error) if over or isinstance(error, KeyboardInterrupt) else ""
         record.fail("interrupted", why or "interrupted by the user")
-        asked = isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt)
-        if asked or isinstance(error, TimeOver):  # whoever ends this process, as a queue at its time limit, knows how
-            raise
+        if over is not None:
+            raise over from None
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, KeyboardInterrupt):
+            raise  # whoever ends this process, as a queue at its time limit, knows how
         raise KeyboardInterrupt(why) from error
     except BaseException as error:
         reason = others.reason(error)
@@ -402,9 +408,7 @@ def chosen(wired: Wired) -> int:
         raise KeyboardInterrupt
     early = any(isinstance(callback, EarlyStopping) and callback.stops for callback in callbacks)
     if epochs < total and not early and any(isinstance(callback, Timer) for callback in callbacks):
-        raise TimeOver(
-            f"trainer.max_time is over after {epochs} of {total} epochs; go on with the same command and resume=auto"
-        )
+        raise time_over(epochs, total)
     if early and epochs < total:
         log.info("early stopping after %d of %d epochs: no better %s", epochs, total, wired.history.metric)
     return wired.checkpoints.best()

@@ -46,7 +46,7 @@ def label(objective: str) -> str:
     name = objective.removeprefix("val/")
     unit = unit_of(name)
     words = name.removesuffix("_joule").replace("_", " ")
-    return f"validation {words}" + (f" ({unit})" if unit and unit not in words else "")
+    return f"validation {words}" + (f" ({unit})" if unit and unit not in words and not unit.startswith("J") else "")
 
 
 def importance(study: Study, place: int) -> dict[str, float]:
@@ -114,6 +114,7 @@ def history(study: Study) -> Any:
     )  # fmt: skip
     axis.set(xlabel="trial", ylabel=label(study.plan.objectives[0]))
     style.whole_numbers(axis.xaxis)
+    style.prefixed(axis.yaxis, unit_of(study.plan.objectives[0]))
     axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return titled(study, figure, "trials in the order in which they were asked for")
 
@@ -152,6 +153,7 @@ def parameters(study: Study, names: Sequence[str]) -> Any:
         axis.set_title(style.broken(name, 30, 2), fontsize=style.SMALL)
     for row in axes:
         row[0].set_ylabel(label(study.plan.objectives[0]))
+        style.prefixed(row[0].yaxis, unit_of(study.plan.objectives[0]))
     return titled(study, figure, "each parameter", "darker: later; circle: the best")
 
 
@@ -193,6 +195,8 @@ def front(study: Study) -> Any:
                       fontsize=style.SMALL, color=style.BLUE)  # fmt: skip
     if spread(done, x) > 30:
         axis.set_xscale("log")
+    style.prefixed(axis.xaxis, unit_of(study.plan.objectives[x]))
+    style.prefixed(axis.yaxis, unit_of(study.plan.objectives[y]))
     axis.set(xlabel=label(study.plan.objectives[x]), ylabel=label(study.plan.objectives[y]))
     figure.legend(loc="outside lower left", ncols=2)
     return titled(study, figure, "Pareto front", "numbers: trials")

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -170,7 +169,7 @@ def check_points(
 ) -> tuple[tuple[str, str], list[str], list[str]]:
     """Compose every choice, and build it beside the first of all others.
 
-    Returns the monitored figure, the names of those that every epoch is validated on, and which choices do not build.
+    Returns the monitored figure, the names of those that there are, and which choices do not build.
 
     Raises:
         InputError: for a choice that cannot be composed, where none can be built, and where nothing is validated.
@@ -202,7 +201,8 @@ def check_points(
             raise InputError("a search chooses on validation data, and data.val_size = 0 leaves none")
         if monitor is None:
             monitor = parts.method.monitor
-            known = ["loss", monitor[0].removeprefix("val/"), *parts.method.metrics["val_split"]]
+            rates = [f"firing_rate/{name}" for name in parts.method.network.neurons()]
+            known = [*parts.method.validated(), *SHORT, *COSTS, *rates]
     if monitor is None:
         raise refused[0][1]
     return (
@@ -212,7 +212,7 @@ def check_points(
     )
 
 
-def objectives_of(asked: Any, monitor: tuple[str, str], validated: Sequence[str]) -> tuple[list[str], list[str]]:
+def objectives_of(asked: Any, monitor: tuple[str, str], known: Sequence[str]) -> tuple[list[str], list[str]]:
     """The logged names that are searched by, and whether more or less of each is better.
 
     Raises:
@@ -224,9 +224,7 @@ def objectives_of(asked: Any, monitor: tuple[str, str], validated: Sequence[str]
     found, directions = [], []
     for word in asked:
         name = SHORT.get(str(word), str(word)).removeprefix("val/")
-        known = [*validated, *SHORT, *COSTS]
-        like = name not in known and not name.startswith("firing_rate/") and get_close_matches(name, known)
-        if not isinstance(word, str) or word.startswith(("test/", "train/")) or not name or like:
+        if not isinstance(word, str) or name not in known:
             raise InputError(
                 f"objective = {word}: there is no such figure of a validation; nearest: {nearest(name, known, 8)}"
             )

@@ -23,6 +23,8 @@ SHORT = {"energy": "energy_joule", "spikes": "spikes_per_inference", "operations
 COSTS = (  # what an inference costs, of metrics/cost.py and methods/base, as far as every method has them
     *("energy_joule", "spikes_per_inference", "synaptic_operations", "accumulates", "multiply_accumulates"),
     *("dense_operations", "membrane_updates", "memory_bytes/weights", "memory_bytes/states", "memory_bytes/spikes"),
+    *("sparsity/activations", "sparsity/connections", "ann_multiply_accumulates", "ann_energy_joule"),
+    *("ann_energy_ratio", "energy_delay_joule_steps", "energy_delay_joule_seconds"),
 )
 MORE = ("accuracy", "sparsity", "ratio")  # in the name of a figure of which more is better
 

@@ -14,6 +14,7 @@ from snnlab.atomic import write_bytes
 from snnlab.checkpoint import inside
 from snnlab.errors import InputError
 from snnlab.runs.identity import value_at
+from snnlab.runs.units import unit_of
 from snnlab.tables.names import CHOICES, flatten, word
 from snnlab.tables.rows import Row, Run, check_metrics, named, rows_of
 
@@ -41,9 +42,10 @@ def curves(runs: Sequence[Run], path: Path, metric: str = "val/accuracy") -> boo
         return False
     plt = _pyplot()
     with plt.rc_context(style.STYLE):
-        figure, axis = plt.subplots(figsize=(7, 3.4))
         shown = list(lines.items())[:MOST_LINES]
         words = shortened([name for name, _ in shown])
+        high = 0.7 + 0.15 * sum(1 + label.count("\n") for label in words)  # inches, of the legend
+        figure, axis = plt.subplots(figsize=(7, max(3.4, high)))
         for number, ((_, found), label) in enumerate(zip(shown, words, strict=True)):
             epochs = sorted({epoch for values in found for epoch in values})
             at = [[values[epoch] for values in found if epoch in values] for epoch in epochs]
@@ -51,6 +53,10 @@ def curves(runs: Sequence[Run], path: Path, metric: str = "val/accuracy") -> boo
             spread = [statistics.stdev(each) if len(each) > 1 else 0.0 for each in at]
             numbers = [epoch + 1 for epoch in epochs]
             look = {"linestyle": ("-", "--", ":")[number // len(style.CYCLE) % 3], "marker": "o", "markersize": 2}
+            if len(numbers) == 1:  # neither a line nor a band has a width
+                place = 1 + (number - (len(shown) - 1) / 2) / 40
+                axis.errorbar(place, mean, spread, label=label, fmt="o", markersize=4.5, capsize=2)
+                continue
             (line,) = axis.plot(numbers, mean, label=label, **look)
             low, high = (
                 [m - s for m, s in zip(mean, spread, strict=True)],
@@ -60,7 +66,7 @@ def curves(runs: Sequence[Run], path: Path, metric: str = "val/accuracy") -> boo
         axis.set(xlabel="epoch", ylabel=metric)
         style.whole_numbers(axis.xaxis)
         figure.legend(loc="outside right upper")
-        note = "lines: mean over seeds; bands: one standard deviation"
+        note = "mean over seeds; bands, bars: one standard deviation"
         more = f"; {len(lines) - len(shown)} more rows are not drawn" if len(lines) > len(shown) else ""
         style.heading(figure, f"learning curves, {metric}", note + more)
         _save(figure, path)
@@ -100,7 +106,7 @@ def axes(runs: Sequence[Run], path: Path, metric: str = "test/accuracy") -> bool
     down = -(-len(keys) // across)
     with plt.rc_context(style.STYLE):
         figure, panels = plt.subplots(
-            down, across, figsize=(2.6 * across + 0.4, 2.6 * down), sharey=True, squeeze=False
+            down, across, figsize=(3.6 * across + 0.4, 2.6 * down), sharey=True, squeeze=False
         )
         for axis in panels.flat[len(keys) :]:
             axis.set_visible(False)
@@ -108,7 +114,9 @@ def axes(runs: Sequence[Run], path: Path, metric: str = "test/accuracy") -> bool
             _panel(axis, key, known, rows, metric, keys)
         for axis in panels[:, 0]:
             axis.set_ylabel(metric)
-        style.heading(figure, f"{metric} over what varies", "bars: one standard deviation over seeds")
+            style.prefixed(axis.yaxis, unit_of(metric))
+        joined = "lines join rows that differ in nothing else; bars: one standard deviation over seeds"
+        style.heading(figure, f"{metric} over what varies", joined)
         _save(figure, path)
     return True
 
@@ -150,6 +158,10 @@ def _panel(
         rest = tuple(word(each[other]) for other in keys if other != key)
         place = float(each[key]) if numbers else float(names.index(word(each[key])))
         groups.setdefault(rest, []).append((place, row))
+    alone = all(len(points) == 1 for points in groups.values())  # as in a study, where all keys vary at once
+    if alone:
+        groups = {(): [point for points in groups.values() for point in points]}
+    look: Any = {"marker": "o", "markersize": 3, "capsize": 2, "linewidth": 0 if alone else 1, "elinewidth": 1}
     for rest, points in list(groups.items())[: 2 * MOST_LINES]:
         points.sort(key=lambda point: point[0])
         found = [row.values(metric) for _, row in points]
@@ -157,8 +169,9 @@ def _panel(
             [place for place, _ in points],
             [statistics.fmean(each) for each in found],
             [statistics.stdev(each) if len(each) > 1 else 0.0 for each in found],
-            marker="o", markersize=3, capsize=2, linewidth=1, label=" ".join(rest),
-        )  # fmt: skip
+            label=" ".join(rest),
+            **look,
+        )
     if numbers:
         positive = [float(value) for value in values if float(value) > 0]
         if len(positive) == len(values) and max(positive) / min(positive) > 20:
@@ -170,7 +183,8 @@ def _panel(
     axis.set_xlabel(key)
     if 1 < len(groups) <= 6:
         others = ", ".join(other.rpartition(".")[2] for other in keys if other != key)
-        axis.legend(title=others, fontsize=style.SMALL, title_fontsize=style.SMALL, loc="best")
+        place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.0}  # beside the points
+        axis.legend(title=others, fontsize=style.SMALL, title_fontsize=style.SMALL, **place)
 
 
 def shortened(names: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snnlab.checkpoint import read_text
 from snnlab.errors import InputError, nearest, plain
 from snnlab.runs.identity import digest, less_seed, recorded
 from snnlab.runs.latest import STARTED, run_folder
@@ -54,7 +55,18 @@ def read_runs(folders: Iterable[str | Path]) -> list[Run]:
         if not found:
             raise InputError(f"{folder} holds no run.json; give folders of runs, e.g. outputs or results")
         runs += read_all(found)
+        for path in sorted(run_folder(folder).rglob("*.failed")):  # of a sweep: jobs that have come to no record
+            if not path.with_suffix("").joinpath("run.json").exists():
+                print(f"left out: {path.stem} failed: {why(path)}", file=sys.stderr)
     return runs
+
+
+def why(path: Path) -> str:
+    """What the file of a failed job says."""
+    try:
+        return plain(read_text(path, 10_000).strip())
+    except InputError as error:
+        return str(error)
 
 
 def read_all(paths: Sequence[Path]) -> list[Run]:

@@ -84,16 +84,21 @@ class Films:
         images = torch.from_numpy(self.images[which]).float() / self.white
         names = [(self.split, block * BLOCK + i) for i in range(len(which))]
         films = self.camera.film(images, self.image_side, names)
-        keep(path, lambda file: np.savez(file, offsets=films.offsets, **films.events._asdict()))
+        keep(path, lambda file: np.savez(file, of=_name(path), offsets=films.offsets, **films.events._asdict()))
         return films
 
 
 def _read(path: Path, count: int) -> Recordings | None:
-    """Return a cached block, or None when it is missing or broken (the zip's CRCs are checked)."""
+    """Return a cached block, or None when it is missing, broken (the zip's CRCs are checked) or another one."""
     try:
-        *columns, offsets = read_npz(path, (*Events._fields, "offsets"))
+        *columns, offsets, of = read_npz(path, (*Events._fields, "offsets", "of"))
     except InputError:
         return None
     films = Recordings(Events(*columns), offsets)
     whole = len(films) == count and {len(column) for column in columns} == {int(offsets[-1])}
-    return films if whole else None
+    return films if whole and np.array_equal(of, _name(path)) else None
+
+
+def _name(path: Path) -> np.ndarray:
+    """Which block it is, by what determines its films."""
+    return np.array(f"{path.parent.name}/{path.name}")

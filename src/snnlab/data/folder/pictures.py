@@ -127,10 +127,10 @@ class FolderPictures(ImageModule):
             images = np.empty(shape, np.uint8)
             for place, pixels in zip(images, self._decoded(), strict=True):
                 place[:] = pixels
-            keep(path, lambda file: (file.write(images.data), file.write(_crc(images.data))))
+            keep(path, lambda file: (file.write(images.data), file.write(_crc(path, images.data))))
             return images
         with atomic(path) as file:
-            crc = 0
+            crc = _of(path)
             for pixels in self._decoded():
                 file.write(content := np.ascontiguousarray(pixels).data)
                 crc = zlib.crc32(content, crc)
@@ -163,11 +163,16 @@ def _stored(path: Path, shape: tuple[int, ...], cache: Path) -> np.ndarray | Non
             crc = file.read(CRC)
         if mapped.size <= IN_MEMORY:
             images = mapped.copy()
-            return images if _crc(images.data) == crc else None
-        return mapped if remember(cache, "pixels", [path], lambda: _crc(mapped.data) == crc) else None
+            return images if _crc(path, images.data) == crc else None
+        return mapped if remember(cache, "pixels", [path], lambda: _crc(path, mapped.data) == crc) else None
     except (InputError, OSError, ValueError):
         return None
 
 
-def _crc(pixels: memoryview) -> bytes:
-    return zlib.crc32(pixels).to_bytes(CRC, "little")
+def _of(path: Path) -> int:
+    """Where the CRC-32 of the pixels in a file begins: those of another file do not fit."""
+    return zlib.crc32(path.name.encode())
+
+
+def _crc(path: Path, pixels: memoryview) -> bytes:
+    return zlib.crc32(pixels, _of(path)).to_bytes(CRC, "little")

@@ -96,6 +96,10 @@ class Method(L.LightningModule):
         self.synaptic_operations = SynapticOperations()
         self.cost = Cost(data.time_step)
 
+    def validated(self) -> list[str]:
+        """The figures that every epoch is validated on, as they are logged after ``val/``."""
+        return ["loss", *self.metrics["val_split"]]
+
     # what is refused, before any data is read -------------------------------------------------------------------------
     def check_trainer(self, trainer: Mapping[str, Any]) -> None:
         """Refuse arguments of the Trainer that the method cannot be trained with.

@@ -283,6 +283,9 @@ class Autoencoder(OwnSteps):
         self.check_loss("train", loss, "lower method.readout_optimizer.lr or method.decoder_optimizer.lr")
         return Outcome(u, y, logits, loss)
 
+    def validated(self) -> list[str]:
+        return ["loss", "kl", "bound", "readout_rate", *(f"{self.prefix}{name}" for name in self.metrics["val_split"])]
+
     # scores -----------------------------------------------------------------------------------------------------------
     def log_outcome(self, split: Split, outcome: Outcome) -> None:
         """Log loss, KL per neuron and step, their bound and the rate of the readout."""

@@ -163,8 +163,11 @@ def _stored(images: DataModule, path: Path) -> LeNet | None:
         return None
     judge = LeNet(images.spec.input_shape[0], images.spec.classes)
     try:
-        judge.load_state_dict(read_weights(path, MOST))
-        return judge.eval().requires_grad_(False)
+        stored = read_weights(path, MOST)
+        if stored["of"] == path.name:
+            judge.load_state_dict(stored["weights"])
+            return judge.eval().requires_grad_(False)
+        raise ValueError("it is another's")
     except Exception:  # a broken pickle raises nearly anything
         log.warning("judge %s cannot be read and is trained again", path)
         return None
@@ -179,7 +182,9 @@ def _trained(images: DataModule, path: Path) -> LeNet:
     started = time.perf_counter()
     judge = train_judge(images)
     weights = io.BytesIO()
-    torch.save(judge.state_dict(), weights)  # into a file it would not say that the disk is full
+    torch.save(
+        {"of": path.name, "weights": judge.state_dict()}, weights
+    )  # into a file it would not say that the disk is full
     keep(path, lambda file: file.write(weights.getbuffer()))
     log.info("vdib: the judge is trained, %.1f s", time.perf_counter() - started)
     return judge
