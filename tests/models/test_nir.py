@@ -100,9 +100,8 @@ def test_neurons_with_a_synapse_come_back(reset, tmp_path):
     model = NIR(written(tmp_path / "g.nir", to_nir(network, (16,))[0]))
     again = model(Blocks(lambda: CubaLIF(reset="none"), lambda: Integrator(0.7)), (16,), 3)
     neuron = again.layers["layer1"]
-    assert (neuron.a, neuron.b, neuron.reset) == (cuba.a, cuba.b, reset)
-    numbers = (neuron.tau_mem, neuron.tau_syn, neuron.time_step, neuron.threshold)
-    assert numbers == pytest.approx((4.0, 3.0, 1.0, 0.2))
+    assert (neuron.a, neuron.b, neuron.threshold, neuron.reset) == (cuba.a, cuba.b, cuba.threshold, reset)
+    assert (neuron.tau_mem, neuron.tau_syn, neuron.time_step) == pytest.approx((4.0, 3.0, 1.0))
     frames = (torch.rand(12, 4, 16) < 0.4).float()
     assert torch.equal(network(frames), again(frames)) and network(frames).any()
     again(frames).square().mean().backward()

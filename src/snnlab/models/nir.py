@@ -145,9 +145,8 @@ class NIR(Model):
     # neurons ----------------------------------------------------------------------------------------------------------
     def conform(self, neuron: Any, node: Node) -> Any:
         """Give the method's neuron what the graph says of it."""
-        kind, wanted, name = type(neuron), LIF, "lif"
-        if node.type == "CubaLIF":
-            wanted, name = CubaLIF, "cuba_lif"
+        kind: Any = type(neuron)
+        wanted, name = (CubaLIF, "cuba_lif") if node.type == "CubaLIF" else (LIF, "lif")
         if kind is not wanted:
             raise InputError(
                 f"node {node.name} is a {node.type}, and the method's neurons are {kind.__name__}; "
@@ -201,7 +200,8 @@ class NIR(Model):
         neuron.a, neuron.b = decays
         neuron.time_step = 1e3 * self.time_step  # ms
         neuron.tau_mem, neuron.tau_syn = (-neuron.time_step / math.log(decay) for decay in decays)
-        return decays[0], positive(node, "r") * positive(node, "w_in") * (1 - decays[1])
+        gain = positive(node, "r") * positive(node, "w_in") * (1 - decays[1])
+        return decays[0], 1.0 if abs(gain - 1) <= CLOSE else gain
 
     def kept(self, node: Node) -> float:
         """What an integrating readout keeps per step; it adds its input as it is."""
