@@ -49,6 +49,15 @@ def advance(node, kind, x, states, name, step, soft):
     if kind == "AvgPool2d":
         sizes = (tuple(int(s) for s in size) for size in (node.kernel_size, node.stride, node.padding))
         return functional.avg_pool2d(torch.from_numpy(np.asarray(x, float))[None], *sizes)[0].numpy()
+    if kind == "CubaLIF":
+        v, i = states.get(name, (0.0, 0.0))
+        v, i = (
+            v + step / node.tau_mem * (node.v_leak - v + node.r * i),
+            i + step / node.tau_syn * (node.w_in * x - i),
+        )
+        spikes = (v > node.v_threshold).astype(float)
+        states[name] = v - spikes * node.v_threshold if soft else np.where(spikes > 0, node.v_reset, v), i
+        return spikes
     v = states.get(name, 0.0)
     leaks = kind not in ("IF", "I")
     v = v + step * (((node.v_leak - v) + node.r * x) / node.tau if leaks else node.r * x)

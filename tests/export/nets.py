@@ -7,6 +7,7 @@ from torch import nn
 from snnlab.layers.network import Network
 from snnlab.layers.recurrent import Recurrent
 from snnlab.layers.residual import Residual
+from snnlab.neurons.cuba_lif import CubaLIF
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.plif import PLIF
@@ -15,6 +16,10 @@ from snnlab.neurons.surrogate import Rectangle
 
 def lif(decay, threshold, reset="hard", strict=True, **others):
     return LIF(decay, threshold, reset, surrogate=Rectangle(strict=strict), **others)
+
+
+def cuba(reset):
+    return CubaLIF(tau_mem=4.0, tau_syn=3.0, threshold=0.3, reset=reset)
 
 
 def chain(*layers):
@@ -35,6 +40,8 @@ def networks():
         "last": (chain(nn.Linear(16, 20), lif(0.5, 0.4, leak="last"), nn.Linear(20, 5), Integrator(0.0)), flat),
         "learned": (chain(nn.Linear(16, 20), PLIF(3.0, 0.1, v_reset=0.02), nn.Linear(20, 5), Integrator(0.0)), flat),
         "reset to": (chain(nn.Linear(16, 20), lif(0.5, 0.3, v_reset=-0.2), nn.Linear(20, 5), Integrator(0.0)), flat),
+        "synapses": (chain(nn.Linear(16, 20), cuba("hard"), nn.Linear(20, 5), Integrator(0.0)), flat),
+        "soft synapses": (chain(nn.Linear(16, 20), cuba("soft"), nn.Linear(20, 5), Integrator(0.0)), flat),
         "pictures": (
             chain(
                 nn.Conv2d(1, 4, 3, padding=1),

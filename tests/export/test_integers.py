@@ -36,6 +36,12 @@ def test_levels_times_unit_are_the_weights_to_the_bit(target, unit):
             assert (levels % 2 == 0).all()
 
 
+def test_neurons_of_more_constants_than_the_layout_has_say_so():
+    for kind, more in (("lif", False), ("ahp", False), ("alif", True), ("cuba_lif", True)):
+        _, lines = integers(*built("hardware=int8", f"method.neuron={kind}"))
+        assert ("more constants" in next(line for line in lines if line.startswith("hidden1"))) == more, kind
+
+
 def chip(arrays, layers, spikes):
     """Loihi's arithmetic on integers alone, as the README of the layout says it: spikes [T, B, N] -> by layer."""
     found = {}

@@ -9,6 +9,7 @@ from torch import nn
 
 from snnlab.errors import InputError
 from snnlab.export.nir_graph import WHY, to_nir
+from snnlab.export.simulators import without_synapses
 from snnlab.layers.batch_norm_through_time import BatchNormThroughTime
 from snnlab.layers.network import Network
 from snnlab.layers.recurrent import Recurrent
@@ -19,7 +20,7 @@ from snnlab.neurons.cuba_lif import CubaLIF
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.stochastic_readout import StochasticReadout
 
-from .equations import run
+from .equations import advance, run
 from .nets import chain, lif, networks
 
 nir = pytest.importorskip("nir")
@@ -69,6 +70,27 @@ def test_the_time_constant_and_threshold_by_hand(decay, leak, threshold):
     assert {"reset": "hard", "comparison": ">"}.items() <= node.metadata.items()
 
 
+def test_a_synapse_by_hand():
+    """a = exp(-1/4), b = exp(-1/2); one spike through a weight of 1 moves v by 1 - a, one step later."""
+    network = chain(nn.Linear(1, 1, bias=False), CubaLIF(4.0, 2.0, threshold=9.0), nn.Linear(1, 1), Integrator(0.0))
+    network.layers["linear0"].weight.data.fill_(1.0)
+    graph, notes = to_nir(network, (1,), time_step=2e-3)
+    node, (a, b) = graph.nodes["cubalif1"], np.exp([-0.25, -0.5])
+    assert node.tau_mem == pytest.approx(2e-3 / (1 - a)) and node.tau_syn == pytest.approx(2e-3 / (1 - b))
+    assert node.w_in == pytest.approx(1 / (1 - b)) and node.r == 1 and node.v_leak == node.v_reset == 0
+    assert any("one step later" in note for note in notes)
+    states = {}
+    for spike in (1.0, 0.0):
+        advance(node, "CubaLIF", np.array([spike]), states, "here", 2e-3, False)
+    assert states["here"][0] == pytest.approx(1 - a) and states["here"][1] == pytest.approx(b)
+
+
+def test_a_synapse_is_not_compared_in_libraries_that_step_it_otherwise():
+    graph, _ = to_nir(chain(nn.Linear(2, 2), CubaLIF(), nn.Linear(2, 2), Integrator(0.0)), (2,))
+    with pytest.raises(InputError, match="cubalif1 is a CubaLIF, whose spikes are felt one step later"):
+        without_synapses(graph)
+
+
 def test_at_equality_the_graph_does_what_the_network_does():
     """One current that is the threshold: ``>=`` fires and ``>`` does not, by NIR's own comparison, which is strict."""
     for strict, fires in ((True, 0.0), (False, 1.0)):
@@ -110,7 +132,7 @@ def test_the_bias_of_a_returning_weight_goes_to_the_one_in_front():
         (StochasticReadout(4, 2), "draws its spikes at random"),
         (ALIF(), "threshold that moves"),
         (AHP(4), "a current that its own spikes bring"),
-        (CubaLIF(), "one step later"),
+        (CubaLIF(reset="none"), "is not reset"),
         (nn.ReLU(), "no neuron in time"),
         (nn.BatchNorm1d(4), "no node for"),
         (lif(0.5, 1.0, "none"), "is not reset"),

@@ -139,6 +139,15 @@ def test_states_count_at_their_bits_and_those_of_a_readout_from_outside_at_32(me
     assert test["memory_bytes"]["states"] == given
 
 
+@pytest.mark.parametrize("kind", ["alif", "plif", "cuba_lif", "ltc"])
+@pytest.mark.parametrize("decay", ["none", "shifts", "4096ths"])
+def test_decays_that_a_target_does_not_reach_are_refused(kind, decay):
+    line = ["hardware=int8", f"method.neuron={kind}"]
+    assert parts(*line).target.decay == "any"
+    with pytest.raises(InputError, match=rf"forgets by constants of its own, not those of hardware\.decay={decay}"):
+        parts(*line, f"hardware.decay={decay}")
+
+
 def test_none_changes_nothing():
     free = parts()
     assert free.target is None and free.fit is None and free.changed == []

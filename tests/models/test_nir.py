@@ -22,6 +22,7 @@ from snnlab.layers.network import Network
 from snnlab.layers.recurrent import Recurrent
 from snnlab.models import nir_trial
 from snnlab.models.nir import NIR
+from snnlab.neurons.cuba_lif import CubaLIF
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.plif import PLIF
@@ -89,6 +90,50 @@ def test_what_was_exported_comes_back_with_the_same_outputs_and_trains(name, tmp
     moved = [p for n, p in again.named_parameters() if n.endswith("weight")]
     assert len(moved) >= 2 and all(p.grad is not None and p.grad.abs().sum() > 0 for p in moved)
     assert model.lines()[-1].endswith("network.nir")
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+def test_neurons_with_a_synapse_come_back(reset, tmp_path):
+    torch.manual_seed(0)
+    cuba = CubaLIF(4.0, 3.0, 1.0, 0.2, reset)
+    network = named(nn.Linear(16, 9), cuba, nn.Linear(9, 3), Integrator(0.5)).eval()
+    model = NIR(written(tmp_path / "g.nir", to_nir(network, (16,))[0]))
+    again = model(Blocks(lambda: CubaLIF(reset="none"), lambda: Integrator(0.7)), (16,), 3)
+    neuron = again.layers["layer1"]
+    assert (neuron.a, neuron.b, neuron.threshold, neuron.reset) == (cuba.a, cuba.b, cuba.threshold, reset)
+    assert (neuron.tau_mem, neuron.tau_syn, neuron.time_step) == pytest.approx((4.0, 3.0, 1.0))
+    frames = (torch.rand(12, 4, 16) < 0.4).float()
+    assert torch.equal(network(frames), again(frames)) and network(frames).any()
+    again(frames).square().mean().backward()
+    assert again.layers["layer0"].weight.grad.any()
+    with pytest.raises(InputError, match=r"is a CubaLIF, .* use method\.neuron=cuba_lif"):
+        model(blocks(), (16,), 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"tau_syn": 1e-3}, "tau_syn = 0.001 s must be longer than the time step"),
+        ({"tau_mem": -1.0}, "tau_mem = -1 must be above 0"),
+        ({"v_reset": 0.5}, "is reset to 0.25, and neurons with a synapse here to 0"),
+        ({"v_leak": 0.5}, "rests at 0.5"),
+    ],
+)
+def test_a_synapse_that_there_is_none_for_is_refused(changes, why, tmp_path):
+    one = np.ones(2)
+    values = {
+        "tau_syn": 2e-3,
+        "tau_mem": 2e-3,
+        "r": 2.0,
+        "v_leak": 0.0,
+        "v_threshold": 1.0,
+        "v_reset": 0.0,
+        "w_in": 2.0,
+    }
+    node = nir.CubaLIF(**{key: value * one for key, value in {**values, **changes}.items()})
+    path = written(tmp_path / "g.nir", nir.NIRGraph.from_list(nir.Linear(np.eye(2)), node, nir.Linear(np.eye(2))))
+    with pytest.raises(InputError, match=why):
+        NIR(path, time_step=1e-3)(Blocks(CubaLIF, Integrator), (2,), 2)
 
 
 def test_a_graph_of_another_library_takes_nir_at_its_word(tmp_path):

@@ -14,7 +14,7 @@ import torch
 
 from snnlab.errors import InputError
 from snnlab.export.nir_graph import array, kind_of
-from snnlab.hardware.constrain import inner, reached
+from snnlab.hardware.constrain import inner, plain_decays, reached
 from snnlab.hardware.target import Target
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
@@ -94,7 +94,8 @@ def integers(network: Network, target: Target | None) -> tuple[dict[str, np.ndar
         if isinstance(layer, Neuron | Integrator):
             values = of_neuron(inner(layer))
             arrays |= {f"{name}/{key}": np.asarray(value) for key, value in values.items()}
-            lines.append(f"{name}: {kind_of(inner(layer)).__name__}, {told(values)}")
+            more = "" if plain_decays(inner(layer)) else "; more constants are in config.yaml, or learned, and not here"
+            lines.append(f"{name}: {kind_of(inner(layer)).__name__}, {told(values)}{more}")
     return arrays, lines
 
 

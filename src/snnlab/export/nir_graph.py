@@ -13,6 +13,11 @@ NIR fires above the threshold. Where equality fires here, v_threshold is the lar
 NIR's own comparison gives the same spikes; where every sum is a whole number of levels, it lies half a level below the
 threshold (half above, where equality stays silent). NIR resets to a value; where the threshold is subtracted here,
 metadata say so: importers must be told.
+
+A CubaLIF here is NIR's, stepped by forward Euler: both of its equations take what was there before the step, so that a
+spike is felt one step later. Libraries that add it to the current first are one step early.
+
+    tau_mem = time_step / (1 - a),  tau_syn = time_step / (1 - b),  w_in = 1 / (1 - b),  R = 1                  (2)
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ from snnlab.layers.residual import Residual
 from snnlab.layers.scale import Scale
 from snnlab.layers.trace import Traced
 from snnlab.neurons import whole
+from snnlab.neurons.cuba_lif import CubaLIF
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
 from snnlab.neurons.neuron import Temporal
@@ -44,13 +50,14 @@ from snnlab.weights.levels import OnLevels, levels_of
 from snnlab.weights.weight import Weight
 
 TIME_STEP = 1e-3  # seconds, of data whose steps are no time
+SOFT = "neurons subtract their threshold, and NIR's own are reset to a value: metadata reset = soft"
+ROUNDED = "states are rounded to levels of {:g} here, which NIR has no word for: metadata state_level"
 WHY = {  # of layers that have no exact form, by the name of their class
     "BatchNormThroughTime": "has gains of its own for every step, and a node of NIR is the same at every step",
     "LTC": "has analog gates, worked out of its input at every step",
     "ALIF": "has a threshold that moves with its own spikes",
     "AHP": "has a current that its own spikes bring; --format numpy writes its integers, hardware=loihi2",
     "StochasticReadout": "draws its spikes at random",
-    "CubaLIF": "feels a spike one step later, which simulators read out of NIR's equations in two ways",
     "MaxPool2d": "takes the largest, and NIR has averages and sums",
     "ReLU": "is no neuron in time, and NIR has none of its kind",
 }
@@ -249,6 +256,8 @@ def neuron(graph: Graph, name: str, layer: nn.Module, shape: tuple[int, ...]) ->
     kind = kind_of(layer)
     if kind in (LIF, PLIF):
         return fires(graph, name, layer, shape)
+    if kind is CubaLIF:
+        return with_synapse(graph, name, layer, shape)
     if kind is not Integrator:
         raise refused(name, layer)
     assert isinstance(layer, Integrator)
@@ -300,11 +309,9 @@ def fires(graph: Graph, name: str, layer: Any, shape: tuple[int, ...]) -> Any:
             raise refusal(name, "decays in whole numbers, which NIR's equations do not cut; --format numpy writes them")
         metadata |= {"state_level": level.unit, "state_low": level.low, "state_high": level.high}
         if not graph.whole_numbers:
-            graph.note(
-                f"states are rounded to levels of {level.unit:g} here, which NIR has no word for: metadata state_level"
-            )
+            graph.note(ROUNDED.format(level.unit))
     if layer.reset == "soft":
-        graph.note("neurons subtract their threshold, and NIR's own are reset to a value: metadata reset = soft")
+        graph.note(SOFT)
     unit = 1.0 if made.decay == 1 else (1 - made.decay) / made.gain  # (1)
     whole_sums = level is not None and graph.whole_numbers and made.decay in (0, 1)
     threshold = lowered(made.threshold, strict, level.unit if level is not None and whole_sums else None)
@@ -316,6 +323,33 @@ def fires(graph: Graph, name: str, layer: Any, shape: tuple[int, ...]) -> Any:
         return nir.IF(r=full(shape, 1 / graph.time_step), metadata=metadata, **values)
     values |= {"tau": full(shape, graph.time_step / (1 - made.decay)), "r": full(shape, 1.0)}
     return nir.LIF(v_leak=full(shape, unit * made.rest), metadata=metadata, **values)
+
+
+def with_synapse(graph: Graph, name: str, layer: Any, shape: tuple[int, ...]) -> Any:
+    """NIR's CubaLIF, by (2)."""
+    if layer.reset == "none":
+        raise refusal(name, "is not reset by its spikes, and every neuron of NIR is")
+    strict, step = bool(getattr(layer.spike, "strict", False)), graph.time_step
+    metadata: dict[str, Any] = {
+        "reset": layer.reset,
+        "comparison": ">" if strict else ">=",
+        "threshold": float(layer.threshold),
+        "decay": float(layer.a),
+        "decay_syn": float(layer.b),
+        "gain": 1.0,
+        "unit": 1.0,
+    }
+    if isinstance(layer, whole.OnLevels):
+        level = layer.levels
+        metadata |= {"state_level": level.unit, "state_low": level.low, "state_high": level.high}
+        graph.note(ROUNDED.format(level.unit))
+    if layer.reset == "soft":
+        graph.note(SOFT)
+    graph.note("CubaLIF is stepped by forward Euler here: a spike moves the membrane one step later")
+    above = np.float32(layer.threshold) if strict else below(layer.threshold)
+    values = {"v_threshold": float(above), "v_reset": 0.0, "v_leak": 0.0, "r": 1.0, "w_in": 1 / (1 - layer.b)}
+    values |= {"tau_mem": step / (1 - layer.a), "tau_syn": step / (1 - layer.b)}
+    return library().CubaLIF(metadata=metadata, **{key: full(shape, value) for key, value in values.items()})
 
 
 def lowered(threshold: float, strict: bool, level: float | None) -> float:

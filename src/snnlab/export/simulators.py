@@ -64,10 +64,20 @@ def without_readout(graph: Any) -> Any:
     return nir.NIRGraph(nodes=nodes, edges=edges, metadata=dict(graph.metadata))
 
 
+def without_synapses(graph: Any) -> None:
+    """Refuse what libraries step otherwise than forward Euler does."""
+    for name, node in graph.nodes.items():
+        if kind(node) == "CubaLIF":
+            raise InputError(
+                f"{name} is a CubaLIF, whose spikes are felt one step later; LIF and IF alone are compared"
+            )
+
+
 # norse ----------------------------------------------------------------------------------------------------------------
 def norse(graph: Any) -> Simulator:
     """The graph in norse."""
     found = imported("norse.torch")
+    without_synapses(graph)
     graph, allowed = without_readout(graph), list[str]()
     for name, node in graph.nodes.items():
         if kind(node) == "AvgPool2d":
@@ -140,6 +150,7 @@ def averaging(node: Any) -> Any:
 def snntorch(graph: Any) -> Simulator:
     """The graph in snntorch."""
     found = imported("snntorch.import_nir")
+    without_synapses(graph)
     graph, allowed = without_readout(graph), ["dt = 1e-4: tau put in it"]
     step, units = float(metadata(graph, "time_step", 0)), dict[str, float]()
     for name, node in graph.nodes.items():

@@ -37,6 +37,7 @@ from snnlab.weights.find import weights_inside
 from snnlab.weights.weight import Weight
 
 PASSING = (nn.AvgPool2d, nn.MaxPool2d, nn.Flatten, nn.Identity, HeldDropout)  # what whole numbers come through
+SNAPPED = {"decay", "tau_a", "beta", "refractory"}  # arguments with a time of neurons whose decays are DECAYS
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 DECAYS = ("decay", "decay_a")  # attributes of neurons that are factors per step
 NAMES = {path.rpartition(".")[2]: name for name, path in NEURONS.items()}  # of method.neuron, by class
@@ -178,11 +179,19 @@ def check_neuron(link: Link, target: Target, outside: bool) -> None:
         raise refusal(target, f"{link.name} has leak={neuron.leak}", "use method.leak=first")
     if target.whole_numbers and getattr(neuron, "v_reset", None):
         raise refusal(target, f"{link.name} is reset to {neuron.v_reset:g}", "chips reset to 0")
+    if target.decay != "any" and not plain_decays(neuron):
+        what = f"{link.name} ({kind}) forgets by constants of its own, not those of hardware.decay={target.decay}"
+        raise refusal(target, what, "use method.neuron=lif")
     if target.decay == "none":
         for key in DECAYS:
             decay: Any = getattr(neuron, key, None)
             if decay not in (None, 1.0):
                 raise refusal(target, f"{link.name} forgets: its {key} is {decay:g}", "use method.decay=1.0")
+
+
+def plain_decays(neuron: Temporal) -> bool:
+    """Whether DECAYS are all that the neuron forgets by."""
+    return "decay" in neuron.times and not {*neuron.times} - SNAPPED
 
 
 def refusal(target: Target, what: str, instead: str) -> InputError:

@@ -2,6 +2,9 @@
 
     v[t] = decay v[t-1] + R time_step / tau I[t]        decay = 1 - time_step / tau; NIR's IF: decay 1, gain R time_step
 
+NIR's CubaLIF is stepped by forward Euler, as neurons/cuba_lif.py: decays 1 - time_step / tau_mem and 1 - time_step /
+tau_syn, gain R w_in time_step / tau_syn.
+
 Neurons are counted in the unit of their current: threshold and reset are divided by the gain, weights stay as they are.
 A node whose metadata say decay, threshold, reset kind or comparison has these; NIR itself resets to a value, and fires
 above its threshold. The method brings what learns: its weights, with the graph's values, and its surrogate gradient.
@@ -23,11 +26,12 @@ from snnlab.layers.network import Network
 from snnlab.layers.recurrent import Recurrent
 from snnlab.models.model import Model
 from snnlab.models.nir_file import File, Node, read
+from snnlab.neurons.cuba_lif import CubaLIF
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
 from snnlab.weights.find import weights_inside
 
-WEIGHTS, FIRES, READS_OUT = ("Linear", "Affine", "Conv2d"), ("LIF", "IF"), ("LI", "I")
+WEIGHTS, FIRES, READS_OUT = ("Linear", "Affine", "Conv2d"), ("LIF", "IF", "CubaLIF"), ("LI", "I")
 KNOWN = (*WEIGHTS, *FIRES, *READS_OUT, "AvgPool2d", "Flatten", "Input", "Output")
 CLOSE = 1e-5  # of a number of 32 bits to the one that metadata say
 
@@ -141,14 +145,15 @@ class NIR(Model):
     # neurons ----------------------------------------------------------------------------------------------------------
     def conform(self, neuron: Any, node: Node) -> Any:
         """Give the method's neuron what the graph says of it."""
-        kind = type(neuron)
-        if kind is not LIF:
+        kind: Any = type(neuron)
+        wanted, name = (CubaLIF, "cuba_lif") if node.type == "CubaLIF" else (LIF, "lif")
+        if kind is not wanted:
             raise InputError(
                 f"node {node.name} is a {node.type}, and the method's neurons are {kind.__name__}; "
-                "use method.neuron=lif, or a method that has LIF"
+                f"use method.neuron={name}, or a method that has {wanted.__name__}"
             )
-        decay, gain = self.membrane(node)
-        if node.type == "LIF" and node.number("v_leak"):
+        decay, gain = self.synapse(neuron, node) if node.type == "CubaLIF" else self.membrane(node)
+        if node.type != "IF" and node.number("v_leak"):
             raise InputError(f"node {node.name} rests at {node.number('v_leak'):g}, and neurons here at 0")
         threshold, strict = node.number("v_threshold") / gain, node.text("comparison") != ">="
         own = (node.known("threshold") or 0.0) * (node.known("unit") or 0.0) / gain
@@ -159,8 +164,12 @@ class NIR(Model):
         reset = node.text("reset") or "hard"
         if reset not in ("hard", "soft"):
             raise InputError(f"node {node.name}: metadata reset = {reset[:40]!a} must be hard or soft")
-        neuron.decay, neuron.threshold, neuron.reset, neuron.leak = decay, threshold, reset, "first"
-        neuron.v_reset = node.number("v_reset") / gain if "v_reset" in node.values else 0.0
+        v_reset = node.number("v_reset") / gain if "v_reset" in node.values else 0.0
+        neuron.threshold, neuron.reset = threshold, reset
+        if kind is LIF:
+            neuron.decay, neuron.leak, neuron.v_reset = decay, "first", v_reset
+        elif v_reset:
+            raise InputError(f"node {node.name} is reset to {v_reset:g}, and neurons with a synapse here to 0")
         neuron.spike.strict = strict
         return neuron
 
@@ -176,6 +185,23 @@ class NIR(Model):
             )
         decay = exact(node, max(1 - share, 0.0))
         return decay, positive(node, "r") * (1 - decay)
+
+    def synapse(self, neuron: CubaLIF, node: Node) -> tuple[float, float]:
+        """Give a neuron its time constants of membrane and synapse; return the membrane's decay, and the gain."""
+        decays = []
+        for key, own in (("tau_mem", "decay"), ("tau_syn", "decay_syn")):
+            share = self.time_step / positive(node, key)
+            if share >= 1:
+                raise InputError(
+                    f"node {node.name}: {key} = {node.number(key):g} s must be longer than the time step, "
+                    f"{self.time_step:g} s"
+                )
+            decays.append(exact(node, 1 - share, own))
+        neuron.a, neuron.b = decays
+        neuron.time_step = 1e3 * self.time_step  # ms
+        neuron.tau_mem, neuron.tau_syn = (-neuron.time_step / math.log(decay) for decay in decays)
+        gain = positive(node, "r") * positive(node, "w_in") * (1 - decays[1])
+        return decays[0], 1.0 if abs(gain - 1) <= CLOSE else gain
 
     def kept(self, node: Node) -> float:
         """What an integrating readout keeps per step; it adds its input as it is."""
@@ -314,9 +340,9 @@ def positive(node: Node, key: str) -> float:
     return value
 
 
-def exact(node: Node, decay: float) -> float:
+def exact(node: Node, decay: float, key: str = "decay") -> float:
     """The decay that metadata say, where it is that of tau with more digits."""
-    own = node.known("decay")
+    own = node.known(key)
     return own if own is not None and 0 <= own <= 1 and abs(own - decay) <= CLOSE else decay
 
 
