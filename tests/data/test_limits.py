@@ -182,7 +182,10 @@ def test_what_can_be_made_again_is_made_again_or_gone_without(tmp_path, caplog):
     assert [remembered(tmp_path / "cache") for _ in range(2)] == [1, 1]
     (kept,) = tmp_path.glob("cache/checked/*.json")
     whole = kept.read_text()
-    other = whole.replace('"seal": "', '"seal": "0'), whole.replace('"value": 1', '"value": 7')  # neither has such a checksum
+    other = (
+        whole.replace('"seal": "', '"seal": "0'),
+        whole.replace('"value": 1', '"value": 7'),
+    )  # neither has such a checksum
     for times, content in enumerate(("", "[]", "null", *other, "[" * 100_000, "\xff"), 2):
         kept.write_text(content, encoding="latin1")
         assert remembered(tmp_path / "cache") == times

@@ -229,7 +229,9 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
     devices = trainer["devices"]
     number = devices if isinstance(devices, int) and not isinstance(devices, bool) else 1
     if number == 0 or number < -1 or isinstance(devices, bool) or devices in ([], "", "0"):
-        raise InputError(f"trainer.devices = {devices} leaves no device to train on; 1 is usual, -1 takes all there are")
+        raise InputError(
+            f"trainer.devices = {devices} leaves no device to train on; 1 is usual, -1 takes all there are"
+        )
     every = trainer["check_val_every_n_epoch"]
     if every is None or not 1 <= every <= epochs:
         raise InputError(
