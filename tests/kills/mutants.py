@@ -2,8 +2,8 @@
 
 usage: python tests/kills/mutants.py [--each 8] [--seed 0] [--only WORD ...]
 
-After every damage, each with its own draw, the command that reads the file is given again. It holds where it comes to the bits of its twin, or
-ends in one line with exit code 1 or 2; and where nothing of the file was executed.
+After every damage, each with its own draw, the command that reads the file is given again. It holds where it comes to
+the bits of its twin, or ends in one line with exit code 1 or 2; and where nothing of the file was executed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from data.test_folder import pictures
 from kills.kill import FEW, METHODS, different, outcome, run
 from kills.midway import OFTEN, at_batch
-
 from snnlab.methods.vdib import judge
 
 FILMS = "data=mnist_dvs data.source=simulated data.train_films=40 data.val_films=20 data.test_films=20"
@@ -172,7 +172,11 @@ class Ground:
         run(self.line, root / "whole")
         os.environ["SNNLAB_CACHE"] = str(root / "cache")
         run(self.films, root / "films")
-        self.twins = {"killed": outcome(root / "whole"), "films": outcome(root / "films")}
+        own = few.replace("data.batch_size=50", "data.batch_size=4")
+        self.own = f"{own} method=stbp data=folder data.folder={pictures(root / 'mine')} model.hidden=[8]"
+        run(self.own, root / "own")
+        self.twins = {name: outcome(root / name) for name in ("whole", "films", "own")}
+        self.twins["killed"], self.hash = self.twins["whole"], self.hash_of(root / "own")
         self.test = self.twins["killed"]["metrics"]["test"]
 
     def copy(self, name: str, place: Path) -> Path:
@@ -194,7 +198,7 @@ class Ground:
                 for i in range(each if name in ANY else 1):
                     yield f"{file}: {name} {i}", self.resumed(file, damage)
                     yield f"evaluate, {file}: {name} {i}", self.evaluated(file, damage)
-        for kind in ("films", "frames", "judges", "checked", "kernels"):
+        for kind in ("films", "frames", "judges", "checked", "images", "kernels"):
             for name, damage in CACHE.items():
                 for i in range(each):
                     yield f"cache, {kind}: {name} {i}", self.from_cache(kind, damage)
@@ -238,10 +242,20 @@ class Ground:
             files = [p for p in (place / "cache" / kind).rglob("*") if p.is_file() and p.stat().st_size > 64]
             damage(source.choice(sorted(files)), source)
             os.environ["SNNLAB_CACHE"] = str(place / "cache")
-            code = run(self.films, place)
-            return self.line_of(place, code) if code else "; ".join(different(self.twins["films"], outcome(place)))
+            twin = "own" if kind in ("checked", "images") else "films"
+            code = run(self.own if twin == "own" else self.films, place)
+            if code:
+                return self.line_of(place, code)
+            found = list(different(self.twins[twin], outcome(place)))
+            found += ["another hash of the data"] if twin == "own" and self.hash_of(place) != self.hash else []
+            return "; ".join(found)
 
         return case
+
+    def hash_of(self, place: Path) -> str:
+        """The hash of the data of the one run below a folder."""
+        (path,) = place.glob("outputs/*/run.json")
+        return str(json.loads(path.read_text())["provenance"]["hash"])
 
     def line_of(self, place: Path, code: int) -> str:
         """What is wrong with how a command ended that did not come to its end."""
@@ -276,9 +290,8 @@ def check(each: int, seed: int, words: list[str], root: Path, told: Callable[[st
         shutil.rmtree(place)
         bad, kind = bad + bool(said), re.split(r"[:,] ", name)[0]
         of_kind[kind] += 1
-        told(
-            f"{count}/{len(chosen)}, {bad} wrong: {name}: {said or 'holds'} ({time.perf_counter() - started:.1f} s) | {ended[:150]}"
-        )
+        came = f"{said or 'holds'} ({time.perf_counter() - started:.1f} s)"
+        told(f"{count}/{len(chosen)}, {bad} wrong: {name}: {came} | {ended[:150]}")
     told(", ".join(f"{kind} {number}" for kind, number in of_kind.items()))
     told(f"{bad} of {count} went wrong")
     return bad

@@ -113,8 +113,8 @@ def test_a_sweep_that_was_interrupted_goes_on_in_its_folder_with_what_is_left(ru
     assert sorted(record["seed"] for record in records) == [0, 1, 2]
     assert all(record["status"] == "completed" for record in records)
     code, out, _ = run_command("-m", "resume=auto", "seed=0,1,2", *QUICK, "model.hidden=[4]")
-    told = f"{folder.name}: nothing is left to run, 3 runs completed already -> {folder.resolve()}\n\nrun "  # and its table
-    assert code == 0 and out.startswith(told)
+    told = f"{folder.name}: nothing is left to run, 3 runs completed already -> {folder.resolve()}"
+    assert code == 0 and out.startswith(f"{told}\n\nrun ")  # and its table
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])

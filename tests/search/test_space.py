@@ -172,3 +172,14 @@ def test_a_line_as_an_experiment_is_the_same_run(line: list[str], tmp_path: Path
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "best.yaml").write_text(as_experiment(line, ["a note"]))
     assert identity(compose(["experiment=best"], tmp_path).plain()) == identity(compose(line).plain())
+
+
+def test_the_later_of_two_files_wins() -> None:
+    """Both vary the threshold, each in its own range."""
+    of = {name: space_of([name], [], None, ["objective"]) for name in ("energy", "neuron")}
+    key = "method.threshold"
+    texts = {name: [p.values.text for p in space.parameters if p.key == key] for name, space in of.items()}
+    assert texts["energy"] != texts["neuron"]
+    for order in (["energy", "neuron"], ["neuron", "energy"]):
+        both = space_of(order, [], None, ["objective"])
+        assert [p.values.text for p in both.parameters if p.key == key] == texts[order[-1]]

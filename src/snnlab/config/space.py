@@ -177,7 +177,7 @@ def _varied(override: str) -> Override:
 
 
 def space_of(chosen: Sequence[str], varied: Sequence[str], config_dir: Path | None, settings: Sequence[str]) -> Space:
-    """The space of files, by name, and of overrides that vary, which win.
+    """The space of files, by name, the later of which win, and of overrides that vary, which win over all of them.
 
     Args:
         settings: keys that a file may set for the search itself.
@@ -193,13 +193,8 @@ def space_of(chosen: Sequence[str], varied: Sequence[str], config_dir: Path | No
         if chosen.count(name) > 1:
             raise InputError(f"search=[{','.join(chosen)}]: {name} is named {chosen.count(name)} times; name it once")
         one = _of_file(known[name], settings)
-        there = {(p.key, p.when): p for p in found.parameters}
-        if twice := next((p for p in one.parameters if there.get((p.key, p.when), p) != p), None):
-            raise InputError(
-                f"search=[{','.join(chosen)}]: {twice.key} is another range in {name} than in a file before it; "
-                f"give it on the command line: '{twice.key}={twice.values.text}'"
-            )
-        found.parameters += [p for p in one.parameters if p not in found.parameters]
+        own = {(p.key, p.when) for p in one.parameters}
+        found.parameters = [*(p for p in found.parameters if (p.key, p.when) not in own), *one.parameters]
         found.settings |= one.settings
         optional |= one.optional
     for override in varied:

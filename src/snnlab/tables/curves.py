@@ -44,8 +44,8 @@ def curves(runs: Sequence[Run], path: Path, metric: str = "val/accuracy") -> boo
     with plt.rc_context(style.STYLE):
         shown = list(lines.items())[:MOST_LINES]
         words = shortened([name for name, _ in shown])
-        high = 0.7 + 0.15 * sum(1 + label.count("\n") for label in words)  # inches, of the legend
-        figure, axis = plt.subplots(figsize=(7, max(3.4, high)))
+        inches = 0.7 + 0.15 * sum(1 + label.count("\n") for label in words)  # of the legend
+        figure, axis = plt.subplots(figsize=(7, max(3.4, inches)))
         for number, ((_, found), label) in enumerate(zip(shown, words, strict=True)):
             epochs = sorted({epoch for values in found for epoch in values})
             at = [[values[epoch] for values in found if epoch in values] for epoch in epochs]
@@ -183,8 +183,8 @@ def _panel(
     axis.set_xlabel(key)
     if 1 < len(groups) <= 6:
         others = ", ".join(other.rpartition(".")[2] for other in keys if other != key)
-        place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.0}  # beside the points
-        axis.legend(title=others, fontsize=style.SMALL, title_fontsize=style.SMALL, **place)
+        beside: Any = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.0}  # not over the points
+        axis.legend(title=others, fontsize=style.SMALL, title_fontsize=style.SMALL, **beside)
 
 
 def shortened(names: Sequence[str]) -> list[str]:
