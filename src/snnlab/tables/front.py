@@ -42,10 +42,11 @@ def front(runs: Sequence[Run], path: Path, figure: str, cost: str) -> bool:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     check_metrics([figure, cost], runs)
     rows = rows_of(runs)
-    known = [(n.strip("`"), r) for n, r in zip(named(rows), rows.values(), strict=True) if _both(r, figure, cost)]
+    known = [(n.replace("`", ""), r) for n, r in zip(named(rows), rows.values(), strict=True) if _both(r, figure, cost)]
     if not known:
         return False
     looks: Iterator[dict[str, Any]] = itertools.cycle([{"marker": m, "color": c} for m in MARKERS for c in style.CYCLE])
@@ -60,6 +61,9 @@ def front(runs: Sequence[Run], path: Path, figure: str, cost: str) -> bool:
         costs = [x for _, x in means]
         if min(costs) > 0 and max(costs) / min(costs) > DECADE:
             axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.xaxis.set_major_formatter(EngFormatter())
         axis.set(xlabel=cost, ylabel=figure)
         drawn.legend(loc="outside right upper", fontsize=style.SMALL)
         style.heading(drawn, f"{figure} against {cost}", "bars: one standard deviation over seeds")
