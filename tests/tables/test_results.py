@@ -23,7 +23,7 @@ def contents():
 
 
 def test_every_stored_run_is_read_and_has_an_identity_and_a_row():
-    assert len(PATHS) == 267
+    assert len(PATHS) == 287
     identities = Counter(digest(recorded(content)) for content in contents())
     rows = Counter(digest(less_seed(recorded(content))) for content in contents())
     assert len(rows) < len(identities) < len(PATHS)  # some were run again, with other kernels
@@ -44,12 +44,19 @@ def test_the_parts_of_every_row_can_be_built_again(empty_data):
                 assert sum(p.numel() for p in parameters if p.requires_grad) == content["parameters"], content[
                     "overrides"
                 ]
-    assert len(built) == 101
+    assert len(built) == 107
 
 
 @pytest.mark.parametrize(
     ("folder", "rows"),
-    [("main_films", 4), ("main_digits", 2), ("stbp_fashion_mnist", 2), ("ahp_store_recall", 5), ("vdib_mnist_time", 6)],
+    [
+        ("main_films", 4),
+        ("main_films_learned", 2),
+        ("main_digits", 2),
+        ("stbp_fashion_mnist", 2),
+        ("ahp_store_recall", 5),
+        ("vdib_mnist_time", 6),
+    ],
 )
 def test_runs_of_different_configs_under_one_seed_have_rows_of_their_own(folder, rows):
     found = rows_of(read_runs([RESULTS / folder]))
