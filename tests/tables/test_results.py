@@ -23,7 +23,7 @@ def contents():
 
 
 def test_every_stored_run_is_read_and_has_an_identity_and_a_row():
-    assert len(PATHS) == 287
+    assert len(PATHS) == 291
     identities = Counter(digest(recorded(content)) for content in contents())
     rows = Counter(digest(less_seed(recorded(content))) for content in contents())
     assert len(rows) < len(identities) < len(PATHS)  # some were run again, with other kernels
@@ -44,7 +44,7 @@ def test_the_parts_of_every_row_can_be_built_again(empty_data):
                 assert sum(p.numel() for p in parameters if p.requires_grad) == content["parameters"], content[
                     "overrides"
                 ]
-    assert len(built) == 107
+    assert len(built) == 111
 
 
 @pytest.mark.parametrize(
