@@ -164,7 +164,7 @@ def second_device() -> Iterator[list[str]]:
     lifting = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(2, device=DEVICE) is made here and then moved
     autocast: Any = torch.autocast  # which knows no DEVICE
-    torch.autocast = lambda kind, **options: autocast("cpu" if kind == DEVICE.type else kind, **options)  # type: ignore
+    torch.autocast = lambda kind, **options: autocast("cpu" if kind == DEVICE.type else kind, **options)  # type: ignore[misc, assignment]
     try:
         with Factories():
             yield reads

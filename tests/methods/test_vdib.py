@@ -497,7 +497,9 @@ def test_predictive_coding_learns(tmp_path: Path, options: dict[str, Any]) -> No
     assert "test/accuracy" in learned
     assert "test/judge_accuracy" not in learned
     assert "test/hidden_change" not in learned
-    assert set(method.figures(data)) == {"encoder_raster", "decoded"}
+    figures = method.figures(data)
+    assert set(figures) == {"encoder_raster", "decoded"}
+    assert [text.get_text() for text in figures["decoded"].axes[0].get_legend().get_texts()] == ["true"]
     batch = next(iter(data.test_dataloader()))
     assert method.predictions(batch).shape == batch.labels.shape
 

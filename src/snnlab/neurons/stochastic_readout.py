@@ -35,6 +35,11 @@ def raised_cosines(filters: int, memory: int, mu: float = 0.5) -> Tensor:
     return (1 + torch.cos(angle.clamp(-math.pi, math.pi))) / 2
 
 
+def logit(rate: float) -> float:
+    """The potential at which a neuron fires at this rate, in (0, 1)."""
+    return math.log(rate / (1 - rate))
+
+
 Start = Literal["own", "weights", "prior"]
 
 MEAN_BATCHES = 100  # the memory of the running mean
@@ -100,7 +105,7 @@ class StochasticReadout(Neuron):
             for parameter in (self.feedback, self.bias):
                 nn.init.uniform_(parameter, -bound, bound)
         if start == "prior":
-            nn.init.constant_(self.bias, math.log(prior / (1 - prior)))
+            nn.init.constant_(self.bias, logit(prior))
         self.phi: Tensor
         self.phi_feedback: Tensor
         self.register_buffer("phi", raised_cosines(filters, memory).to(self.weight.dtype), persistent=False)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from snnlab.neurons.stochastic_readout import logit
 from snnlab.questions.question import running_sum
 
 Baseline = Literal["none", "ema", "leave_one_out"]
@@ -33,10 +34,6 @@ def log_ratio(u: Tensor, y: Tensor, prior: float) -> Tensor:
 def kl_divergence(u: Tensor, prior: float) -> Tensor:
     """KL(Bernoulli(sigmoid(u)) || Bernoulli(prior)) in nats, exact: p (u - logit r) - log(1 + e^u) - log(1 - r)."""
     return torch.sigmoid(u) * (u - logit(prior)) - softplus(u) - math.log(1 - prior)
-
-
-def logit(rate: float) -> float:
-    return math.log(rate / (1 - rate))
 
 
 @torch.no_grad()

@@ -122,9 +122,9 @@ def class_averages(y: Tensor, labels: Tensor) -> Figure:
 
 
 def receptive_fields(frames: Tensor, spikes: Tensor) -> Figure:
-    """Mean input [T, B, ...] some steps before a spike, less the mean input, for hidden units [T, B, N] that fire most.
+    """Mean input [T, B, ...] some steps before a spike, less the mean input, for some hidden units [T, B, N].
 
-    Units whose spikes vary most over the samples, since one that fires always has no field.
+    Those whose spikes vary most over the samples: one that fires always has no field.
     """
     counts = spikes.sum(0)
     units = counts.var(0).topk(min(UNITS, counts.shape[1])).indices.sort().values.tolist()
@@ -207,7 +207,7 @@ def decoded(logits: Tensor, labels: Tensor) -> Figure:
     figure: Any = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
     drawn = axis.imshow(torch.softmax(logits, -1).T, aspect="auto", origin="lower", cmap="Greys", vmin=0, vmax=1)
-    axis.scatter(range(len(labels)), labels, s=6, color=style.RED, label="exact")
+    axis.scatter(range(len(labels)), labels, s=6, color=style.RED, label="true")
     figure.colorbar(drawn, ax=axis, label="probability")
     axis.set_xlabel("time step")
     axis.set_ylabel("class")

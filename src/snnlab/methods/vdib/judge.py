@@ -182,9 +182,8 @@ def _trained(images: DataModule, path: Path) -> LeNet:
     started = time.perf_counter()
     judge = train_judge(images)
     weights = io.BytesIO()
-    torch.save(
-        {"of": path.name, "weights": judge.state_dict()}, weights
-    )  # into a file it would not say that the disk is full
+    stored = {"of": path.name, "weights": judge.state_dict()}
+    torch.save(stored, weights)  # into a file it would not say that the disk is full
     keep(path, lambda file: file.write(weights.getbuffer()))
     log.info("vdib: the judge is trained, %.1f s", time.perf_counter() - started)
     return judge
