@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ class Maker:
             try:
                 jobs = plan_jobs(lines, self.config_dir, self.folder.name).jobs  # type: ignore[arg-type]
             except InputError as error:
-                self.why[each.plan.name] = each.why = one_line(error)
+                self.why[each.plan.name] = each.why = re.sub(r"^job [^:]*: ", "", one_line(error))
                 continue
             found |= {name: job for name, job in jobs.items() if name not in self.tried}
         return found

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from snnlab.errors import plain
+from snnlab.runs.units import unit_of
 from snnlab.tables.filled import Filled, FilledRow, is_accuracy
 from snnlab.tables.rows import cell
 from snnlab.tables.statistics import latex
@@ -41,12 +42,16 @@ def head_of(figure: str, heads: Mapping[str, str] = MappingProxyType({})) -> str
 
 
 def spelled(values: Sequence[float], figure: str) -> str:
-    """Mean ± standard deviation; accuracies in percent, seconds whole."""
-    if not values or not (is_accuracy(figure) or figure == "fit_seconds"):
+    """Mean ± standard deviation; accuracies in percent, seconds and counts from 10 on whole."""
+    counted = figure == "fit_seconds" or unit_of(figure) not in ("", "J", "J s", "B")
+    if is_accuracy(figure):
+        scale, form = 100, ".2f"
+    elif counted and values and statistics.fmean(values) >= 10:
+        scale, form = 1, ",.0f"
+    else:
         return cell(values, figure)
-    spread = [] if len(values) == 1 else [statistics.stdev(values)]
-    scale, form = (100, ".2f") if is_accuracy(figure) else (1, ".0f")
-    return " ± ".join(f"{scale * number:{form}}" for number in (statistics.fmean(values), *spread))
+    spread = [] if len(values) < 2 else [statistics.stdev(values)]
+    return " ± ".join(f"{scale * number:{form}}" for number in ([statistics.fmean(values), *spread] if values else []))
 
 
 def apart(difference: float | None, figure: str) -> str:

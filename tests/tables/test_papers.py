@@ -1,0 +1,208 @@
+"""Papers' tables: every one that ships can be read and run; a small one is made, goes on, is kept and told honestly."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from snnlab.config.compose import compose_all
+from snnlab.errors import InputError
+from snnlab.tables.__main__ import main
+from snnlab.tables.filled import Filled, FilledRow, fill
+from snnlab.tables.papers import BUDGETS, PaperTable, RowPlan, names, read, references
+from snnlab.tables.sheet import as_csv, as_latex, in_columns, markdown, page, sheet
+
+SMALL = """
+title: A small table
+cite: "Nobody, 1999"
+run: method=stbp data=digits model.hidden=[8] trainer.max_epochs=1 trainer.limit_train_batches=4 threads=1
+columns: [test/spikes_per_inference]
+tolerance: 0.0
+versus: rectangle
+budgets:
+  small: {seeds: [0, 1]}
+  full: {run: trainer.max_epochs=2}
+rows:
+  - name: rectangle
+    key: rectangle
+    paper: {test/accuracy: {value: 0.0, status: unverified, tolerance: 1.0}}
+  - name: triangle
+    run: method.surrogate=triangle
+    small: {seeds: [0]}
+    paper: {test/accuracy: {value: 1.0, status: paper, std: 0.01}}
+  - name: asked
+    metric: accuracy_over_time/accuracy/0
+    ask: accuracy_over_time
+    small: {seeds: [0]}
+    bound: {accuracy_over_time/accuracy/0: ">= 2"}
+  - name: on a chip afterwards
+    run: hardware=int8 hardware.start=@rectangle
+    small: {seeds: [0]}
+    bound: {test/accuracy: ">= 0"}
+  - {name: refused, run: method=vdsp}
+  - {name: too dear, skip: {small: it takes a week}}
+"""
+
+
+def written(folder: Path, text: str, name: str = "own") -> Path:
+    (folder / "table").mkdir(parents=True, exist_ok=True)
+    (folder / "table" / f"{name}.yaml").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_table_is_read_and_every_row_of_it_can_be_composed(name):
+    table = read(name)
+    lines = []
+    for budget in table.budgets:
+        for row in table.rows:
+            words = table.overrides(row, budget)
+            assert table.seeds(row, budget) or table.why_not(row, budget)
+            if not table.why_not(row, budget):
+                lines.append([word for word in words if not references([word])])
+    compositions = compose_all(lines)
+    assert len(compositions) == len(lines) > 0
+    assert (Path(__file__).parents[2] / table.page).is_file()
+
+
+def test_at_least_fourteen_tables_ship():
+    assert len(names()) >= 14
+
+
+def test_a_table_is_made_goes_on_and_is_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    own = written(tmp_path / "own", SMALL)
+    line = ["own", "--config-dir", str(own), "--results", str(tmp_path / "kept")]
+    (tmp_path / "kept").mkdir()
+    assert main([*line, "--keep", str(tmp_path / "kept")]) == 0
+    told = capsys.readouterr().out
+    assert "outside" in told and "within" in told and "own bound missed (>= 2)" in told and "own bound kept" in told
+    assert "not run: method=vdsp trains one layer" in told and "not run: it takes a week" in told
+    folder = tmp_path / "outputs" / "table-own-small"
+    assert len(list(folder.glob("*/run.json"))) == 4  # the row that asks is the first one's run
+    assert {path.name for path in folder.glob("table.*")} == {"table.md", "table.csv", "table.tex", "table.png"}
+
+    assert main(line) == 0  # nothing is left to run
+    assert "jobs completed" not in capsys.readouterr().out
+
+    kept = sorted((tmp_path / "kept").rglob("run.json"))
+    assert len(kept) == 4 and not any(str(tmp_path) in path.read_text() for path in kept)
+    answers = list((tmp_path / "kept").rglob("evaluation.json"))
+    assert answers and not any(str(tmp_path) in path.read_text() for path in answers)
+    monkeypatch.chdir(tmp_path / "own")  # where no run lies: the records that were kept are enough
+    assert main([*line, "--stored", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    by_row = {row["row"]: row["figures"] for row in told}
+    assert by_row["rectangle"]["test/accuracy"]["verdict"] == "within"
+    assert list(by_row["rectangle"]["test/accuracy"]["ours"]) == ["0", "1"]
+    assert by_row["asked"]["accuracy_over_time/accuracy/0"]["ours"]
+    assert by_row["on a chip afterwards"]["test/accuracy"]["ours"]
+
+
+def table_of(**row):
+    plan = {"name": "a row", "run": "method=stbp", **row}
+    return PaperTable(
+        name="t", title="T", cite="c", tolerance=0.01, budgets={"small": {}}, rows=[plan], columns=["fit_seconds"]
+    )
+
+
+def run_with(accuracy, seed=0, source="recorded"):
+    provenance = {"source": source, "altered": False, "subset": source == "recorded", "hash": "ab", "sizes": {}}
+    return {
+        **{"seed": seed, "method": "stbp", "status": "completed", "metrics": {"test": {"accuracy": accuracy}}},
+        **{"timing": {"fit_seconds": 10.0}, "memory": {}, "provenance": provenance, "folder": "."},
+    }
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "row", "verdict", "difference"),
+    [
+        ([0.98], {"paper": {"test/accuracy": {"value": 0.985, "status": "paper"}}}, "within", "-0.50"),
+        ([0.96], {"paper": {"test/accuracy": {"value": 0.985, "status": "paper"}}}, "outside", "-2.50"),
+        ([0.998], {"paper": {"test/accuracy": {"value": 0.985, "status": "paper"}}}, "outside (better)", "+1.30"),
+        (
+            [0.96],
+            {"paper": {"test/accuracy": {"value": 0.985, "status": "secondary", "tolerance": 0.03}}},
+            "within",
+            "-2.50",
+        ),
+        ([0.96, 0.98], {"bound": {"test/accuracy": ">= 0.97"}}, "own bound kept (>= 0.97)", ""),
+        ([0.96, 0.97], {"bound": {"test/accuracy": ">= 0.97"}}, "own bound missed (>= 0.97)", ""),
+        ([0.96], {"bound": {"test/accuracy": "<= 0.97"}}, "own bound kept (<= 0.97)", ""),
+        ([0.96], {}, "", ""),
+    ],
+)
+def test_verdicts(accuracies, row, verdict, difference):
+    table = table_of(**row)
+    each = FilledRow(table.rows[0], "test/accuracy", [], [0, 1], [run_with(a, i) for i, a in enumerate(accuracies)])
+    done = Filled(table, "small", [each])
+    assert done.verdict(each, "test/accuracy") == verdict
+    heads, (line,) = sheet(done)
+    cells = dict(zip(heads, line.cells, strict=True))
+    assert cells.get("difference", "") == difference and cells.get("verdict", "") == verdict
+    assert cells["n"] == (f"{len(accuracies)} of 2" if len(accuracies) < 2 else "2")
+    assert cells["marks"] == "subset" and cells["training, s"].startswith("10")
+    for form in (markdown, in_columns, as_latex, as_csv, page):
+        assert "a row" in form(done)
+
+
+def test_a_row_whose_status_is_not_the_papers_own_says_so():
+    table = table_of(paper={"test/accuracy": {"value": 0.985, "status": "unverified"}})
+    done = Filled(table, "small", [FilledRow(table.rows[0], "test/accuracy", [], [0], [run_with(0.98)])])
+    assert "98.50 (unverified)" in markdown(done)
+
+
+def test_runs_on_other_data_than_the_row_is_of_are_not_its(monkeypatch):
+    table = table_of(hash="cd")
+    key = fill(table, "small", {}).rows[0]
+    from snnlab.config.compose import compose
+    from snnlab.runs.identity import row
+
+    known = {row(compose([*key.overrides, "seed=0"]).plain()): [run_with(0.9) | {"started": "2026"}]}
+    (each,) = fill(table, "small", known).rows
+    assert not each.runs and each.why == "the row is of data cd, the runs there are of ab"
+    (each,) = fill(table_of(), "small", known).rows
+    assert len(each.runs) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("title: x\n", "cite: Field required"),
+        (SMALL + "colour: red\n", "colour: Extra inputs"),
+        (SMALL.replace("status: paper", "status: rumour"), "status: Input should be"),
+        (SMALL.replace('">= 2"', "two"), "bound"),
+        (SMALL.replace("@rectangle", "@circle"), "@circle is the key of no row above it"),
+        (SMALL.replace("versus: rectangle", "versus: circle"), "versus: circle is neither best nor the key of a row"),
+        (SMALL.replace("name: triangle", "name: rectangle"), "two rows are called 'rectangle'"),
+        ("- a\n- b\n", "no mapping"),
+    ],
+)
+def test_a_file_that_is_no_table_is_told_in_one_line(tmp_path, capsys, text, said):
+    own = written(tmp_path, text)
+    assert main(["own", "--config-dir", str(own), "--stored"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "own.yaml" in error and said in error, error
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stbp", "nosuch"], "table nosuch: there is no such table"),
+        (["stbp", "--budget", "tiny"], "--budget tiny"),
+        (["stbp", "seed=3"], "seed=3: what a table's rows are run with stands in its file"),
+        (["stbp", "--stored", "--csv", "--latex"], "--csv stands alone"),
+        (["stbp", "--stored", "--results", "nowhere"], "--results nowhere: there is no such folder"),
+        (["outputs", "--stored"], "--stored is of a paper's table"),
+    ],
+)
+def test_a_line_that_cannot_be_done_is_refused(capsys, words, said):
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_budgets_are_those_of_the_files():
+    assert BUDGETS == ("small", "full")
+    with pytest.raises(InputError, match="there is no such table"):
+        read("nosuch")
+    assert RowPlan(name="x", run="a=1 b=2").run == ["a=1", "b=2"]
