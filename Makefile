@@ -8,7 +8,7 @@ GPU_SITE ?= .site-gpu
 DEVICE ?= cuda
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test golden kills kills-midway bench test-gpu bench-gpu lint format clean
+.PHONY: help setup run test table tables golden kills kills-midway bench test-gpu bench-gpu lint format clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,12 @@ test: setup ## run the test suite
 
 golden: setup ## run the golden set and hold its numbers against tests/golden/golden.json, to the bit (ARGS=--write keeps new ones)
 	$(BIN)/python tests/golden/record.py $(ARGS)
+
+table: setup ## remake a paper's table (TABLE=stbp; ARGS="--budget full"); python -m snnlab.tables --list names them
+	$(BIN)/python -m snnlab.tables $(TABLE) $(ARGS)
+
+tables: setup ## remake every table at the small budget: two cores, about 3 hours; stopped, it goes on
+	$(BIN)/python -m snnlab.tables all $(ARGS)
 
 kills: setup ## kill 12 methods at 6 moments and hold what they come to against runs that nobody killed (ARGS="--only stbp")
 	$(BIN)/python tests/kills/kill.py $(ARGS)

@@ -24,6 +24,7 @@ repeated; then ours stand beside the paper's, with how far they are apart, verdi
   --stored          run nothing: show what there is
   --results FOLDER  where runs lie, beside those of tables below paths.output; default: results
   --markdown --csv --latex --json    in place of columns; all but the last are files of the table's folder, too
+  --compact         in Markdown, a column for each group of rows that have the same names
   --keep FOLDER     copy the records below FOLDER/NAME, without what tells of this machine
   --config-dir DIR  one more folder of configs, with a folder table/
   paths.output=DIR hydra/launcher=joblib|...    as for a sweep
@@ -46,7 +47,18 @@ the shortest overrides that tell it from the others of its table; of several run
   --check           write nothing; 1 when a table of the page is not what its runs make
   --debug           show tracebacks
 """
-FLAGS = ("-h --help", "--list", "--stored", "--markdown", "--json", "--csv", "--latex", "--statistics", "--check")
+FLAGS = (
+    "-h --help",
+    "--list",
+    "--stored",
+    "--markdown",
+    "--compact",
+    "--json",
+    "--csv",
+    "--latex",
+    "--statistics",
+    "--check",
+)
 PICTURES = ("picture", "curves", "axes", "front")
 OF_PAPERS = ("--budget", "--results", "--keep", CONFIG_DIR)
 VALUED = (*OF_PAPERS, "--metrics", "--before", "--values", "--page", *(f"--{name}" for name in PICTURES))
@@ -102,7 +114,7 @@ def table(arguments: list[str], base: Path) -> str:
     if "values" not in line.values and asked(line):
         return shown(line, base)
     if needless := sorted(
-        {"list", "stored", "markdown"} & line.flags | {"budget", "results", "keep"} & set(line.values)
+        {"list", "stored", "markdown", "compact"} & line.flags | {"budget", "results", "keep"} & set(line.values)
     ):
         raise InputError(f"--{needless[0]} is of a paper's table; name one: {', '.join(names(config_dir_of(line)))}")
     words = [*line.words, *line.overrides]  # a folder's name may hold an equals sign

@@ -152,11 +152,11 @@ def fill(table: PaperTable, budget: str, runs: Known, config_dir: Path | None = 
 
 def _find(each: FilledRow, runs: Known, folders: dict[tuple[str, int], str], config_dir: Path | None) -> None:
     """Give a row its runs: of each seed the newest that has answered what the row asks."""
-    for seed in each.seeds:
-        words = overrides_of(each, seed, folders)
-        if words is None:
-            continue
-        key = row(compose(words, config_dir).plain())
+    lines = {seed: line for seed in each.seeds if (line := overrides_of(each, seed, folders)) is not None}
+    if not lines:
+        return
+    key = row(compose(next(iter(lines.values())), config_dir).plain())  # the same for every seed
+    for seed in lines:
         found = [run for run in runs.get(key, ()) if run["seed"] == seed and _is_of(run, each.plan.hash)]
         for run in sorted(found, key=lambda run: str(run["started"]), reverse=True):
             if each.plan.ask and (answer := answer_of(run, each.plan.ask)) is None:

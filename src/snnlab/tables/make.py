@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -49,10 +50,15 @@ def stores(results: Sequence[Path] | None, base: Path, output: Path) -> list[Pat
     return [*results, *sorted(output.glob("table-*/"))]
 
 
-def stored(folders: Sequence[Path]) -> dict[str, list[Run]]:
-    """The completed runs below some folders, by row."""
+def stored(folders: Sequence[Path]) -> Known:
+    """The completed runs below some folders, by row; read again only where a record has changed."""
     paths = sorted({path for folder in folders for path in folder.rglob("run.json")})
-    return known(read_all(paths)) if paths else {}
+    return _stored(tuple((path, path.stat().st_mtime_ns) for path in paths))
+
+
+@functools.lru_cache(2)
+def _stored(records: tuple[tuple[Path, int], ...]) -> Known:
+    return known(read_all([path for path, _ in records])) if records else {}
 
 
 class Maker:
@@ -69,13 +75,23 @@ class Maker:
         self.why: dict[str, str] = {}  # of rows that cannot be run
         self.failed: list[str] = []
 
-    def fill(self, runs: Known | None = None) -> Filled:
-        """The table with the runs there are now, or with ``runs``."""
-        self.runs = stored([*self.results, *([self.folder] if self.folder.is_dir() else [])]) if runs is None else runs
+    def fill(self) -> Filled:
+        """The table with the runs there are now."""
+        self.runs = stored([*self.results, *([self.folder] if self.folder.is_dir() else [])])
         filled = fill(self.table, self.budget, self.runs, self.config_dir)
         for each in filled.rows:
             if not each.runs and not each.why:
                 each.why = self.why.get(each.plan.name, "")
+        return filled
+
+    def refuse(self, filled: Filled) -> Filled:
+        """Say of rows without a run whether they could be run at all."""
+        for each in filled.rows:
+            if not each.runs and not each.why and (line := overrides_of(each, each.seeds[0], {})) is not None:
+                try:
+                    plan_jobs([line], self.config_dir)
+                except InputError as error:
+                    each.why = one_line(error)
         return filled
 
     def make(self, launcher: list[str]) -> Filled:

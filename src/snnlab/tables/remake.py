@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from snnlab.atomic import write_text
@@ -18,6 +18,7 @@ from snnlab.tables.papers import BUDGETS, EVERY, PaperTable, names, read
 
 FORMS: dict[str, Callable[[Filled], str]] = {
     "markdown": sheet.page,
+    "compact": sheet.compact,
     "csv": sheet.as_csv,
     "latex": sheet.as_latex,
     "json": fills.as_json,
@@ -99,16 +100,13 @@ def remake(line: Line) -> int:
         launcher = of_launcher(line.overrides)
         set_up_logging()
     failed: list[str] = []
-    runs = None
     for table in tables:
         maker = Maker(table, budget, results, output, config_dir)
         if "list" in line.flags:
-            print(listed(maker.fill(runs)))
-            runs = maker.runs
+            print(listed(maker.fill()))
             continue
         if "stored" in line.flags:
-            done = maker.fill(runs)
-            runs = maker.runs
+            done = maker.refuse(maker.fill())
         else:
             done = maker.make(launcher)
             failed += maker.failed
@@ -152,7 +150,5 @@ def shown(line: Line, base: Path) -> str:
     output, results = base / "outputs", stores(None, base, base / "nowhere")
     forms = sorted(line.flags & set(FORMS))
     form = FORMS[forms[0]] if forms else sheet.markdown
-    done: Sequence[Filled] = [
-        Maker(table, budget_of(line), results, output, config_dir_of(line)).fill() for table in tables_of(line)
-    ]
-    return "\n".join(form(each) for each in done)
+    makers = [Maker(table, budget_of(line), results, output, config_dir_of(line)) for table in tables_of(line)]
+    return "\n".join(form(maker.refuse(maker.fill())) for maker in makers)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from snnlab.errors import plain
+from snnlab.errors import InputError, plain
 from snnlab.runs.units import unit_of
 from snnlab.tables.filled import Filled, FilledRow, is_accuracy
 from snnlab.tables.rows import cell
@@ -140,6 +140,43 @@ def page(filled: Filled) -> str:
     for title, listed in (("Notes", notes), ("The paper's figures", known), ("What was run", commands)):
         parts += [f"## {title}", "\n".join(map(plain, listed))] if listed else []
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def compact(filled: Filled) -> str:
+    """In Markdown a line for each name that rows of several groups share, a column for each group; costs of the first.
+
+    Raises:
+        InputError: for a table without groups.
+    """
+    table, rows = filled.table, filled.rows
+    groups = list(dict.fromkeys(row.plan.group for row in rows))
+    if len(groups) < 2:
+        raise InputError(f"--compact: the rows of table {table.name} are in no groups")
+    by_place = {(row.plan.group, row.plan.name): row for row in rows}
+    shared = {group: _shared([row for row in rows if row.plan.group == group and row.runs]) for group in groups}
+    heads = ["", *(f"{group}{_in_brackets(sorted(shared[group]))}, %" for group in groups)]
+    lines = [heads + [f"{head_of(column, table.heads)}, {groups[0]}" for column in table.columns]]
+    lines.append(["---"] * len(lines[0]))
+    for name in dict.fromkeys(row.plan.name for row in rows):
+        cells = []
+        for group in groups:
+            row = by_place.get((group, name))
+            values = row.values(row.metric) if row else []
+            own = sorted(set(row.marks()) - shared[group]) if row else []
+            cells.append(f"{spelled(values, row.metric)}{_in_brackets(own)}" if row and values else "-")
+        first = by_place.get((groups[0], name))
+        costs = [spelled(first.values(column), column) if first else "" for column in table.columns]
+        lines.append([name, *cells, *costs])
+    return "".join(f"| {' | '.join(map(plain, line))} |\n" for line in lines)
+
+
+def _shared(rows: Sequence[FilledRow]) -> set[str]:
+    """The marks that all of some rows have."""
+    return set(rows[0].marks()).intersection(*(row.marks() for row in rows)) if rows else set()
+
+
+def _in_brackets(words: Sequence[str]) -> str:
+    return f" ({', '.join(words)})" if words else ""
 
 
 def in_columns(filled: Filled) -> str:
