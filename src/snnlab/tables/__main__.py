@@ -25,6 +25,7 @@ repeated; then ours stand beside the paper's, with how far they are apart, verdi
   --results FOLDER  where runs lie, beside those of tables below paths.output; default: results
   --markdown --csv --latex --json    in place of columns; all but the last are files of the table's folder, too
   --compact         in Markdown, a column for each group of rows that have the same names
+  --front FILE      also draw the figure over a cost (--metrics test/energy_joule), a panel for each group of rows
   --keep FOLDER     copy the records below FOLDER/NAME, without what tells of this machine
   --config-dir DIR  one more folder of configs, with a folder table/
   paths.output=DIR hydra/launcher=joblib|...    as for a sweep
@@ -62,7 +63,6 @@ FLAGS = (
 PICTURES = ("picture", "curves", "axes", "front")
 OF_PAPERS = ("--budget", "--results", "--keep", CONFIG_DIR)
 VALUED = (*OF_PAPERS, "--metrics", "--before", "--values", "--page", *(f"--{name}" for name in PICTURES))
-ENDINGS = (".png", ".svg", ".pdf")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -151,10 +151,7 @@ def draw(kind: str, path: Path, runs: list[Any], metrics: Sequence[str]) -> str:
     from snnlab.tables import curves, front, picture
     from snnlab.tables.report import VALIDATION
 
-    if path.suffix not in ENDINGS:
-        raise InputError(f"--{kind} {path}: the name ends in {', '.join(ENDINGS)}")
-    if not path.parent.is_dir():
-        raise InputError(f"--{kind} {path}: there is no folder {path.parent}; make it, or choose another")
+    curves.check_picture(kind, path)
     metric = metrics[0] if metrics else None
     validated = [metric] if metric and not metric.startswith("test/") else VALIDATION
     if kind == "picture":

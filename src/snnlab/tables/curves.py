@@ -18,8 +18,21 @@ from snnlab.runs.units import unit_of
 from snnlab.tables.names import CHOICES, flatten, word
 from snnlab.tables.rows import Row, Run, check_metrics, named, rows_of
 
+ENDINGS = (".png", ".svg", ".pdf")
 MOST_LINES, MOST_PANELS = 12, 6
 MOST_BYTES = 64 << 20  # of a metrics.csv
+
+
+def check_picture(option: str, path: Path) -> None:
+    """Refuse a file for a picture that cannot be one.
+
+    Raises:
+        InputError: for a name with another ending, and a folder that is not there.
+    """
+    if path.suffix not in ENDINGS:
+        raise InputError(f"--{option} {path}: the name ends in {', '.join(ENDINGS)}")
+    if not path.parent.is_dir():
+        raise InputError(f"--{option} {path}: there is no folder {path.parent}; make it, or choose another")
 
 
 def curves(runs: Sequence[Run], path: Path, metric: str = "val/accuracy") -> bool:

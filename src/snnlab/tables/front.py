@@ -1,4 +1,4 @@
-"""Two figures of the rows against each other, and which rows no other beats in both: the Pareto front.
+"""Two figures of rows against each other, and which rows no other beats in both: the Pareto front.
 
 The first figure is better when larger, unless it is a loss; the second, a cost, when smaller.
 """
@@ -13,8 +13,11 @@ from typing import Any
 
 from snnlab import style
 from snnlab.atomic import write_bytes
+from snnlab.runs.units import unit_of
 from snnlab.tables.curves import shortened
+from snnlab.tables.filled import Filled, is_accuracy
 from snnlab.tables.rows import Row, Run, check_metrics, named, rows_of
+from snnlab.tables.sheet import head_of, in_brackets
 
 SMALLER = ("loss", "bound", "kl", "error")  # ends of the names of figures that are better when smaller
 MARKERS = "osD^vP"
@@ -78,3 +81,55 @@ def _both(row: Row, figure: str, cost: str) -> bool:
 
 def _spread(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def of_table(filled: Filled, path: Path, cost: str) -> bool:
+    """Draw the figure of a paper's table over a cost, a panel for each group of its rows; whether any row has both.
+
+    Rows of one name look alike in all panels; the line joins those that no other of the panel beats in both.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter
+
+    shown = [row for row in filled.rows if row.values(row.metric) and row.values(cost)]
+    groups = list(dict.fromkeys(row.plan.group for row in shown))
+    if not shown:
+        return False
+    labels = list(dict.fromkeys(row.plan.name for row in shown))
+    looks = {
+        label: {"marker": MARKERS[i % 6], "color": style.CYCLE[(i + i // 6) % 6], "label": label}
+        for i, label in enumerate(labels)
+    }
+    with plt.rc_context(style.STYLE):
+        drawn, axes = plt.subplots(1, len(groups), figsize=(2.7 * len(groups) + 1.8, 3.2), squeeze=False)
+        for axis, group in zip(axes[0], groups, strict=True):
+            rows = [row for row in shown if row.plan.group == group]
+            scale = 100 if is_accuracy(rows[0].metric) else 1
+            points = []
+            for row in rows:
+                values, costs = [scale * value for value in row.values(row.metric)], row.values(cost)
+                points.append((statistics.fmean(values), statistics.fmean(costs)))
+                bars: dict[str, Any] = {"yerr": _spread(values), "xerr": _spread(costs), "elinewidth": 0.8}
+                look: dict[str, Any] = looks[row.plan.name]
+                axis.errorbar(points[-1][1], points[-1][0], **bars, **look, markersize=5, linestyle="none")
+            edge = [points[i] for i in best(points, not is_accuracy(rows[0].metric))]
+            axis.plot([x for _, x in edge], [y for y, _ in edge], color=style.PALE, zorder=0)
+            axis.set_xscale("log")
+            axis.xaxis.set_major_formatter(EngFormatter(unit=unit_of(cost), sep=" "))
+            marks = sorted({mark for row in rows for mark in row.marks() if all(mark in r.marks() for r in rows)})
+            axis.set(xlabel=head_of(cost), title=f"{group}{in_brackets(marks)}")
+        axes[0][0].set_ylabel(head_of(shown[0].metric))
+        known = {
+            label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
+        drawn.legend([known[label] for label in labels], labels, loc="outside right upper", fontsize=style.SMALL)
+        note = (
+            f"budget {filled.budget}; bars: one standard deviation over seeds; line: no other row beats these in both"
+        )
+        style.heading(drawn, filled.table.title, note)
+        write_bytes(path, bytes(style.drawn(drawn, path.suffix.lstrip("."))))
+        plt.close(drawn)
+    return True

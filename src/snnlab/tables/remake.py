@@ -12,6 +12,7 @@ from snnlab.command import Line, config_dir_of, set_up_logging
 from snnlab.errors import InputError, RunFailure, nearest, plain
 from snnlab.tables import filled as fills
 from snnlab.tables import sheet
+from snnlab.tables.curves import check_picture
 from snnlab.tables.filled import Filled
 from snnlab.tables.make import Maker, folder_of, keep, stores
 from snnlab.tables.papers import BUDGETS, EVERY, PaperTable, names, read
@@ -112,6 +113,8 @@ def remake(line: Line) -> int:
             failed += maker.failed
             results = [*dict.fromkeys([*results, maker.folder])] if maker.folder.is_dir() else results
         print(FORMS[forms[0]](done) if forms else sheet.in_columns(done), flush=True)
+        if "front" in line.values:
+            draw(done, Path(line.values["front"]).expanduser(), line.values.get("metrics", "test/energy_joule"))
         if "stored" not in line.flags:
             print(files(done, folder_of(table, budget, output)), flush=True)
         if "keep" in line.values:
@@ -120,6 +123,20 @@ def remake(line: Line) -> int:
     if failed:
         raise RunFailure(f"{'; '.join(failed)}")
     return 0
+
+
+def draw(done: Filled, path: Path, cost: str) -> None:
+    """Draw the figure of a table over a cost.
+
+    Raises:
+        InputError: for a name that is of no picture, a folder that is none, and rows that leave nothing to draw.
+    """
+    from snnlab.tables.front import of_table
+
+    check_picture("front", path)
+    if not of_table(done, path, cost):
+        raise InputError(f"--front: no row of {done.table.name} has both its figure and {cost}")
+    print(f"picture  {plain(path)}")
 
 
 def files(done: Filled, folder: Path) -> str:

@@ -42,16 +42,16 @@ def head_of(figure: str, heads: Mapping[str, str] = MappingProxyType({})) -> str
 
 
 def spelled(values: Sequence[float], figure: str) -> str:
-    """Mean ± standard deviation; accuracies in percent, seconds and counts from 10 on whole."""
-    counted = figure == "fit_seconds" or unit_of(figure) not in ("", "J", "J s", "B")
+    """Mean ± standard deviation; accuracies in percent, seconds and counts from 10 on whole, bytes without a 0."""
+    if not values:
+        return ""
+    unit, mean = unit_of(figure), statistics.fmean(values)
+    spread = [] if len(values) == 1 else [statistics.stdev(values)]
     if is_accuracy(figure):
-        scale, form = 100, ".2f"
-    elif counted and values and statistics.fmean(values) >= 10:
-        scale, form = 1, ",.0f"
-    else:
-        return cell(values, figure)
-    spread = [] if len(values) < 2 else [statistics.stdev(values)]
-    return " ± ".join(f"{scale * number:{form}}" for number in ([statistics.fmean(values), *spread] if values else []))
+        return " ± ".join(f"{100 * number:.2f}" for number in (mean, *spread))
+    if figure == "fit_seconds" or unit not in ("", "J", "J s", "B"):
+        return " ± ".join(f"{number:,.0f}" if mean >= 10 else f"{number:.1f}" for number in (mean, *spread))
+    return cell(values[:1] if unit == "B" and spread == [0] else values, figure)
 
 
 def apart(difference: float | None, figure: str) -> str:
@@ -154,7 +154,7 @@ def compact(filled: Filled) -> str:
         raise InputError(f"--compact: the rows of table {table.name} are in no groups")
     by_place = {(row.plan.group, row.plan.name): row for row in rows}
     shared = {group: _shared([row for row in rows if row.plan.group == group and row.runs]) for group in groups}
-    heads = ["", *(f"{group}{_in_brackets(sorted(shared[group]))}, %" for group in groups)]
+    heads = ["", *(f"{group}{in_brackets(sorted(shared[group]))}, %" for group in groups)]
     lines = [heads + [f"{head_of(column, table.heads)}, {groups[0]}" for column in table.columns]]
     lines.append(["---"] * len(lines[0]))
     for name in dict.fromkeys(row.plan.name for row in rows):
@@ -163,7 +163,7 @@ def compact(filled: Filled) -> str:
             row = by_place.get((group, name))
             values = row.values(row.metric) if row else []
             own = sorted(set(row.marks()) - shared[group]) if row else []
-            cells.append(f"{spelled(values, row.metric)}{_in_brackets(own)}" if row and values else "-")
+            cells.append(f"{spelled(values, row.metric)}{in_brackets(own)}" if row and values else "-")
         first = by_place.get((groups[0], name))
         costs = [spelled(first.values(column), column) if first else "" for column in table.columns]
         lines.append([name, *cells, *costs])
@@ -175,7 +175,8 @@ def _shared(rows: Sequence[FilledRow]) -> set[str]:
     return set(rows[0].marks()).intersection(*(row.marks() for row in rows)) if rows else set()
 
 
-def _in_brackets(words: Sequence[str]) -> str:
+def in_brackets(words: Sequence[str]) -> str:
+    """`` (simulated, subset)``; "" for no words."""
     return f" ({', '.join(words)})" if words else ""
 
 
