@@ -53,8 +53,8 @@ class FilledRow:
         return list(self.by_seed(figure).values())
 
     def figures(self) -> list[str]:
-        """The figure that counts, and every other that something is known of."""
-        return list(dict.fromkeys([self.metric, *self.plan.paper, *self.plan.bound]))
+        """The figure that counts, and every other that something is known of: of a row without runs, by the paper."""
+        return list(dict.fromkeys([self.metric, *self.plan.paper, *(self.plan.bound if self.runs else ())]))
 
     def marks(self) -> list[str]:
         """What a reader has to know of the data and the method before the figure."""
@@ -88,7 +88,7 @@ class Filled:
         if (difference := each.difference(figure)) is not None:
             if abs(difference) <= self.tolerance(each.plan.paper[figure]) + 1e-12:
                 return WITHIN
-            better = (difference > 0) == is_accuracy(figure)
+            better = (difference > 0) == is_higher_better(figure)
             return f"{OUTSIDE} (better)" if better else OUTSIDE
         if figure in each.plan.bound:
             sign, _, bound = each.plan.bound[figure].partition(" ")
@@ -109,8 +109,13 @@ class Filled:
 
 
 def is_accuracy(figure: str) -> bool:
-    """Whether a figure is better the higher, and told in percent; of all others less is better."""
+    """Whether a figure is a share that is told in percent."""
     return "accuracy" in figure
+
+
+def is_higher_better(figure: str) -> bool:
+    """Whether a figure is better the higher; of all others less is better."""
+    return is_accuracy(figure) or figure.endswith(("speed_up", "steps_saved", "spike_ratio"))
 
 
 def known(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -221,7 +226,7 @@ def _compare(filled: Filled) -> None:
             beside = [
                 other for other in filled.rows if other.plan.group == each.plan.group and other.values(other.metric)
             ]
-            sign = 1 if is_accuracy(each.metric) else -1
+            sign = 1 if is_higher_better(each.metric) else -1
             other = max(beside, key=lambda one: sign * statistics.fmean(one.values(one.metric)))
         else:
             other = next(one for one in filled.rows if one.plan.key == name)

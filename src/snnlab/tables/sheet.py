@@ -65,7 +65,8 @@ def theirs(row: FilledRow, figure: str) -> str:
     """The paper's figure and how well it is known; what was read in the paper itself needs no word."""
     if (paper := row.plan.paper.get(figure)) is None:
         return ""
-    values = spelled([paper.value], figure) + ("" if paper.std is None else f" ± {spelled([paper.std], figure)}")
+    numbers = [number for number in (paper.value, paper.std) if number is not None]
+    values = " ± ".join(spelled([number], figure) if is_accuracy(figure) else f"{number:g}" for number in numbers)
     return values if paper.status == "paper" else f"{values} ({paper.status})"
 
 
