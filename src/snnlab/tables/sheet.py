@@ -42,7 +42,7 @@ def head_of(figure: str, heads: Mapping[str, str] = MappingProxyType({})) -> str
 
 
 def spelled(values: Sequence[float], figure: str) -> str:
-    """Mean ± standard deviation; accuracies in percent, seconds and counts from 10 on whole, bytes without a 0."""
+    """Mean ± standard deviation; accuracies in percent, seconds and counts from 10 on whole, of joules and bytes no spread below 0.5 %."""
     if not values:
         return ""
     unit, mean = unit_of(figure), statistics.fmean(values)
@@ -51,7 +51,8 @@ def spelled(values: Sequence[float], figure: str) -> str:
         return " ± ".join(f"{100 * number:.2f}" for number in (mean, *spread))
     if figure == "fit_seconds" or unit not in ("", "J", "J s", "B"):
         return " ± ".join(f"{number:,.0f}" if mean >= 10 else f"{number:.1f}" for number in (mean, *spread))
-    return cell(values[:1] if unit == "B" and spread == [0] else values, figure)
+    exact = unit in ("B", "J", "J s") and spread and spread[0] < 0.005 * mean  # less than three digits show
+    return cell([mean] if exact else values, figure)
 
 
 def apart(difference: float | None, figure: str) -> str:
