@@ -42,7 +42,10 @@ def head_of(figure: str, heads: Mapping[str, str] = MappingProxyType({})) -> str
 
 
 def spelled(values: Sequence[float], figure: str) -> str:
-    """Mean ± standard deviation; accuracies in percent, seconds and counts from 10 on whole, of joules and bytes no spread below 0.5 %."""
+    """Mean ± standard deviation: accuracies in percent, seconds and counts from 10 on whole.
+
+    Of joules and bytes a spread below half a percent is left out.
+    """
     if not values:
         return ""
     unit, mean = unit_of(figure), statistics.fmean(values)
