@@ -8,7 +8,7 @@ GPU_SITE ?= .site-gpu
 DEVICE ?= cuda
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test golden kills kills-midway bench test-gpu bench-gpu lint format clean
+.PHONY: help setup run test golden kills kills-midway bench test-gpu bench-gpu lint format notice docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ lint: setup ## ruff, format check, mypy
 format: setup ## let ruff mend what it can
 	$(BIN)/ruff check --fix src tests
 	$(BIN)/ruff format src tests
+
+notice: setup ## write NOTICE: every dependency with its licence, from what is installed
+	$(BIN)/python docs/notice.py
 
 clean: ## remove the environment and caches; results and outputs stay
 	rm -rf $(VENV) $(BENCH_VENV) $(GPU_SITE) .pytest_cache .mypy_cache .ruff_cache build dist
