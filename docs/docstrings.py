@@ -1,0 +1,29 @@
+"""Read snnlab's docstrings as they are meant: what is indented below a line that ends in a colon is an equation or a table.
+
+griffe's reading of Google's style takes any such line for the title of a box, runs its lines together, and takes a value
+that begins with ``>`` for a quotation. docs/site.yaml names this extension.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+SECTIONS = "Args|Arguments|Parameters|Attributes|Returns|Raises|Yields|Examples?|Warns"
+BOX = re.compile(rf"^(?! )(?!(?:{SECTIONS}):$)(.+:)\n(?=    )", re.MULTILINE)
+QUOTED = re.compile(r"^( +[\w, ]+: )>", re.MULTILINE)
+
+
+def mended(text: str) -> str:
+    """A docstring whose indented blocks are blocks of code, and whose limits are no quotations."""
+    return QUOTED.sub(r"\1\\>", BOX.sub(r"\1\n\n", text))
+
+
+class Docstrings(griffe.Extension):
+    """Mends every docstring that is read."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        if obj.docstring:
+            obj.docstring.value = mended(obj.docstring.value)
