@@ -110,7 +110,9 @@ def nav_of(nav: Any, pages: Pages) -> Any:
     if nav == "REFERENCE":
         tree: list[Any] = [{"snnlab": pages.modules["snnlab"]}]
         for room in ROOMS:
-            inside = {m.removeprefix(f"snnlab.{room}."): p for m, p in pages.modules.items() if m.split(".")[1:2] == [room]}
+            inside = {
+                m.removeprefix(f"snnlab.{room}."): p for m, p in pages.modules.items() if m.split(".")[1:2] == [room]
+            }
             tree.append({room: [{name: page} for name, page in inside.items()]})
         return tree
     if isinstance(nav, dict):
@@ -157,7 +159,10 @@ def faults(site: Path) -> list[str]:
             elif parts.fragment and to in pages and unquote(parts.fragment) not in pages[to].names:
                 found.append(f"{here}: {url}: no such heading")
     for path in site.rglob("*.css"):
-        found += [f"{path.relative_to(site)}: loads {u}" for u in re.findall(r"(?:url\(|@import )[\"']?(https?:[^)\"']*)", path.read_text())]
+        found += [
+            f"{path.relative_to(site)}: loads {u}"
+            for u in re.findall(r"(?:url\(|@import )[\"']?(https?:[^)\"']*)", path.read_text())
+        ]
     return found
 
 

@@ -27,10 +27,11 @@ FILMS += ["data.time_steps=8"]
 
 
 def at_small_size(module: str, words: list[str]) -> list[str]:
-    """A command's words, with what makes it quick; what the page says of the same key gives way."""
+    """A command's words, with what makes it quick, one seed of a sweep; what the page says of the same key gives way."""
     more = FILMS if "data=mnist_dvs" in words or words[:2] == ["show", "mnist_dvs"] else []
     more = [*more, *SMALL] if module == "snnlab" else more
     keys = {word.partition("=")[0] for word in more}
+    words = [word.partition(",")[0] if word.startswith("seed=") else word for word in words]
     return [word for word in words if word.partition("=")[0] not in keys] + more
 
 

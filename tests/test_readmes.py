@@ -46,7 +46,10 @@ def tables(text: str) -> list[list[list[tuple[list[str], list[str]]]]]:
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
         found.append(
             [
-                [(re.findall(r"`[^`]+`|\]\([^)]*\)", cell), NUMBER.findall(re.sub(r"`[^`]+`", "", cell))) for cell in row]
+                [
+                    (re.findall(r"`[^`]+`|\]\([^)]*\)", cell), NUMBER.findall(re.sub(r"`[^`]+`", "", cell)))
+                    for cell in row
+                ]
                 for row in (rows if len(rows[0]) == 1 else rows[2:])
             ]
         )
