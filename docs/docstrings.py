@@ -1,7 +1,7 @@
-"""Read snnlab's docstrings as they are meant: what is indented below a line that ends in a colon is an equation or a table.
+"""Read snnlab's docstrings as they are meant: what is indented below a line with a colon is an equation or a table.
 
-griffe's reading of Google's style takes any such line for the title of a box, runs its lines together, and takes a value
-that begins with ``>`` for a quotation. docs/site.yaml names this extension.
+griffe's reading of Google's style takes any such line for the title of a box, runs what is below it together, and takes
+a value that begins with ``>`` for a quotation. docs/site.yaml names this extension.
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD, SITE = ROOT / "build" / "docs", ROOT / "site-docs"
-ROOMS = (  # those that a method, a neuron, data or a chip of one's own is written with
-    "neurons layers weights simulators models initializers methods questions data hardware metrics regularizers".split()
-)
+# what a method, a neuron, data or a chip of one's own is written with
+ROOMS = ("neurons", "layers", "weights", "simulators", "models", "initializers", "methods", "questions", "data")
+ROOMS += ("hardware", "metrics", "regularizers")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".sh": "bash", ".json": "json", "": "text"}
 CODE = re.compile(r"(^```.*?^```|^    .*?$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()(?!\w+:)([^)\s#]+)(#[^)\s]*)?(?=\))")
@@ -140,7 +140,7 @@ class Links(HTMLParser):
 
 
 def faults(site: Path) -> list[str]:
-    """What a reader would stumble over: links and names of headings that lead to nothing, what a network is needed for."""
+    """What a reader would stumble over: links and headings that lead to nothing, what would come from a network."""
     pages = {path: Links(path.read_text()) for path in sorted(site.rglob("*.html"))}
     found = []
     for path, page in pages.items():

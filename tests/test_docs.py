@@ -1,4 +1,4 @@
-"""The pages of docs/ that are to be followed: each of their files is written, each command run at a small size, in order.
+"""The pages of docs/ that are to be followed: each file is written, each command run at a small size, in order.
 
 And the site that is made of all pages: nothing is left out, no link leads to nothing. `make docs` builds it strictly.
 """
@@ -27,9 +27,10 @@ FILMS += ["data.time_steps=8"]
 
 
 def at_small_size(module: str, words: list[str]) -> list[str]:
-    """A command's words, with what makes it quick, one seed of a sweep; what the page says of the same key gives way."""
-    more = FILMS if "data=mnist_dvs" in words or words[:2] == ["show", "mnist_dvs"] else []
-    more = [*more, *SMALL] if module == "snnlab" else more
+    """A command's words, one seed of a sweep, and what makes it quick in place of what the page says of the key."""
+    if module == "snnlab.data" and words[:2] == ["show", "mnist_dvs"]:
+        return [*words, *(option.removeprefix("data.") for option in FILMS)]
+    more = [*SMALL, *(FILMS if "data=mnist_dvs" in words else [])] if module == "snnlab" else []
     keys = {word.partition("=")[0] for word in more}
     words = [word.partition(",")[0] if word.startswith("seed=") else word for word in words]
     return [word for word in words if word.partition("=")[0] not in keys] + more
@@ -71,7 +72,7 @@ def test_whoever_follows_the_page_gets_there(page, tmp_path, monkeypatch, empty_
                 run(line)
 
 
-# the site --------------------------------------------------------------------------------------------------------------
+# the site -----------------------------------------------------------------------------------------------------------
 def module(name: str):
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     made = importlib.util.module_from_spec(spec)

@@ -82,7 +82,18 @@ def test_each_leads_to_the_other_in_its_first_lines():
     assert hanzi > 800 and len(headings(chinese)) == len(re.findall(r"^#+ .*", prose(chinese), re.MULTILINE))
 
 
-TEXT = "# a\n\n```sh\nmake run  # all\n```\n\n| m | n |\n| --- | --- |\n| `x` | 1.5 %, [p](p.md) |\n\n`name` and [to](to.md)\n"
+TEXT = """# a
+
+```sh
+make run  # all
+```
+
+| m | n |
+| --- | --- |
+| `x` | 1.5 %, [p](p.md) |
+
+`name` and [to](to.md)
+"""
 
 
 @pytest.mark.parametrize(
