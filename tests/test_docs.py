@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["tutorial", "own_method", "own_neuron", "own_chip"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 FILE = re.compile(r"# ([\w/]+\.(?:py|yaml))\n")
-SMALL = ["logger=none", "callbacks.progress=false", "callbacks.figures=false", "callbacks.health=false"]
+SMALL = ["logger=none", "kernels=step", "callbacks.progress=false", "callbacks.figures=false", "callbacks.health=false"]
 SMALL += ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "data.batch_size=20"]
 SMALL += ["trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
 FILMS = ["data.train_films=24", "data.val_films=4", "data.test_films=4", "data.camera.duration_us=200000"]
