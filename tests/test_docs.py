@@ -123,8 +123,10 @@ def test_what_a_reader_would_stumble_over_is_found(text, fault, tmp_path):
 def test_docstrings_are_read_as_they_are_meant():
     griffe = pytest.importorskip("griffe")
     mended = module("docstrings").mended
-    text = "A neuron.\n\nThree ways:\n    a  b\n    c  d\n\nArgs:\n    threshold: > 0, of v.\n    decay: of v.\n"
+    text = "A neuron.\n\nThree ways:\n    a  b\n    c  d\n\nv:  in\n    units\nlong: one\n\nShapes: x\n    to y\n\n"
+    text += "Args:\n    threshold: > 0, of v.\n    decay: of v.\n"
     parsed = griffe.Docstring(mended(text)).parse("google")
     assert [part.kind.value for part in parsed] == ["text", "parameters"]
-    assert "Three ways:\n\n    a  b\n    c  d" in parsed[0].value
+    for part in ("Three ways:\n\n    a  b\n    c  d", "\n\n- v:  in units\n- long: one\n\nShapes: x to y"):
+        assert part in parsed[0].value
     assert [part.description for part in parsed[1].value] == ["\\> 0, of v.", "of v."]
