@@ -92,7 +92,9 @@ def sources(nav: Any) -> Iterator[str]:
 
 def place(source: str) -> str:
     """Where a page of the repository lies in the site."""
-    return {"README.md": "index.md", "README.zh-CN.md": "zh.md"}.get(source, source.removeprefix("docs/").lower())
+    return {"README.md": "index.md", "README.zh-CN.md": "zh.md", "results/README.md": "results/index.md"}.get(
+        source, source.removeprefix("docs/").lower()
+    )
 
 
 def public() -> list[str]:
