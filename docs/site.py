@@ -9,6 +9,7 @@ usage: python docs/site.py           (make docs)
 from __future__ import annotations
 
 import ast
+import json
 import os
 import posixpath
 import re
@@ -41,7 +42,7 @@ class Pages:
         self.files: dict[str, Path] = {}  # what is copied as it is, by its place
         self.named = {source: place(source) for source in sources(nav)}
         self.modules = {module: f"reference/{module.replace('.', '/')}.md" for module in public()}
-        for source in self.named:
+        for source in tuple(self.named):
             self.add(source)
         for module, page in self.modules.items():
             self.texts[page] = f"---\ntitle: {module.rpartition('.')[2]}\n---\n\n::: {module}\n"
@@ -72,14 +73,27 @@ class Pages:
         if path.suffix in (".png", ".svg"):
             self.files[target] = path
             return target
+        if path.suffix == ".md":  # no page of the nav, and read from one
+            self.named[target] = place(target)
+            self.add(target)
+            return self.named[target]
         page = f"files/{target}.md"
         if page not in self.texts and path.is_dir():
             names = sorted(p.name + "/" * p.is_dir() for p in path.iterdir() if p.name != "__pycache__")
             self.texts[page] = f"# {target}\n\n" + "".join(f"- `{name}`\n" for name in names)
+        elif page not in self.texts and path.suffix == ".ipynb":
+            self.texts[page] = cells(path)
         elif page not in self.texts:
             fence = f"```{LANGUAGES.get(path.suffix, 'text')}\n{path.read_text().rstrip()}\n```\n"
             self.texts[page] = f"# {target}\n\n{fence}"
         return page
+
+
+def cells(path: Path) -> str:
+    """A notebook's cells one after the other, code as blocks."""
+    found = json.loads(path.read_text())["cells"]
+    joined = [("".join(cell["source"]), cell["cell_type"]) for cell in found]
+    return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for text, kind in joined) + "\n"
 
 
 def sources(nav: Any) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import re
 import shlex
 import sys
@@ -103,6 +104,34 @@ def test_a_broken_link_of_a_page_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(site, "public", list)
     with pytest.raises(SystemExit, match=r"docs/a.md: gone.md leads to nothing"):
         site.Pages([{"A": "docs/a.md"}])
+
+
+def test_what_a_page_leads_to_has_a_page(monkeypatch, tmp_path):
+    site = module("site")
+    monkeypatch.setattr(site, "ROOT", tmp_path)
+    monkeypatch.setattr(site, "public", lambda: ["snnlab.neurons.lif"])
+    notebook = {
+        "cells": [{"cell_type": "markdown", "source": ["# N"]}, {"cell_type": "code", "source": ["x = 1\n", "x"]}]
+    }
+    files = {
+        "docs/a.md": "[b](../results/b.md#top) [c](../conf/c.yaml) [n](../n.ipynb) [d](../conf) "
+        "[l](../src/snnlab/neurons/lif.py)",
+        "results/b.md": "[a](../docs/a.md) and ![p](p.png)",
+        "results/p.png": "",
+        "conf/c.yaml": "x: 1",
+        "n.ipynb": json.dumps(notebook),
+        "src/snnlab/neurons/lif.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    pages = site.Pages([{"A": "docs/a.md"}])
+    links = re.findall(r"\]\(([^)]*)\)", pages.texts["a.md"])
+    assert links[:3] == ["results/b.md#top", "files/conf/c.yaml.md", "files/n.ipynb.md"]
+    assert links[3:] == ["files/conf.md", "reference/snnlab/neurons/lif.md"]
+    assert pages.texts["results/b.md"] == "[a](../a.md) and ![p](p.png)" and "results/p.png" in pages.files
+    assert pages.texts["files/conf/c.yaml.md"] == "# conf/c.yaml\n\n```yaml\nx: 1\n```\n"
+    assert pages.texts["files/n.ipynb.md"] == "# N\n\n```python\nx = 1\nx\n```\n"
 
 
 @pytest.mark.parametrize(
