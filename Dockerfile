@@ -3,7 +3,7 @@
 FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 snn && install -d -o snn -g snn /home/snn/outputs
 WORKDIR /home/snn/snnlab
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY conf conf
 COPY src src
 RUN python -m pip install --no-cache-dir -c constraints.txt torch==2.13.0 hatchling \

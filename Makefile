@@ -8,7 +8,7 @@ GPU_SITE ?= .site-gpu
 DEVICE ?= cuda
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test table tables golden kills kills-midway bench test-gpu bench-gpu lint format clean
+.PHONY: help setup run test table tables golden kills kills-midway bench test-gpu bench-gpu lint format notice docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -18,7 +18,7 @@ setup: $(VENV)/.ready ## make the environment (VENV=.venv) with the pinned versi
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,parallel,export,onnx,search,tensorboard,mlflow]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,docs,parallel,export,onnx,search,tensorboard,mlflow]"
 	@touch $@
 
 run: setup ## train the default: the VDIB autoencoder on event data (ARGS="method=stbp data=digits" for another run)
@@ -74,5 +74,11 @@ format: setup ## let ruff mend what it can
 	$(BIN)/ruff check --fix src tests
 	$(BIN)/ruff format src tests
 
+docs: setup ## build the site of the documentation into site-docs/, strictly: open site-docs/index.html
+	$(BIN)/python docs/site.py
+
+notice: setup ## write NOTICE: every dependency with its licence, from what is installed
+	$(BIN)/python docs/notice.py
+
 clean: ## remove the environment and caches; results and outputs stay
-	rm -rf $(VENV) $(BENCH_VENV) $(GPU_SITE) .pytest_cache .mypy_cache .ruff_cache build dist
+	rm -rf $(VENV) $(BENCH_VENV) $(GPU_SITE) site-docs .pytest_cache .mypy_cache .ruff_cache build dist

@@ -16,7 +16,7 @@ from snnlab.layers.network import Network
 
 def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InputError, match=r"pip install 'snnlab\[onnx\]'"):
+    with pytest.raises(InputError, match=r"pip install onnx onnxruntime"):
         to_onnx(Network([("weight1", nn.Linear(2, 2))]), torch.zeros(2, 1, 2))
 
 

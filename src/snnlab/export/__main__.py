@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import snnlab
 from snnlab.command import CONFIG_DIR, config_dir_of, parse, run, set_up_logging
 from snnlab.errors import InputError, RunFailure, nearest, plain
 
@@ -188,10 +189,9 @@ def prepared(form: str, parts: Any, time_step: float, frames: Any, run: Path) ->
     import nir
 
     from snnlab.export.nir_graph import to_nir
-    from snnlab.runs.record import versions
 
     whole = target is not None and target.whole_numbers
-    about = {"made_by": f"snnlab {versions().get('snnlab', '')}", "run": run.name, "hardware": hardware}
+    about = {"made_by": f"snnlab {snnlab.__version__}", "run": run.name, "hardware": hardware}
     graph, notes = to_nir(method.network, parts.data.spec.input_shape, time_step, whole, about)
     buffer = io.BytesIO()
     nir.write(buffer, graph)

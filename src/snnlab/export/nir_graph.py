@@ -96,7 +96,7 @@ def library() -> Any:
     try:
         import nir
     except ImportError as error:
-        raise InputError("--format nir needs the package nir, which is not there; pip install nir==1.0.8") from error
+        raise InputError("--format nir needs the package nir: pip install nir") from error
     return nir
 
 

@@ -68,7 +68,7 @@ def libraries() -> tuple[Any, Any]:
         import onnxruntime
     except ImportError as error:
         what = "needs onnx to write a graph, and onnxruntime to hold it against the network"
-        raise InputError(f"--format onnx {what}; pip install 'snnlab[onnx]'") from error
+        raise InputError(f"--format onnx {what}: pip install onnx onnxruntime") from error
     return onnx, onnxruntime
 
 

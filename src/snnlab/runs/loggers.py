@@ -231,9 +231,7 @@ def check_loggers(logger: Mapping[str, Any]) -> None:
     """
     for name in logger:
         if name in PACKAGES and find_spec(name) is None:
-            raise InputError(
-                f"logger={name} needs the package {PACKAGES[name]}: pip install -c constraints.txt {PACKAGES[name]}"
-            )
+            raise InputError(f"logger={name} needs the package {PACKAGES[name]}: pip install {PACKAGES[name]}")
 
 
 def make_loggers(config: Mapping[str, Any], record: RunRecord, sweep: str | None) -> list[Late]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+import snnlab
 from snnlab import ranks
 from snnlab.atomic import FULL, write_text
 from snnlab.checkpoint import inside, read_record
@@ -46,7 +47,7 @@ MAY_HOLD: dict[str, type] = {  # and what it may hold besides
 WITHOUT: dict[str, Any] = {"timing": {}, "started": "", "kernels": {}, "memory": {}}
 WITHOUT_SOURCE: dict[str, Any] = {"source": "unknown", "altered": False, "subset": False, "hash": "", "sizes": {}}
 WORDS = {dict: "a mapping", str: "text", int: "a whole number", list: "a list", bool: "true or false"}
-PACKAGES = ("snnlab", "torch", "lightning", "hydra-core", "torchmetrics", "tonic", "numpy", "wandb")
+PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "tonic", "numpy", "wandb")
 
 
 class RunRecord:
@@ -277,7 +278,7 @@ def git_state() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "snnlab": snnlab.__version__}
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)

@@ -89,7 +89,7 @@ def plan(overrides: Sequence[str], config_dir: Path | None) -> Plan:
         InputError: for whatever could not work in the first trial.
     """
     if find_spec("optuna") is None:
-        raise InputError("a search needs the package optuna: pip install -c constraints.txt optuna")
+        raise InputError("a search needs the package optuna: pip install optuna")
     own = {key: text for key, _, text in (override.partition("=") for override in overrides) if key in OWN}
     rest = [override for override in overrides if override.partition("=")[0] not in OWN]
     if resumed := next((o for o in rest if o.partition("=")[0].lstrip("+") == "resume"), None):
@@ -243,7 +243,7 @@ def check_cmaes(space: Space, several: bool) -> None:
         InputError: saying what would.
     """
     if find_spec("cmaes") is None:
-        raise InputError("sampler=cmaes needs the package cmaes: pip install -c constraints.txt cmaes")
+        raise InputError("sampler=cmaes needs the package cmaes: pip install cmaes")
     if several:
         raise InputError("sampler=cmaes has one objective; use sampler=nsgaii")
     choices = [parameter.key for parameter in space.parameters if parameter.values.choices or parameter.when]
