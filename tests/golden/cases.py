@@ -44,14 +44,14 @@ CASES: dict[str, list[str]] = {
     "stbp_kaiming": [train("method=stbp data=digits init=kaiming")],
     "stbp_double": [train("method=stbp data=digits trainer.precision=64-true")],
     "bntt": [train("method=bntt data=digits trainer.max_epochs=2")],
-    "bntt_resnet": [train("method=bntt data=digits model=resnet9 model.width=4 data.batch_size=8")],
+    "bntt_resnet": [train("method=bntt data=digits model=resnet9 model.width=0.0625 data.batch_size=8")],
     "ottt": [train("method=ottt data=digits trainer.max_epochs=2")],
     "ottt_online": [train("method=ottt data=digits method.update=online")],
     "ottt_bptt": [train("method=ottt data=digits method.gradient=bptt")],
     "ottt_step": [train("method=ottt data=digits kernels=step")],
     "ottt_recurrent": [train("method=ottt data=digits model=recurrent_mlp model.hidden=[32]")],
     "ottt_nf_resnet": [
-        train("method=ottt data=digits model=nf_resnet34 model.width=4 data.batch_size=4 trainer.limit_train_batches=1")
+        train("method=ottt data=digits model=nf_resnet34 model.width=0.0625 data.batch_size=4")
     ],
     "spike_bp": [train("method=spike_bp data=digits trainer.max_epochs=2")],
     "spike_bp_lenet": [
