@@ -70,14 +70,29 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
     every = expand_sweeps([*(override for override in overrides if override not in resumes), "resume=auto"])
     if not every:
         raise InputError("-m: no combination is left, as an empty range leaves none; give each key a value at least")
+    return plan_jobs(every, config_dir, fresh=resumes == ["resume=never"])
+
+
+def plan_jobs(every: Sequence[list[str]], config_dir: Path | None, name: str = "", fresh: bool = False) -> Sweep:
+    """Check some jobs, each a list of overrides, and say where they are run.
+
+    Args:
+        every: the jobs.
+        config_dir: one more folder of configs.
+        name: of the sweep's folder; "" names it by what the jobs are.
+        fresh: in a folder that is not there yet.
+
+    Raises:
+        InputError: for the first job that cannot be composed or built.
+    """
     jobs: dict[str, list[str]] = {}
     names: dict[str, str] = {}
     rows, trainers, outputs, dry = set[str](), set[str](), list[str](), False
     for composition in compose_all(every, config_dir):
         config = composition.plain()
         left = deciding(config)
-        name = names.setdefault(digest(left), job_name(composition.choices, config))
-        jobs.setdefault(name, [pinned(override) for override in composition.overrides])
+        job = names.setdefault(digest(left), job_name(composition.choices, config))
+        jobs.setdefault(job, [pinned(override) for override in composition.overrides])
         with of_job(composition.overrides, every):
             check_values(config)
         if (row := digest(less_seed(left))) not in rows:
@@ -89,8 +104,9 @@ def checked(overrides: Sequence[str], config_dir: Path | None) -> Sweep:
             trainers.add(trainer)
         outputs.append(config["paths"]["output"])
         dry = dry or config["dry_run"]
-    output, name = Path(outputs[0]).expanduser().resolve(), "sweep-" + digest({"jobs": sorted(names)})[:10]
-    if resumes == ["resume=never"]:
+    output = Path(outputs[0]).expanduser().resolve()
+    name = name or "sweep-" + digest({"jobs": sorted(names)})[:10]
+    if fresh:
         name = next(free for i in count(1) if not (output / (free := f"{name}_{i}" if i > 1 else name)).exists())
     return Sweep(name, output / name, jobs, dry, len(outputs) - len(jobs))
 
@@ -123,13 +139,38 @@ def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Pat
         RunFailure: at the end, where a job failed.
         KeyboardInterrupt: where the sweep was stopped, or a job by trainer.max_time.
     """
-    launcher = [override for override in overrides if re.match(r"\+*hydra[/.]launcher\b", override)]
-    own = [override for override in overrides if override not in launcher]
-    check_launcher(launcher)
-    planned = checked(own, config_dir)
-    if planned.dry:
-        print("\n\n".join(networks(planned, config_dir)))
+    launcher = of_launcher(overrides)
+    jobs = checked([override for override in overrides if override not in launcher], config_dir)
+    if jobs.dry:
+        print("\n\n".join(networks(jobs, config_dir)))
         return
+    run_all(jobs, config_dir, launcher, show)
+
+
+def of_launcher(overrides: Sequence[str]) -> list[str]:
+    """The words of a command line that say where jobs are run.
+
+    Raises:
+        InputError: for a launcher that does not exist.
+    """
+    launcher = [override for override in overrides if re.match(r"\+*hydra[/.]launcher\b", override)]
+    check_launcher(launcher)
+    return launcher
+
+
+def run_all(planned: Sweep, config_dir: Path | None, launcher: list[str], show: Callable[[Path], None]) -> None:
+    """Run the jobs that are not completed yet.
+
+    Args:
+        planned: jobs that have been checked.
+        config_dir: one more folder of configs.
+        launcher: words of the command line for Hydra's launcher.
+        show: called with the folder of the runs at the end, whatever that is.
+
+    Raises:
+        RunFailure: at the end, where a job failed.
+        KeyboardInterrupt: where the jobs were stopped, or one by trainer.max_time.
+    """
     left = {name: job for name, job in planned.jobs.items() if state_of(planned.folder, name) != "completed"}
     done = len(planned.jobs) - len(left)
     runs = counted(len(left), "run") if left else f"nothing is left to run, {counted(done, 'run')} completed already"

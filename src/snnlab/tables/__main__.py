@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from snnlab.command import parse, run
+from snnlab.command import CONFIG_DIR, config_dir_of, parse, run
 from snnlab.errors import InputError
 
 HELP = """usage: python -m snnlab.tables FOLDER ... [--metrics A,B] [--before FOLDER] [--json]
@@ -15,6 +15,18 @@ HELP = """usage: python -m snnlab.tables FOLDER ... [--metrics A,B] [--before FO
        python -m snnlab.tables FOLDER ... --picture FILE | --curves FILE | --axes FILE | --front FILE
        python -m snnlab.tables --values FILE KEY[:OTHER] ...
        python -m snnlab.tables --page FILE [--check]
+       python -m snnlab.tables NAME ... | all [--budget small|full] [--stored | --list] [--results FOLDER,...]
+
+Papers' tables, by name (conf/table/): what is missing of one is run, in a sweep that goes on when its command is
+repeated; then ours stand beside the paper's, with how far they are apart, verdict, cost and what the data is.
+  --list            the tables there are, how many of their runs are stored, and about how long the rest takes
+  --budget NAME     small (two cores; the default) or full
+  --stored          run nothing: show what there is
+  --results FOLDER  where runs lie, beside those of tables below paths.output; default: results
+  --markdown --csv --latex --json    in place of columns; all but the last are files of the table's folder, too
+  --keep FOLDER     copy the records below FOLDER/NAME, without what tells of this machine
+  --config-dir DIR  one more folder of configs, with a folder table/
+  paths.output=DIR hydra/launcher=joblib|...    as for a sweep
 
 A table over the run.json files below each FOLDER: runs that differ in their seed alone are one row. A row is named by
 the shortest overrides that tell it from the others of its table; of several runs with one seed the newest counts.
@@ -34,9 +46,10 @@ the shortest overrides that tell it from the others of its table; of several run
   --check           write nothing; 1 when a table of the page is not what its runs make
   --debug           show tracebacks
 """
-FLAGS = ("-h --help", "--json", "--csv", "--latex", "--statistics", "--check")
+FLAGS = ("-h --help", "--list", "--stored", "--markdown", "--json", "--csv", "--latex", "--statistics", "--check")
 PICTURES = ("picture", "curves", "axes", "front")
-VALUED = ("--metrics", "--before", "--values", "--page", *(f"--{name}" for name in PICTURES))
+OF_PAPERS = ("--budget", "--results", "--keep", CONFIG_DIR)
+VALUED = (*OF_PAPERS, "--metrics", "--before", "--values", "--page", *(f"--{name}" for name in PICTURES))
 ENDINGS = (".png", ".svg", ".pdf")
 
 
@@ -58,6 +71,10 @@ def tables(arguments: list[str]) -> int:
         return 0 if "help" in line.flags else 2
     if "check" in line.flags and "page" not in line.values:
         raise InputError("--check needs a --page FILE to check")
+    from snnlab.tables.remake import asked, remake
+
+    if "page" not in line.values and asked(line):
+        return remake(line)
     if "page" not in line.values:
         print(table(arguments, Path()), end="")
         return 0
@@ -79,6 +96,15 @@ def table(arguments: list[str], base: Path) -> str:
         InputError: for a folder without runs, or arguments that cannot be read.
     """
     line = parse(arguments, FLAGS, VALUED)
+    from snnlab.tables.papers import names
+    from snnlab.tables.remake import asked, shown
+
+    if "values" not in line.values and asked(line):
+        return shown(line, base)
+    if needless := sorted(
+        {"list", "stored", "markdown"} & line.flags | {"budget", "results", "keep"} & set(line.values)
+    ):
+        raise InputError(f"--{needless[0]} is of a paper's table; name one: {', '.join(names(config_dir_of(line)))}")
     words = [*line.words, *line.overrides]  # a folder's name may hold an equals sign
     if "values" in line.values:
         from snnlab.tables.values import pairs
@@ -91,8 +117,8 @@ def table(arguments: list[str], base: Path) -> str:
         raise InputError("give folders of runs, and --metrics such as test/accuracy,test/loss")
     runs = read_runs(base / Path(folder).expanduser() for folder in words)
     if drawn := [name for name in PICTURES if name in line.values]:
-        asked = metrics if "metrics" in line.values else []
-        return "".join(draw(name, base / Path(line.values[name]).expanduser(), runs, asked) for name in drawn)
+        given = metrics if "metrics" in line.values else []
+        return "".join(draw(name, base / Path(line.values[name]).expanduser(), runs, given) for name in drawn)
     if forms := sorted(line.flags & {"json", "csv", "latex", "statistics"}):
         if len(forms) > 1 or "before" in line.values:
             raise InputError(f"--{forms[0]} stands alone; leave out --{(forms[1:] or ['before'])[0]}")

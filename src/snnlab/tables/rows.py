@@ -192,7 +192,7 @@ def check_metrics(metrics: Sequence[str], runs: Sequence[Run]) -> None:
     Raises:
         InputError: naming the metrics that the runs have.
     """
-    known = {key for run in runs for key in [*run["timing"], *flat(run["metrics"], between="/")]}
+    known = {key for run in runs for key in [*run["timing"], *run["memory"], *flat(run["metrics"], between="/")]}
     known |= {FIT} if any(look_up(run, FIT) is not None for run in runs) else set()
     if not known:
         return  # runs that have nothing yet: their status is the table
@@ -217,8 +217,9 @@ def look_up(run: Run, metric: str) -> float | None:
     if metric == FIT:
         report = run.get("fit_report")
         return float(bool(report["fits"])) if isinstance(report, dict) and "fits" in report else None
-    if metric in run["timing"]:
-        return float(run["timing"][metric])
+    for part in ("timing", "memory"):
+        if metric in run[part]:
+            return float(run[part][metric])
     node: Any = run["metrics"]
     for key in metric.split("/"):
         if not isinstance(node, dict) or key not in node:

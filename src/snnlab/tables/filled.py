@@ -1,0 +1,257 @@
+"""A paper's table filled with runs: of each row those that are it, our figures, the paper's, and how far apart.
+
+A run is a row's when it *is* that row (runs/identity.py): whoever made it, wherever it lies.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snnlab.checkpoint import inside, read_record
+from snnlab.config.compose import compose
+from snnlab.errors import InputError, one_line
+from snnlab.runs.identity import digest, less_seed, recorded, row
+from snnlab.runs.record import flags_of, label_of
+from snnlab.tables.papers import PaperTable, PaperValue, RowPlan, references, resolved
+from snnlab.tables.rows import Run, look_up
+from snnlab.tables.statistics import Spread, spread_of
+
+WITHIN, OUTSIDE, KEPT, MISSED = "within", "outside", "own bound kept", "own bound missed"
+Known = Mapping[str, Sequence[Run]]  # runs by the row that they are of
+
+
+@dataclass
+class FilledRow:
+    """A row with its runs, one a seed; ``why`` says why there are none."""
+
+    plan: RowPlan
+    metric: str
+    overrides: list[str]
+    seeds: list[int]
+    runs: list[Run] = field(default_factory=list)
+    why: str = ""
+    versus: Spread | None = None  # the difference to the row that the table compares with, seed by seed
+
+    @property
+    def missing(self) -> list[int]:
+        """Seeds that have no run, or none that was asked what the row asks."""
+        there = {run["seed"] for run in self.runs}
+        return [seed for seed in self.seeds if seed not in there]
+
+    def by_seed(self, figure: str) -> dict[int, float]:
+        """A figure of each run that has it."""
+        found = {run["seed"]: figure_of(run, figure) for run in self.runs}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def values(self, figure: str) -> list[float]:
+        """A figure of each run that has it, in the order of the seeds."""
+        return list(self.by_seed(figure).values())
+
+    def figures(self) -> list[str]:
+        """The figure that counts, and every other that something is known of."""
+        return list(dict.fromkeys([self.metric, *self.plan.paper, *self.plan.bound]))
+
+    def marks(self) -> list[str]:
+        """What a reader has to know of the data and the method before the figure."""
+        words = [flag for run in self.runs for flag in flags_of(run["provenance"])]
+        words += [label_of(run).partition("(")[2].strip(" )") for run in self.runs if "(" in label_of(run)]
+        return list(dict.fromkeys(words))
+
+    def difference(self, figure: str) -> float | None:
+        """Ours less theirs; None where one of them is not known."""
+        values, paper = self.values(figure), self.plan.paper.get(figure)
+        return statistics.fmean(values) - paper.value if values and paper else None
+
+
+@dataclass
+class Filled:
+    """A table at one budget."""
+
+    table: PaperTable
+    budget: str
+    rows: list[FilledRow]
+
+    def tolerance(self, paper: PaperValue) -> float:
+        """How far ours may lie from a figure of the paper."""
+        return self.table.tolerance if paper.tolerance is None else paper.tolerance
+
+    def verdict(self, each: FilledRow, figure: str) -> str:
+        """within, outside (better or not), own bound kept or missed, not run and why; "" where nothing is known."""
+        values = each.values(figure)
+        if not values:
+            return f"not run: {each.why}" if each.why else "not run"
+        if (difference := each.difference(figure)) is not None:
+            if abs(difference) <= self.tolerance(each.plan.paper[figure]) + 1e-12:
+                return WITHIN
+            better = (difference > 0) == is_accuracy(figure)
+            return f"{OUTSIDE} (better)" if better else OUTSIDE
+        if figure in each.plan.bound:
+            sign, _, bound = each.plan.bound[figure].partition(" ")
+            mean = statistics.fmean(values)
+            kept = mean >= float(bound) if sign == ">=" else mean <= float(bound)
+            return f"{KEPT if kept else MISSED} ({sign} {bound})"
+        return ""
+
+    def counts(self) -> dict[str, int]:
+        """How many verdicts of each kind."""
+        found = dict.fromkeys((WITHIN, OUTSIDE, KEPT, MISSED, "not run"), 0)
+        for each in self.rows:
+            for figure in each.figures():
+                verdict = self.verdict(each, figure)
+                if kind := next((kind for kind in found if verdict.startswith(kind)), None):
+                    found[kind] += 1
+        return found
+
+
+def is_accuracy(figure: str) -> bool:
+    """Whether a figure is better the higher, and told in percent; of all others less is better."""
+    return "accuracy" in figure
+
+
+def known(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs that are completed, by the row that they are of."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        if run["status"] == "completed":
+            found.setdefault(digest(less_seed(recorded(run))), []).append(run)
+    return found
+
+
+def fill(table: PaperTable, budget: str, runs: Known, config_dir: Path | None = None) -> Filled:
+    """Give every row of a table its runs.
+
+    Args:
+        table: as ``papers.read`` gives it.
+        budget: whose overrides and seeds count.
+        runs: as ``known`` sorts them.
+        config_dir: one more folder of configs.
+    """
+    filled = Filled(table, budget, [])
+    folders: dict[tuple[str, int], str] = {}
+    for plan in table.rows:
+        each = FilledRow(plan, plan.metric or table.metric, [], table.seeds(plan, budget))
+        filled.rows.append(each)
+        if why := table.why_not(plan, budget):
+            each.why = why
+            continue
+        each.overrides = table.overrides(plan, budget)
+        try:
+            _find(each, runs, folders, config_dir)
+        except InputError as error:
+            each.why = one_line(error)
+        if plan.key:
+            folders |= {(plan.key, run["seed"]): run["folder"] for run in each.runs}
+    _compare(filled)
+    return filled
+
+
+def _find(each: FilledRow, runs: Known, folders: dict[tuple[str, int], str], config_dir: Path | None) -> None:
+    """Give a row its runs: of each seed the newest that has answered what the row asks."""
+    for seed in each.seeds:
+        words = overrides_of(each, seed, folders)
+        if words is None:
+            continue
+        key = row(compose(words, config_dir).plain())
+        found = [run for run in runs.get(key, ()) if run["seed"] == seed and _is_of(run, each.plan.hash)]
+        for run in sorted(found, key=lambda run: str(run["started"]), reverse=True):
+            if each.plan.ask and (answer := answer_of(run, each.plan.ask)) is None:
+                continue
+            each.runs.append(run | {"answer": {each.plan.ask[0]: answer}} if each.plan.ask else run)
+            break
+        else:
+            if others := {str(run["provenance"].get("hash"))[:8] for run in runs.get(key, ())} - {each.plan.hash}:
+                wanted = f"the row is of data {each.plan.hash}, the runs there are of {', '.join(sorted(others))}"
+                each.why = wanted if each.plan.hash and not found else each.why
+
+
+def overrides_of(each: FilledRow, seed: int, folders: Mapping[tuple[str, int], str]) -> list[str] | None:
+    """The line of one run; None as long as a run that it begins from is not there."""
+    keys = references(each.overrides)
+    if any((key, seed) not in folders for key in keys):
+        return None
+    return [*resolved(each.overrides, {key: folders[key, seed] for key in keys}), f"seed={seed}"]
+
+
+def _is_of(run: Run, beginning: str) -> bool:
+    return str(run["provenance"].get("hash", "")).startswith(beginning)
+
+
+def answer_of(run: Run, ask: Sequence[str]) -> dict[str, Any] | None:
+    """The values of the newest evaluation.json of a run that answers a question, with these options; else None."""
+    other = {word.partition("=")[0] for word in ask if "=@" in word}  # folders, which lie elsewhere on each machine
+    wanted = sorted(word for word in ask if word.partition("=")[0] not in other)
+    folder = Path(run["folder"])
+    for path in sorted(folder.glob("evaluations/*/evaluation.json"), reverse=True):
+        try:
+            content = read_record(inside(folder, str(path.relative_to(folder))))
+            asked, values = content["overrides"], content["values"]
+        except (InputError, LookupError, TypeError):
+            continue
+        if sorted(word for word in asked if word.partition("=")[0] not in other) == wanted and isinstance(values, dict):
+            return values
+    return None
+
+
+def figure_of(run: Run, figure: str) -> float | None:
+    """A metric of a run, or a number of what it has answered, as ``early_exit/steps_saved``."""
+    question, _, key = figure.partition("/")
+    if question in run.get("answer", {}):
+        value: Any = run["answer"][question]
+        for part in key.split("/"):  # of a list by its place
+            if isinstance(value, list) and part.lstrip("-").isdigit() and -len(value) <= int(part) < len(value):
+                value = value[int(part)]
+            else:
+                value = value.get(part) if isinstance(value, dict) else None
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return look_up(run, figure)
+
+
+def _compare(filled: Filled) -> None:
+    """Give every row its difference to the one that it is compared with."""
+    for each in filled.rows:
+        name = each.plan.versus or filled.table.versus
+        if not name or not each.runs:
+            continue
+        if name == "best":
+            beside = [
+                other for other in filled.rows if other.plan.group == each.plan.group and other.values(other.metric)
+            ]
+            sign = 1 if is_accuracy(each.metric) else -1
+            other = max(beside, key=lambda one: sign * statistics.fmean(one.values(one.metric)))
+        else:
+            other = next(one for one in filled.rows if one.plan.key == name)
+        if other is each:
+            continue
+        ours, theirs = each.by_seed(each.metric), other.by_seed(other.metric)
+        pairs = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+        each.versus = spread_of(pairs) if pairs else None
+
+
+def as_json(filled: Filled) -> str:
+    """A table for machines: one object a row."""
+    told = [
+        {
+            "table": filled.table.name,
+            "budget": filled.budget,
+            "group": each.plan.group,
+            "row": each.plan.name,
+            "overrides": each.overrides,
+            "marks": each.marks(),
+            "figures": {
+                figure: {
+                    "ours": each.by_seed(figure),
+                    "paper": paper.model_dump() if (paper := each.plan.paper.get(figure)) else None,
+                    "difference": each.difference(figure),
+                    "verdict": filled.verdict(each, figure),
+                }
+                for figure in each.figures()
+            },
+        }
+        for each in filled.rows
+    ]
+    return json.dumps(told, indent=2) + "\n"
