@@ -84,20 +84,27 @@ class Browser:
             self.errors.append(f"asks the network for {said['request']['url']}")
 
     def open(self, url: str) -> None:
-        """Open a page and wait until it is loaded, and what it draws at once is drawn."""
+        """Open a page and wait until it is loaded; scripts have run, charts may still be drawn."""
         self.ask("Page.navigate", url="about:blank")
         self.loaded = False
         self.ask("Page.navigate", url=url)
         end = time.monotonic() + PATIENCE
         while not self.loaded:
             self._hear(self._next(end))
-        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50))))")
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression in the page; a promise is waited for."""
         found = self.ask("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def until(self, script: str) -> Any:
+        """The value of an expression once it is true; raises AssertionError where it never becomes so."""
+        end = time.monotonic() + PATIENCE
+        while not (value := self.run(script)):
+            assert time.monotonic() < end, f"never came true: {script}; {self.errors}"
+            time.sleep(0.02)
+        return value
 
     def look(self, width: int, height: int = 900, dark: bool = False, media: str = "screen") -> None:
         """Take the size of a screen, and its night."""

@@ -80,20 +80,7 @@ def dots(points: Sequence[Point], metric: str) -> Chart:
     bars = [statistics.stdev(point.values) if len(point.values) > 1 else 0.0 for point in points]
     seeds = [(value, y) for point, y in zip(points, places, strict=True) for value in point.values]
     told_means = [f"{letters(p.name)}<br>{letters(figure(metric, p.values))}, n = {len(p.values)}" for p in points]
-    names = [
-        {
-            "x": 0,
-            "xref": "paper",
-            "xanchor": "left",
-            "y": y,
-            "yanchor": "bottom",
-            "yshift": 5,
-            "text": letters(style.broken(f"{p.number}  {p.name}", 58, 1)),
-            "showarrow": False,
-            "font": {"size": 11},
-        }
-        for p, y in zip(points, places, strict=True)
-    ]
+    names = [above(f"{p.number}  {p.name}", y) for p, y in zip(points, places, strict=True)]
     data = [
         {
             "type": "scatter",
@@ -125,6 +112,64 @@ def dots(points: Sequence[Point], metric: str) -> Chart:
         "data": data,
         "layout": layout(72 + 40 * len(points), xaxis=scaled(metric, means), yaxis=look, annotations=names),
     }
+
+
+def beside(rows: Sequence[tuple[int, str, Sequence[float], float | None, float]], metric: str, title: str) -> Chart:
+    """Ours and the paper's, a line a row: number, name, our values, the paper's value or None, its standard deviation.
+
+    Accuracies are in percent. Ours is a dot with a bar of one standard deviation each way, the paper's a diamond.
+    """
+    scale = 100 if "accuracy" in metric else 1
+    places = dict(zip((number for number, *_ in rows), range(len(rows), 0, -1), strict=True))
+    ours = [(number, name, [scale * value for value in values]) for number, name, values, *_ in rows if values]
+    paper = [(number, name, scale * value, scale * std) for number, name, _, value, std in rows if value is not None]
+    means = [statistics.fmean(values) for _, _, values in ours]
+    bars = [statistics.stdev(values) if len(values) > 1 else 0.0 for _, _, values in ours]
+    data = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "ours",
+            "x": means,
+            "y": [places[number] for number, *_ in ours],
+            "text": [
+                f"{letters(name)}<br>ours {mean:.4g}, n = {len(v)}"
+                for (_, name, v), mean in zip(ours, means, strict=True)
+            ],
+            "hoverinfo": "text",
+            "marker": {"size": 9, "color": style.BLUE},
+            "error_x": {"type": "data", "array": bars, "color": style.BLUE, "thickness": 1.5, "width": 4},
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "paper",
+            "x": [value for _, _, value, _ in paper],
+            "y": [places[number] for number, *_ in paper],
+            "text": [f"{letters(name)}<br>paper {value:.4g}" for _, name, value, _ in paper],
+            "hoverinfo": "text",
+            "marker": {"size": 10, "color": style.RED, "symbol": "diamond-open", "line": {"width": 2}},
+            "error_x": {
+                "type": "data",
+                "array": [s for *_, s in paper],
+                "color": style.RED,
+                "thickness": 1,
+                "width": 4,
+            },
+        },
+    ]
+    names = [above(f"{number}  {name}", places[number]) for number, name, *_ in rows]
+    look = {"showticklabels": False, "ticks": "", "range": [0.4, len(rows) + 0.95], "fixedrange": True}
+    legend = {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 11}}
+    x = {"title": {"text": letters(title), "standoff": 10}}
+    more: dict[str, Any] = {"annotations": names, "showlegend": True, "legend": legend}
+    return {"data": data, "layout": layout(110 + 40 * len(rows), xaxis=x, yaxis=look, **more)}
+
+
+def above(name: str, place: int) -> dict[str, Any]:
+    """The name of a row above its line."""
+    words = {"text": letters(style.broken(name, 58, 1)), "showarrow": False, "font": {"size": 11}}
+    return {"x": 0, "xref": "paper", "xanchor": "left", "y": place, "yanchor": "bottom", "yshift": 5, **words}
 
 
 def front(points: Sequence[Point], costs: Sequence[Sequence[float]], metric: str, cost: str) -> Chart:

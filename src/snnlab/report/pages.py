@@ -14,6 +14,7 @@ import yaml
 from snnlab import style
 from snnlab.errors import InputError
 from snnlab.report import charts, cite
+from snnlab.report.papers import papers_of
 from snnlab.report.runs import MARKS, Table, Told, marks_of, pictures_of, told_of
 from snnlab.report.text import MOST_BLOCK, figure, told, word
 from snnlab.tables.curves import histories
@@ -45,6 +46,7 @@ class Site:
             raise InputError("a report needs the package jinja2: pip install -c constraints.txt jinja2") from error
         self.tables, self.title, self.missing = tables, told(title, 120), missing
         self.runs = told_of(tables)
+        self.papers = list(papers_of(self.runs))
         loader = jinja2.FileSystemLoader(HERE / "templates")
         policy: Any = {"autoescape": True, "undefined": jinja2.StrictUndefined, "keep_trailing_newline": True}
         self.templates = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, **policy)
@@ -64,10 +66,8 @@ class Site:
         """Every file of the site: its name and content."""
         yield "assets/plotly.min.js", plotly()
         yield "assets/report.js", (HERE / "static/report.js").read_bytes()
-        yield (
-            "assets/report.css",
-            self.templates.from_string((HERE / "static/report.css").read_text()).render(c=style).encode(),
-        )
+        look = (HERE / "static/report.css").read_text(encoding="utf-8")
+        yield "assets/report.css", self.templates.from_string(look).render(c=style).encode()
         yield "index.html", self.render("index.html", "", "overview", **self.overview())
         yield "runs.html", self.render("runs.html", "", "runs", columns=self.columns(), rows=self.listing())
         layout = charts.lines({"": [{0: 0.0}], " ": [{0: 0.0}]}, "")["layout"]
@@ -82,6 +82,10 @@ class Site:
         references = {"entries": cite.used(every), "without": cite.unpublished(every), "bibtex": cite.bibtex(every)}
         yield "references.html", self.render("references.html", "", "references", **references)
         yield "references.bib", references["bibtex"].encode()
+        for paper in self.papers:
+            every = [run for part in paper.parts for row in part.filled.rows for run in row.runs]
+            page = self.render("paper.html", "../", "papers", paper=paper, entries=cite.used(every))
+            yield f"papers/{paper.table.name}.html", page
         for table in self.tables:
             runs = [each for each in self.runs if each.table is table]
             yield f"tables/{table.slug}.html", self.render("table.html", "../", "tables", **self.table(table, runs))
@@ -142,9 +146,7 @@ class Site:
                     if values := row.values(metric):
                         flags = "".join(f" ({mark})" for mark in marks_of(row.runs[0]) if mark != "reconstruction")
                         key = told(row.runs[0]["data"], 40) + flags
-                        points.setdefault(key, []).append(
-                            (told(row.runs[0]["method"], 40), name, statistics.fmean(values))
-                        )
+                        points.setdefault(key, []).append((method_of(row.runs[0]), name, statistics.fmean(values)))
             if points:
                 title = f"Every row, by data set: {word(metric)}"
                 note = "A dot is a row: the mean over its seeds. Marks of the data stand beside its name."
@@ -317,6 +319,11 @@ def run_charts(curves: dict[str, dict[int, float]], seeds: Sequence[Told]) -> li
             )
             break
     return found
+
+
+def method_of(run: Run) -> str:
+    """Its name, with the mark that it may have."""
+    return told(run["method"], 40) + (" (reconstruction)" if "reconstruction" in marks_of(run) else "")
 
 
 def by_split(figures: Sequence[tuple[str, str, str, float]]) -> list[tuple[str, dict[str, str]]]:

@@ -103,6 +103,11 @@ class Told:
         return list(self.table.rows.values())[self.number - 1]
 
     @property
+    def key(self) -> str:
+        """What all runs of the row are, by runs/identity.py."""
+        return list(self.table.rows)[self.number - 1][0]
+
+    @property
     def name(self) -> str:
         return self.table.names[self.number - 1]
 
@@ -289,7 +294,7 @@ def slugs_of(names: Sequence[str]) -> list[str]:
     found = []
     for name in names:
         plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-        slug = base = re.sub(r"[^A-Za-z0-9_.-]+", "-", plain).strip("-._")[:120] or "unnamed"
+        slug = base = re.sub(r"[^A-Za-z0-9_.]+", "-", plain).strip("-._")[:120] or "unnamed"
         while slug.casefold() in taken:
             taken[base.casefold()] += 1
             slug = f"{base}-{taken[base.casefold()]}"

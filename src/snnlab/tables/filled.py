@@ -152,11 +152,14 @@ def fill(table: PaperTable, budget: str, runs: Known, config_dir: Path | None = 
 
 def _find(each: FilledRow, runs: Known, folders: dict[tuple[str, int], str], config_dir: Path | None) -> None:
     """Give a row its runs: of each seed the newest that has answered what the row asks."""
+    keys: dict[tuple[str, ...], str] = {}  # seeds that differ in nothing else are of one row: composed once
     for seed in each.seeds:
         words = overrides_of(each, seed, folders)
-        if words is None:
+        if words is None or not _may_be_among(words, runs):
             continue
-        key = row(compose(words, config_dir).plain())
+        if (recipe := tuple(words[:-1])) not in keys:
+            keys[recipe] = row(compose(words, config_dir).plain())
+        key = keys[recipe]
         found = [run for run in runs.get(key, ()) if run["seed"] == seed and _is_of(run, each.plan.hash)]
         for run in sorted(found, key=lambda run: str(run["started"]), reverse=True):
             if each.plan.ask and (answer := answer_of(run, each.plan.ask)) is None:
@@ -167,6 +170,12 @@ def _find(each: FilledRow, runs: Known, folders: dict[tuple[str, int], str], con
             if others := {str(run["provenance"].get("hash"))[:8] for run in runs.get(key, ())} - {each.plan.hash}:
                 wanted = f"the row is of data {each.plan.hash}, the runs there are of {', '.join(sorted(others))}"
                 each.why = wanted if each.plan.hash and not found else each.why
+
+
+def _may_be_among(words: Sequence[str], runs: Known) -> bool:
+    """Whether any run is of the method and the data that a line names; composing it takes a while."""
+    named = dict(word.split("=", 1) for word in words if word.startswith(("method=", "data=")))
+    return any(all(run[group] == name for group, name in named.items()) for found in runs.values() for run in found[:1])
 
 
 def overrides_of(each: FilledRow, seed: int, folders: Mapping[tuple[str, int], str]) -> list[str] | None:
