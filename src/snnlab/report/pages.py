@@ -79,7 +79,11 @@ class Site:
             ),
         )
         every = [run for table in self.tables for run in table.runs]
-        references = {"entries": cite.used(every), "without": cite.unpublished(every), "bibtex": cite.bibtex(every)}
+        references: dict[str, Any] = {
+            "entries": cite.used(every),
+            "without": cite.unpublished(every),
+            "bibtex": cite.bibtex(every),
+        }
         yield "references.html", self.render("references.html", "", "references", **references)
         yield "references.bib", references["bibtex"].encode()
         for paper in self.papers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,11 +42,14 @@ def papers_of(runs: Sequence[Told]) -> Iterator[Paper]:
             rows.setdefault(each.key, []).append(each.run)
     pages = {Path(each.run["folder"]): each for each in runs}
     for name in papers.names():
-        table = papers.read(name)
+        table = read(name)
         filled = [fill(table, budget, rows) for budget in papers.BUDGETS if budget in table.budgets]
         parts = [part_of(each, pages) for each in filled if any(row.runs for row in each.rows)]
         if parts:
             yield Paper(table, parts)
+
+
+read = cache(papers.read)
 
 
 def part_of(filled: Filled, pages: Mapping[Path, Told]) -> Part:

@@ -20,7 +20,7 @@ _STOP = r"""\s:"'<>|,;=*?"""
 _PARTS = r"""(?:[^/\\\n:"'<>|,;=*?]*[/\\])*"""
 ABSOLUTE = (
     re.compile(  # /home/me/data, ~me/data, file:///home, C:\Users\me, \\host\share: all but the last name is left out
-        rf"""(?:(?<![\w:/\\.…)\]}}~-])(?:file:/*)?(?:~[\w.-]*)?[/\\]{{1,3}}(?=[^{_STOP}/\\])"""
+        rf"""(?:(?<![\w:/\\.…)\]}}~<-])(?:file:/*)?(?:~[\w.-]*)?[/\\]{{1,3}}(?=[^{_STOP}/\\])"""
         rf"""|(?<!\w)[A-Za-z]:[/\\](?!/)){_PARTS}([^{_STOP}/\\]*)"""
     )
 )

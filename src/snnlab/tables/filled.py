@@ -5,6 +5,7 @@ A run is a row's when it *is* that row (runs/identity.py): whoever made it, wher
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -152,14 +153,12 @@ def fill(table: PaperTable, budget: str, runs: Known, config_dir: Path | None = 
 
 def _find(each: FilledRow, runs: Known, folders: dict[tuple[str, int], str], config_dir: Path | None) -> None:
     """Give a row its runs: of each seed the newest that has answered what the row asks."""
-    keys: dict[tuple[str, ...], str] = {}  # seeds that differ in nothing else are of one row: composed once
     for seed in each.seeds:
         words = overrides_of(each, seed, folders)
         if words is None or not _may_be_among(words, runs):
             continue
-        if (recipe := tuple(words[:-1])) not in keys:
-            keys[recipe] = row(compose(words, config_dir).plain())
-        key = keys[recipe]
+        alike = 0 if not references(each.overrides) else seed  # seeds that differ in nothing else are of one row
+        key = _row_of((*words[:-1], f"seed={alike}"), config_dir)
         found = [run for run in runs.get(key, ()) if run["seed"] == seed and _is_of(run, each.plan.hash)]
         for run in sorted(found, key=lambda run: str(run["started"]), reverse=True):
             if each.plan.ask and (answer := answer_of(run, each.plan.ask)) is None:
@@ -170,6 +169,12 @@ def _find(each: FilledRow, runs: Known, folders: dict[tuple[str, int], str], con
             if others := {str(run["provenance"].get("hash"))[:8] for run in runs.get(key, ())} - {each.plan.hash}:
                 wanted = f"the row is of data {each.plan.hash}, the runs there are of {', '.join(sorted(others))}"
                 each.why = wanted if each.plan.hash and not found else each.why
+
+
+@functools.cache
+def _row_of(words: tuple[str, ...], config_dir: Path | None) -> str:
+    """The row of what a line composes, which takes a while and is asked again whenever a table is filled."""
+    return row(compose(words, config_dir).plain())
 
 
 def _may_be_among(words: Sequence[str], runs: Known) -> bool:
