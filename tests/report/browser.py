@@ -85,12 +85,12 @@ class Browser:
 
     def open(self, url: str) -> None:
         """Open a page and wait until it is loaded; scripts have run, charts may still be drawn."""
-        self.ask("Page.navigate", url="about:blank")
-        self.loaded = False
-        self.ask("Page.navigate", url=url)
-        end = time.monotonic() + PATIENCE
-        while not self.loaded:
-            self._hear(self._next(end))
+        for each in ("about:blank", url):  # a page that is open already would not be loaded again for another #place
+            self.loaded = False
+            self.ask("Page.navigate", url=each)
+            end = time.monotonic() + PATIENCE
+            while not self.loaded:
+                self._hear(self._next(end))
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression in the page; a promise is waited for."""

@@ -93,8 +93,6 @@ def test_runs_side_by_side(site, browser):
     assert not any(line[0] == "trainer.max_epochs" for line in lines)
     assert browser.run("document.getElementById('message').textContent").startswith("1 of the runs asked for")
     browser.until("document.querySelectorAll('#curves-of-all .legend .traces').length === 2")
-    assert len(browser.errors) == 1 and "not-there.js" in browser.errors[0]
-    browser.errors.clear()
     browser.run("document.getElementById('same').click()")
     browser.until(f"{rows}.some(line => line[0] === 'trainer.max_epochs')")
     browser.run("field = document.getElementById('add')")

@@ -121,6 +121,7 @@ const report = { known: new Map(), take: (run, said) => report.known.set(run, sa
 
 function load(run) {
   if (report.known.has(run)) return Promise.resolve(true);
+  if (!all(document, "#every option").some((option) => option.dataset.run === run)) return Promise.resolve(false);
   return new Promise((done) => {
     const script = make("script", "", { src: `${root}runs/${run}.js` });
     script.addEventListener("load", () => done(report.known.has(run)));
