@@ -20,7 +20,7 @@ from snnlab.report.__main__ import main
 from snnlab.report.runs import Contrast, pictures_of, slugs_of, tables_of
 from snnlab.report.text import told
 from snnlab.tables import papers
-from snnlab.tables.rows import read_runs
+from snnlab.tables.rows import look_up, read_runs
 
 
 class Page(HTMLParser):
@@ -360,3 +360,9 @@ def test_a_damaged_curve_costs_its_chart_alone(tmp_path):
     assert main([str(run), "-o", str(tmp_path / "site")]) == 0
     page = next((tmp_path / "site" / "runs").glob("*.html")).read_text()
     assert page.count('class="chart"') == 2 and '"name": "train"' not in page
+
+
+def test_memory_that_was_not_measured_is_none(tmp_path):
+    write(tmp_path / "runs" / "a", memory={"peak_bytes": None})
+    (run,) = read_runs([tmp_path / "runs"])
+    assert run["memory"] == {} and look_up(run, "peak_bytes") is None
