@@ -118,7 +118,7 @@ class RunRecord:
             held = content[group] if group else content
             if key in held and type(held[key]) is not kind:
                 raise InputError(f"{path}: {place} = {held[key]!r:.60} must be {WORDS[kind]}; run it again")
-        content["memory"] = {key: value for key, value in content["memory"].items() if value is not None}  # not measured
+        content["memory"] = {key: value for key, value in content["memory"].items() if value is not None}
         for key in ("metrics", "timing", "memory", "provenance"):
             check_numbers(content[key] if key != "provenance" else content[key]["sizes"], f"{path}: {key}")
         if content.get("seal", "") not in ("", seal(content)) and content["metrics"].get("test"):
