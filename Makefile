@@ -18,7 +18,7 @@ setup: $(VENV)/.ready ## make the environment (VENV=.venv) with the pinned versi
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,docs,parallel,export,onnx,search,tensorboard,mlflow]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,docs,parallel,export,onnx,search,tensorboard,mlflow,report]"
 	@touch $@
 
 run: setup ## train the default: the VDIB autoencoder on event data (ARGS="method=stbp data=digits" for another run)

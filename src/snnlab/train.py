@@ -46,6 +46,7 @@ other commands (each with --help)
   python -m snnlab.export RUN                the network for other simulators (NIR), a chip (numpy), ONNX or TorchScript
   python -m snnlab.search search=NAME [KEY=SPACE ...] [KEY=VALUE ...]    the best of a space, on validation
   python -m snnlab.tables NAME | FOLDER ...  a paper's table, ours beside the paper's; rows over runs of one's own
+  python -m snnlab.report FOLDER ... -o SITE     the same as a static site; --cite: BibTeX of what the runs used
   python -m snnlab.bench [WORKLOAD ...]
 
 environment: SNNLAB_DATA (data root, default ./data), SNNLAB_CACHE (default: the user's cache folder)

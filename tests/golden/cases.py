@@ -50,9 +50,7 @@ CASES: dict[str, list[str]] = {
     "ottt_bptt": [train("method=ottt data=digits method.gradient=bptt")],
     "ottt_step": [train("method=ottt data=digits kernels=step")],
     "ottt_recurrent": [train("method=ottt data=digits model=recurrent_mlp model.hidden=[32]")],
-    "ottt_nf_resnet": [
-        train("method=ottt data=digits model=nf_resnet34 model.width=0.0625 data.batch_size=4")
-    ],
+    "ottt_nf_resnet": [train("method=ottt data=digits model=nf_resnet34 model.width=0.0625 data.batch_size=4")],
     "spike_bp": [train("method=spike_bp data=digits trainer.max_epochs=2")],
     "spike_bp_lenet": [
         train("method=spike_bp data=digits model=lenet model.channels=[4,8] model.padding=same encoder.time_steps=10")

@@ -36,7 +36,7 @@ SHAPE: dict[str, type] = {  # what every record holds, from its first moment on
     "overrides": list,
 }
 MAY_HOLD: dict[str, type] = {  # and what it may hold besides
-    **dict.fromkeys(("timing", "machine", "identity", "process", "parent"), dict),
+    **dict.fromkeys(("timing", "memory", "machine", "identity", "process", "parent"), dict),
     **dict.fromkeys(("model", "encoder", "hardware", "label", "started", "checkpoint", "reason", "run", "seal"), str),
     **{
         f"provenance.{key}": kind for key, kind in (("source", str), ("altered", bool), ("subset", bool), ("hash", str))
@@ -119,7 +119,8 @@ class RunRecord:
             held = content[group] if group else content
             if key in held and type(held[key]) is not kind:
                 raise InputError(f"{path}: {place} = {held[key]!r:.60} must be {WORDS[kind]}; run it again")
-        for key in ("metrics", "timing", "provenance"):
+        content["memory"] = {key: value for key, value in content["memory"].items() if value is not None}
+        for key in ("metrics", "timing", "memory", "provenance"):
             check_numbers(content[key] if key != "provenance" else content[key]["sizes"], f"{path}: {key}")
         if content.get("seal", "") not in ("", seal(content)) and content["metrics"].get("test"):
             raise InputError(f"{path}: its config or its numbers are not those that were written; run it again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from snnlab import style
 from snnlab.atomic import write_bytes
-from snnlab.checkpoint import inside
+from snnlab.checkpoint import inside, read_text
 from snnlab.errors import InputError
 from snnlab.runs.identity import value_at
 from snnlab.runs.units import unit_of
@@ -20,7 +21,7 @@ from snnlab.tables.rows import Row, Run, check_metrics, named, rows_of
 
 ENDINGS = (".png", ".svg", ".pdf")
 MOST_LINES, MOST_PANELS = 12, 6
-MOST_BYTES = 64 << 20  # of a metrics.csv
+MOST_BYTES = 16 << 20  # of a metrics.csv
 
 
 def check_picture(option: str, path: Path) -> None:
@@ -88,16 +89,29 @@ def curves(runs: Sequence[Run], path: Path, metric: str = "val/accuracy") -> boo
 
 def history(run: Run, metric: str) -> dict[int, float]:
     """A metric of a run by epoch, from its metrics.csv; empty where there is none, or none that can be read."""
+    return histories(run).get(metric, {})
+
+
+def histories(run: Run) -> dict[str, dict[int, float]]:
+    """Every metric of a run by epoch, from its metrics.csv, less those that cannot be read; empty without one."""
+    found: dict[str, dict[int, float]] = {}
+    broken = set()
     try:
-        file = inside(Path(run["folder"]), "metrics.csv")
-        if file.stat().st_size > MOST_BYTES:
-            return {}
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = [(row.get("epoch"), row.get(metric)) for row in csv.DictReader(lines)]
-        found = {int(epoch): float(value) for epoch, value in rows if epoch and value}
-    except (OSError, ValueError, csv.Error, InputError):
+        text = read_text(inside(Path(run["folder"]), "metrics.csv"), MOST_BYTES)
+        for row in csv.DictReader(io.StringIO(text, newline="")):
+            epoch = row.pop("epoch", None)
+            for metric, value in row.items() if epoch else ():
+                try:
+                    if value and metric:
+                        found.setdefault(metric, {})[int(epoch)] = float(value)
+                except (TypeError, ValueError):
+                    broken.add(metric)
+    except (InputError, csv.Error):
         return {}
-    return {epoch: value for epoch, value in found.items() if math.isfinite(value)}
+    kept = {metric: values for metric, values in found.items() if metric not in broken}
+    return {
+        metric: {at: value for at, value in values.items() if math.isfinite(value)} for metric, values in kept.items()
+    }
 
 
 def axes(runs: Sequence[Run], path: Path, metric: str = "test/accuracy") -> bool:

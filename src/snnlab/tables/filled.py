@@ -5,6 +5,7 @@ A run is a row's when it *is* that row (runs/identity.py): whoever made it, wher
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -158,9 +159,10 @@ def fill(table: PaperTable, budget: str, runs: Known, config_dir: Path | None = 
 def _find(each: FilledRow, runs: Known, folders: dict[tuple[str, int], str], config_dir: Path | None) -> None:
     """Give a row its runs: of each seed the newest that has answered what the row asks."""
     lines = {seed: line for seed in each.seeds if (line := overrides_of(each, seed, folders)) is not None}
-    if not lines:
+    first = next(iter(lines.values()), [])
+    if not lines or not _may_be_among(first, runs):
         return
-    key = row(compose(next(iter(lines.values())), config_dir).plain())  # the same for every seed
+    key = _row_of(tuple(first), config_dir)  # the same for every seed
     for seed in lines:
         found = [run for run in runs.get(key, ()) if run["seed"] == seed and _is_of(run, each.plan.hash)]
         for run in sorted(found, key=lambda run: str(run["started"]), reverse=True):
@@ -172,6 +174,18 @@ def _find(each: FilledRow, runs: Known, folders: dict[tuple[str, int], str], con
             if others := {str(run["provenance"].get("hash"))[:8] for run in runs.get(key, ())} - {each.plan.hash}:
                 wanted = f"the row is of data {each.plan.hash}, the runs there are of {', '.join(sorted(others))}"
                 each.why = wanted if each.plan.hash and not found else each.why
+
+
+@functools.cache
+def _row_of(words: tuple[str, ...], config_dir: Path | None) -> str:
+    """The row of what a line composes, which takes a while and is asked again whenever a table is filled."""
+    return row(compose(words, config_dir).plain())
+
+
+def _may_be_among(words: Sequence[str], runs: Known) -> bool:
+    """Whether any run is of the method and the data that a line names; composing it takes a while."""
+    named = dict(word.split("=", 1) for word in words if word.startswith(("method=", "data=")))
+    return any(all(run[group] == name for group, name in named.items()) for found in runs.values() for run in found[:1])
 
 
 def overrides_of(each: FilledRow, seed: int, folders: Mapping[tuple[str, int], str]) -> list[str] | None:

@@ -117,6 +117,11 @@ def rows_of(runs: Iterable[Run]) -> dict[tuple[str, str], Row]:
     return rows
 
 
+def key_of(run: Run) -> tuple[str, str]:
+    """The key of the row of ``rows_of`` that a run is in."""
+    return digest(less_seed(recorded(run))), str(run["provenance"].get("hash"))
+
+
 def named(rows: dict[tuple[str, str], Row]) -> list[str]:
     """Name every row: overrides that tell it from its neighbours, a label that says more, the flags of its data."""
     parts = list(rows.values())
