@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 INK, MUTED, PALE = "#1b1b1f", "#6b7280", "#d4d4d8"
@@ -35,6 +37,21 @@ STYLE: Any = {
     "image.cmap": SHARES,
     "axes.prop_cycle": f"cycler('color', {list(CYCLE)})",
 }
+
+
+@contextmanager
+def own_backend() -> Iterator[None]:
+    """Draw without a window for a while, then with what was there: a notebook goes on to show its pictures."""
+    import matplotlib
+
+    before = matplotlib.get_backend(auto_select=False)
+    matplotlib.use("Agg")
+    try:
+        yield
+    finally:
+        import matplotlib.pyplot as plt
+
+        plt.switch_backend(before or matplotlib.rcParamsOrig["backend"])  # the latter: to be found when it is needed
 
 
 def heading(figure: Any, text: str, note: str = "") -> None:

@@ -62,8 +62,10 @@ class Composition:
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    """Use the Hydra that a sweep has started, or start one on ``conf_dir()``."""
-    if GlobalHydra.instance().is_initialized():
+    """Use the Hydra that a sweep has started, or start one on ``conf_dir()``; a script's own is put aside for it."""
+    hydra = GlobalHydra.instance()
+    loader = hydra.config_loader() if hydra.is_initialized() else None
+    if loader is not None and str(conf_dir()) in [source.path for source in loader.get_sources()]:
         yield
         return
     with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="snnlab"):
