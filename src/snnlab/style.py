@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 INK, MUTED, PALE = "#1b1b1f", "#6b7280", "#d4d4d8"
@@ -44,14 +44,16 @@ def own_backend() -> Iterator[None]:
     """Draw without a window for a while, then with what was there: a notebook goes on to show its pictures."""
     import matplotlib
 
-    before = matplotlib.get_backend(auto_select=False)
+    before = matplotlib.get_backend(auto_select=False) or matplotlib.rcParamsOrig["backend"]  # to be found when needed
     matplotlib.use("Agg")
     try:
         yield
     finally:
         import matplotlib.pyplot as plt
 
-        plt.switch_backend(before or matplotlib.rcParamsOrig["backend"])  # the latter: to be found when it is needed
+        matplotlib.rcParams["backend"] = before  # a backend that is loaded only now looks whether it was chosen
+        with suppress(ImportError):  # of a window, where there is no screen
+            plt.switch_backend(before)
 
 
 def heading(figure: Any, text: str, note: str = "") -> None:
