@@ -97,8 +97,8 @@ class _Runs(ModuleType):
         """Return a table with a row for every run below ``folders`` (``outputs``), in the order of their names.
 
         Columns: method, model, data, encoder, hardware, seed, status; the typed keys in which the runs differ; metrics
-        (``test/accuracy``), timing, memory, parameters; where the data came from; the machine; the folder. What a run
-        does not have is missing.
+        (``test/accuracy``), timing, memory, parameters; where the data came from; ``row``, the same for runs that
+        differ in their seed alone; the machine; the folder. What a run does not have is missing.
 
         Raises:
             snnlab.errors.InputError: when a folder holds no run, or pandas is not installed.

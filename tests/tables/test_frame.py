@@ -47,6 +47,7 @@ def test_a_row_is_a_run(folder):
         assert row["fit_seconds"] == record["timing"]["fit_seconds"]
         assert row["peak_bytes"] == record["memory"]["peak_bytes"] and row["parameters"] == record["parameters"]
     assert table["source"].tolist() == ["bundled"] * 4 and not table["subset"].any()
+    assert table["row"].nunique() == 2 and table["row"][0] == table["row"][1] == table["row"][3]  # but for the seed
     left = table.iloc[3]
     assert pandas.isna(left["test/accuracy"]) and pandas.isna(left["parameters"]) and pandas.isna(left["threads"])
 

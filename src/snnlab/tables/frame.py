@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import InputError
-from snnlab.runs.identity import OUTSIDE, same, value_at
+from snnlab.runs.identity import OUTSIDE, digest, less_seed, recorded, same, value_at
 from snnlab.runs.record import flags_of, flat
 from snnlab.tables.names import word
 from snnlab.tables.rows import MATTER, Run, read_runs
@@ -30,6 +30,7 @@ def frame(folders: Iterable[str | Path]) -> pandas.DataFrame:
         peak_bytes              memory of a training step above what was there before it
         parameters fits         trained numbers; whether the network fits its target
         source altered subset verified marks    where the samples came from; ``marks`` has all that is to be told of it
+        row                     the same for runs that differ in their seed alone: what a mean may be taken over
         label device threads started commit folder
 
     Raises:
@@ -69,6 +70,7 @@ def row(run: Run, typed: Mapping[str, Any]) -> dict[str, Any]:
         "fits": report.get("fits") if isinstance(report, Mapping) else None,
         **{name: provenance.get(name) for name in ("source", "altered", "subset", "verified")},
         "marks": ", ".join(flags_of(provenance)),
+        "row": digest({**less_seed(recorded(run)), "hash": provenance.get("hash")}),
         "label": run.get("label", run["method"]),
         "device": machine.get("device"),
         "threads": machine.get("threads"),
