@@ -11,6 +11,7 @@ import pytest
 
 import snnlab
 from snnlab.errors import InputError
+from snnlab.tables.frame import WHO
 from snnlab.train import main
 
 pandas = pytest.importorskip("pandas")
@@ -37,7 +38,7 @@ def folder(tmp_path_factory):
 def test_a_row_is_a_run(folder):
     table = snnlab.runs(folder)
     assert list(table["model.hidden"]) == ["[8]", "[8]", "[9,9]", "[8]"] and list(table["seed"]) == [0, 1, 0, 0]
-    assert list(table.columns[:8]) == [*"method model data encoder hardware seed status".split(), "model.hidden"]
+    assert list(table.columns[:8]) == [*WHO, "model.hidden"]
     assert list(table["status"]) == ["completed"] * 3 + ["interrupted"]
     records = [json.loads(Path(place, "run.json").read_text()) for place in table["folder"]]
     for (_, row), record in zip(table.iloc[:3].iterrows(), records, strict=False):
