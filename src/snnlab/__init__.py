@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def run(overrides: Sequence[str], config_dir: str | Path | None = None, progress: bool = True) -> Result:
+def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None, progress: bool = True) -> Result:
     """Make one run in this process: ``run(["method=stbp", "data=digits"])``.
 
     The folder, the record and the numbers are those of ``python -m snnlab method=stbp data=digits`` in the current

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import matplotlib.pyplot as plt
 import torch
 from torch.backends import cudnn
 
@@ -45,12 +44,13 @@ SILENT = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, Resource
 
 def run(overrides: Sequence[str], config_dir: str | Path | None = None, progress: bool = True) -> wiring.Result:
     """Make one run; arguments and errors as ``snnlab.run``."""
-    if isinstance(overrides, str) or not all(isinstance(override, str) for override in overrides):
-        raise InputError(f'run: {overrides!r:.80} is no list of texts; give one like ["method=stbp", "data=digits"]')
+    words = overrides if isinstance(overrides, str) else list(overrides)
+    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise InputError(f'run: {overrides!r:.80} is no list of texts; give one like ["data=digits", "seed=1"]')
     if config_dir is not None and not Path(config_dir).expanduser().is_dir():
         raise InputError(f"run: config_dir = {config_dir}: there is no such folder")
     with left_as_found():
-        composition = compose(of_run(overrides), None if config_dir is None else Path(config_dir).expanduser())
+        composition = compose(of_run(words), None if config_dir is None else Path(config_dir).expanduser())
         if composition.config.dry_run:
             raise InputError("run: dry_run=true makes no run; python -m snnlab ... dry_run=true prints what it finds")
         return wiring.run(composition, progress=make_bar if progress else lambda *_: [])
@@ -70,7 +70,6 @@ def left_as_found() -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in wiring.TALKATIVE}
     main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in signal.valid_signals()} if main else {}
-    drawn = plt.get_fignums()
     try:
         set_flags([fresh for _, _, fresh in FLAGS])
         with (
@@ -86,8 +85,6 @@ def left_as_found() -> Iterator[None]:
                 warnings.simplefilter("ignore", kind)
             yield
     finally:
-        for number in set(plt.get_fignums()).difference(drawn):  # of a picture that could not be finished
-            plt.close(number)
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)
