@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import torch
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
@@ -21,6 +22,7 @@ def test_the_blocks_of_the_page_run(tmp_path, monkeypatch, capsys):
     assert names["content"]["metrics"]["test"]["accuracy"] == accuracy > 0.3
     assert f"{accuracy:.4f}" in capsys.readouterr().out  # the table
     assert len(names["epochs"]) == 4
+    assert plt.get_fignums() == []  # what a question drew is not in the way of the next plot
     seen, outputs = names["seen"], names["outputs"]
     assert torch.equal(seen.spikes["hidden1"], names["fired"]["hidden1"]) and len(outputs) == 8  # it is a forward
     assert torch.equal(seen.outputs, outputs)
