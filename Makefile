@@ -8,7 +8,7 @@ GPU_SITE ?= .site-gpu
 DEVICE ?= cuda
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test table tables golden kills kills-midway bench test-gpu bench-gpu lint format notice docs clean
+.PHONY: help setup run test table tables notebooks golden kills kills-midway bench test-gpu bench-gpu lint format notice docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -18,7 +18,7 @@ setup: $(VENV)/.ready ## make the environment (VENV=.venv) with the pinned versi
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,docs,parallel,export,onnx,search,tensorboard,mlflow,report]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,docs,parallel,export,onnx,search,tensorboard,mlflow,notebooks,report]"
 	@touch $@
 
 run: setup ## train the default: the VDIB autoencoder on event data (ARGS="method=stbp data=digits" for another run)
@@ -26,6 +26,10 @@ run: setup ## train the default: the VDIB autoencoder on event data (ARGS="metho
 
 test: setup ## run the test suite
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+notebooks: setup ## open the notebooks in JupyterLab (make test ARGS=tests/test_notebooks.py executes them)
+	$(BIN)/python -m pip install --quiet -c constraints.txt jupyterlab==4.6.6
+	$(BIN)/jupyter lab notebooks $(ARGS)
 
 golden: setup ## run the golden set and hold its numbers against tests/golden/golden.json, to the bit (ARGS=--write keeps new ones)
 	$(BIN)/python tests/golden/record.py $(ARGS)
@@ -66,13 +70,13 @@ $(GPU_SITE): $(wildcard $(WHEELS)/*.whl)
 	PYTHON=$(PYTHON) benchmarks/wheels.sh install $(WHEELS) $@
 
 lint: setup ## ruff, format check, mypy
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests notebooks
+	$(BIN)/ruff format --check src tests notebooks
 	$(BIN)/mypy
 
 format: setup ## let ruff mend what it can
-	$(BIN)/ruff check --fix src tests
-	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests notebooks
+	$(BIN)/ruff format src tests notebooks
 
 docs: setup ## build the site of the documentation into site-docs/, strictly: open site-docs/index.html
 	$(BIN)/python docs/site.py

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import torch
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
@@ -11,7 +12,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 def test_the_blocks_of_the_page_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
@@ -21,6 +22,9 @@ def test_the_blocks_of_the_page_run(tmp_path, monkeypatch, capsys):
     assert names["content"]["metrics"]["test"]["accuracy"] == accuracy > 0.3
     assert f"{accuracy:.4f}" in capsys.readouterr().out  # the table
     assert len(names["epochs"]) == 4
-    record, outputs = names["record"], names["outputs"]
-    assert torch.equal(record["hidden1"][0], names["seen"]["hidden1"]) and len(outputs) == 8  # unroll is forward
+    assert plt.get_fignums() == []  # what a question drew is not in the way of the next plot
+    seen, outputs = names["seen"], names["outputs"]
+    assert torch.equal(seen.spikes["hidden1"], names["fired"]["hidden1"]) and len(outputs) == 8  # it is a forward
+    assert torch.equal(seen.outputs, outputs)
+    assert names["table"]["test/accuracy"].tolist() == [accuracy] and names["table"]["status"].tolist() == ["completed"]
     assert names["spikes"].nonzero()[:, 0].tolist()[:2] == [3, 7]  # the hand-made case

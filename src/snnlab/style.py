@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 INK, MUTED, PALE = "#1b1b1f", "#6b7280", "#d4d4d8"
@@ -35,6 +37,29 @@ STYLE: Any = {
     "image.cmap": SHARES,
     "axes.prop_cycle": f"cycler('color', {list(CYCLE)})",
 }
+
+
+@contextmanager
+def own_backend() -> Iterator[None]:
+    """Draw without a window for a while, then with what was there: a notebook goes on to show its pictures.
+
+    Figures that were made meanwhile are closed for pyplot; who holds one may still save it.
+    """
+    import matplotlib
+
+    before = matplotlib.get_backend(auto_select=False) or matplotlib.rcParamsOrig["backend"]  # to be found when needed
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    drawn = plt.get_fignums()
+    try:
+        yield
+    finally:
+        for number in set(plt.get_fignums()).difference(drawn):
+            plt.close(number)
+        matplotlib.rcParams["backend"] = before  # a backend that is loaded only now looks whether it was chosen
+        with suppress(ImportError):  # of a window, where there is no screen
+            plt.switch_backend(before)
 
 
 def heading(figure: Any, text: str, note: str = "") -> None:

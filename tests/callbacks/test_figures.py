@@ -18,6 +18,7 @@ from snnlab.config.build import build
 from snnlab.config.compose import compose
 from snnlab.data.contract import Batch
 from snnlab.layers.network import Network
+from snnlab.layers.observe import observe
 from snnlab.neurons.lif import LIF
 from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.questions.classes import confusion_figure
@@ -96,16 +97,15 @@ def network_with(steps, units):
     """What ``unroll`` and the spike functions tell of one layer, and a method that holds it."""
     network = Network([("hidden1", LIF(decay=0.9, threshold=1.0, reset="hard"))])
     torch.manual_seed(0)
-    with figures.membranes(network) as distances:
-        _, states = network.unroll(torch.rand(steps, 2, units))
-    return states, distances, SimpleNamespace(network=network)
+    seen = observe(network, torch.rand(steps, 2, units))
+    return seen.record, seen.distances, SimpleNamespace(network=network)
 
 
 @pytest.mark.parametrize(("steps", "units"), [(1, 1), (1, 2048), (10, 300), (500, 10), (500, 2048), (1000, 5)])
 def test_rasters_and_membranes_are_legible_at_any_size(steps, units):
     states, distances, method = network_with(steps, units)
     spikes = states["hidden1"][0]
-    assert torch.equal((torch.stack(distances["hidden1"]) >= 0).float(), spikes)  # it is what is compared with 0
+    assert torch.equal((distances["hidden1"] >= 0).float(), spikes)  # it is what is compared with 0
     with plt.rc_context(style.STYLE):
         for figure in (figures.spikes_figure(states, method), figures.membranes_figure(states, distances, method)):
             style.heading(figure, "spikes: stbp on a_data_set (simulated, subset), seed 4294967295 " * 2, "a note")

@@ -3,23 +3,21 @@ the layers over the epochs, and those of the question, the data set and the meth
 
 from __future__ import annotations
 
-import copy
 import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnlab import style
 from snnlab.atomic import FULL, write_bytes
 from snnlab.data.contract import Batch, DataModule
-from snnlab.layers.network import Network
+from snnlab.layers.observe import observe
 from snnlab.methods.base.method import Method
 from snnlab.questions.question import Question
 
@@ -105,13 +103,12 @@ class Figures:
         with torch.random.fork_rng():
             found.first = method.predictions(batch)
         labels, told = batch.labels.cpu(), Told(question, found.first.cpu())
-        with membranes(method.network) as distances:
-            _, states = method.network.unroll(method.frames(batch))
+        seen = observe(method.network, method.frames(batch))
         note = f"test sample {told.caption(labels, 0)}"
         return {
             "input": lambda: noted(input_figure(encoded, labels, told), "the first samples of the test split"),
-            "spikes": lambda: noted(spikes_figure(states, method), note),
-            "membranes": lambda: noted(membranes_figure(states, distances, method), note),
+            "spikes": lambda: noted(spikes_figure(seen.record, method), note),
+            "membranes": lambda: noted(membranes_figure(seen.record, seen.distances, method), note),
         }
 
     def save(self, name: str, figure: Any, note: str = "") -> Path:
@@ -185,24 +182,6 @@ class Found:
             parts = zip(places, pictures, strict=True)
             found.append([(place, image, labels[place, None], answers[place, None]) for place, image in parts])
         return found[0], found[1]
-
-
-@contextmanager
-def membranes(network: Network) -> Iterator[dict[str, list[Tensor]]]:
-    """Collect at every step what each neuron's spike function is asked: v less the threshold, before the reset."""
-    asked: dict[str, list[Tensor]] = {}
-    neurons: dict[str, Any] = dict(network.neurons())
-    own = {name: layer for name, layer in neurons.items() if isinstance(getattr(layer, "spike", None), nn.Module)}
-    before = {name: layer.spike for name, layer in own.items()}
-    try:
-        for name, layer in own.items():
-            kept = asked.setdefault(name, [])
-            layer.spike = copy.deepcopy(layer.spike)  # layers may share one
-            layer.spike.register_forward_pre_hook(lambda _, args, kept=kept: kept.append(args[0].detach()))
-        yield asked
-    finally:
-        for name, layer in own.items():
-            layer.spike = before[name]
 
 
 def first_samples(batch: Batch, count: int, question: Question) -> Batch:
@@ -295,7 +274,7 @@ def spikes_figure(states: dict[str, Any], method: Method) -> Any:
     return figure
 
 
-def membranes_figure(states: dict[str, Any], distances: Mapping[str, list[Tensor]], method: Method) -> Any:
+def membranes_figure(states: dict[str, Any], distances: Mapping[str, Tensor], method: Method) -> Any:
     """Membrane potentials of four units of middling activity in every layer that has one, with their spikes.
 
     Before the reset where the neuron's spike function tells them, with the threshold; else as the state has them.
@@ -313,10 +292,9 @@ def membranes_figure(states: dict[str, Any], distances: Mapping[str, list[Tensor
         v, words = state.v[:, 0].flatten(1).cpu(), "v after the step"
         threshold = getattr(neurons.get(name), "threshold", None)
         threshold = float(threshold) if isinstance(threshold, int | float) else None
-        asked = distances.get(name, [])
-        if len(asked) == len(counts) and asked[0].shape == spikes.shape[1:]:
+        if name in distances:
             threshold = threshold or 0.0
-            v = torch.stack([distance[0] for distance in asked]).flatten(1).cpu() + threshold
+            v = distances[name][:, 0].flatten(1).cpu() + threshold
             words = "v before the reset" if threshold else "v less the threshold"
         spiking = name in neurons and counts.shape == v.shape
         total = counts.sum(0) if spiking else torch.zeros(v.shape[1])

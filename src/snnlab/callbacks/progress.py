@@ -48,6 +48,34 @@ class EpochLines(L.Callback):
         return epochs * statistics.median(self.seconds[1:][-5:] or self.seconds)
 
 
+class EpochBar(L.Callback):
+    """One bar in place for the epochs of a run, with the last value of the figure that its checkpoint is chosen by."""
+
+    def __init__(self, history: History) -> None:
+        self.history, self.bar = history, None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        from tqdm import tqdm
+
+        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+        self.bar = tqdm(total=total, initial=trainer.current_epoch, unit="epoch", file=sys.stdout)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if self.bar is None or self.history.last != trainer.current_epoch:  # an epoch cut short is none
+            return
+        value = self.history.at(trainer.current_epoch).get(self.history.metric)
+        if value is not None:
+            self.bar.set_postfix_str(f"{self.history.metric} {value:.4g}", refresh=False)
+        self.bar.update()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.on_train_end(trainer, pl_module)
+
+
 class RunBar(TQDMProgressBar):
     """The bar of an epoch, with the time that the whole run will still take."""
 
@@ -79,6 +107,11 @@ def tqdm_print(text: str) -> None:
 
     tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
+
+
+def make_bar(_enable_bar: bool | None, history: History) -> list[L.Callback]:
+    """What a notebook shows of a run: one line."""
+    return [EpochBar(history)]
 
 
 def make_progress(enable_bar: bool | None, history: History) -> list[L.Callback]:

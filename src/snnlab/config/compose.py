@@ -62,12 +62,17 @@ class Composition:
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    """Use the Hydra that a sweep has started, or start one on ``conf_dir()``."""
-    if GlobalHydra.instance().is_initialized():
+    """Use the Hydra that a sweep has started, or start one on ``conf_dir()``; a script's own is put aside for it."""
+    theirs = GlobalHydra.instance().hydra
+    if theirs is not None and str(conf_dir()) in [source.path for source in theirs.config_loader.get_sources()]:
         yield
         return
-    with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="snnlab"):
-        yield
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="snnlab"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = theirs
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Composition:

@@ -6,6 +6,7 @@ constructor, and returns three tonic datasets from ``load``.
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import lightning as L
-import tonic
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -23,6 +23,10 @@ from snnlab.data.pictures import SHOWN, Sheet, of_batch
 from snnlab.errors import InputError
 from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.questions.question import Question
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="IProgress not found")  # of its bars for downloads, in a notebook
+    import tonic
 
 
 class UnnamedError(InputError):

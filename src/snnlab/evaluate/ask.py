@@ -47,7 +47,6 @@ def ask(
     """
     from typing import get_type_hints
 
-    import matplotlib
     import matplotlib.pyplot as plt
     from lightning import seed_everything
 
@@ -84,9 +83,8 @@ def ask(
     stored = open_stored(str(run), [override for override in overrides if override not in given])
     arguments |= {name: open_stored(str(arguments[name])) for name in others & set(arguments)}
     seed_everything(stored.config["seed"], verbose=False)
-    matplotlib.use("Agg")
     watch = kernels.Watch()
-    with plt.rc_context(style.STYLE), kernels.using(stored.method.network.path):
+    with style.own_backend(), plt.rc_context(style.STYLE), kernels.using(stored.method.network.path):
         with kernels.watching(watch):
             answer = analyse(stored, **arguments)
         if (key := watch.first()) is not None:

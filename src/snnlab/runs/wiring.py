@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from snnlab.callbacks.health import Health
 from snnlab.callbacks.history import History
 from snnlab.callbacks.memory import PeakMemory
 from snnlab.callbacks.midway import Midway, Sitting, time_over
+from snnlab.callbacks.progress import make_progress
 from snnlab.callbacks.reproducible import ReseedEachEpoch, reseed
 from snnlab.callbacks.schedules import LongerSchedules
 from snnlab.callbacks.sharing import Sharing
@@ -35,6 +37,7 @@ from snnlab.checkpoint import load_weights, most_bytes
 from snnlab.config.build import Parts, build
 from snnlab.config.compose import Composition
 from snnlab.errors import InputError, RunFailure, TimeOver, one_line, plain
+from snnlab.layers.network import Network
 from snnlab.runs import processes
 from snnlab.runs.late import Late, StartAfterFirstStep
 from snnlab.runs.loggers import check_loggers, make_loggers
@@ -45,15 +48,33 @@ from snnlab.runs.units import shown
 
 log = logging.getLogger("snnlab")
 PROFILERS: dict[Any, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}  # they write fit-profile.txt, ...
+TALKATIVE = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")  # loggers
+Progress = Callable[[bool | None, History], list[L.Callback]]  # callbacks that tell of it, as ``make_progress``
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
-    """What a finished run leaves: its folder, its metrics by split, its figures."""
+    """What a finished run leaves: its folder, its metrics by split, its figures; printed, the lines of the command."""
 
     folder: Path
     metrics: dict[str, dict[str, Any]]
     figures: list[Path]
+
+    @functools.cached_property
+    def record(self) -> dict[str, Any]:
+        """The content of run.json."""
+        content: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
+        return content
+
+    @functools.cached_property
+    def network(self) -> Network:
+        """The trained network, in evaluation mode, read when it is first asked for."""
+        from snnlab.runs.in_process import load
+
+        return load(self.folder)
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
 
     def lines(self) -> list[str]:
         """What the command prints of it: the test's numbers, where the record and the figures lie."""
@@ -86,7 +107,7 @@ def make_trainer(
     """
     from lightning.pytorch.callbacks import ProgressBar
 
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+    for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
@@ -162,6 +183,7 @@ def wire(
     loggers: Sequence[Late] = (),
     more: Sequence[L.Callback] = (),
     run: str | None = None,
+    progress: Progress = make_progress,
     **arguments: Any,
 ) -> Wired:
     """Make the Trainer of a recorded run with all that watches it; whoever times a run times this one.
@@ -171,10 +193,9 @@ def wire(
         loggers: those of ``logger=...``, if there are any; they start after the first step.
         run: which run it is; its checkpoints say so.
         more: callbacks that come after the run's own.
+        progress: makes what tells people how far it is, unless the config wants none.
         arguments: of the Trainer, in place of those of the config.
     """
-    from snnlab.callbacks.progress import make_progress
-
     trainer = {**parts.config["trainer"], **arguments}
     validated = parts.data.spec.sizes.get("val") != 0 and trainer["limit_val_batches"] != 0  # 0: an author's protocol
     metric, mode = parts.method.monitor
@@ -198,7 +219,7 @@ def wire(
     if parts.config["callbacks"]["health"]:
         callbacks.append(harmless(health))
     if parts.config["callbacks"]["progress"]:
-        callbacks += map(harmless, make_progress(trainer["enable_progress_bar"], history))
+        callbacks += map(harmless, progress(trainer["enable_progress_bar"], history))
     if loggers:
         callbacks.append(StartAfterFirstStep(*loggers))
     trainer |= parts.method.kept_from_trainer()
@@ -243,7 +264,11 @@ class Ending:
 
 
 def run(
-    composition: Composition, sweep: str | None = None, ending: Ending | None = None, repeatable: bool = False
+    composition: Composition,
+    sweep: str | None = None,
+    ending: Ending | None = None,
+    repeatable: bool = False,
+    progress: Progress = make_progress,
 ) -> Result:
     """Train, validate after each epoch, test once with the best checkpoint, and record all of it.
 
@@ -252,6 +277,7 @@ def run(
         sweep: name of the sweep this run belongs to; W&B groups by it, and the run's folder lies in the sweep's.
         ending: what is done in place of the test, by a search, which never sees that split.
         repeatable: whether this process's command line, given again, makes this run: several devices need that.
+        progress: as ``wire``.
 
     Raises:
         InputError: before any data is read where that is possible; Held where another process is making this run.
@@ -274,7 +300,7 @@ def run(
             log.info("%s", line)
         loggers += make_loggers(config, record, sweep) if others.first else []
         more = [*([LongerSchedules()] if begun.lengthened else []), *ending.callbacks]
-        wired = wire(parts, record.folder, loggers, more, run_of(record))
+        wired = wire(parts, record.folder, loggers, more, run_of(record), progress)
         number, here = record.content["machine"]["threads"], torch.get_num_threads()
         if number != here and record.content["resumed"]:
             log.info("threads: %d, as the run began, in place of %d here: sums are rounded alike", number, here)
