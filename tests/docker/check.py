@@ -30,7 +30,9 @@ from record import differences, run_result
 
 TOOLS = ("buildah", "crun", "debootstrap", "unshare")
 BASE = "docker.io/library/python:3.11-slim"
-IN_BASE = "python3,python3-venv,python3-dev,ca-certificates"  # the real base holds these, and nothing that we use besides
+IN_BASE = (
+    "python3,python3-venv,python3-dev,ca-certificates"  # the real base holds these, and nothing that we use besides
+)
 SECRET = "not-for-the-image-7c1f"  # planted where a working tree has what must not get in
 PLANTED = (
     ".env .netrc .git/config .venv/pip.conf .pypirc src/.env conf/.netrc outputs/a/run.json data/a.npz wandb/settings "
@@ -38,7 +40,7 @@ PLANTED = (
 ).split()
 STRANGER = 12345  # a user that the image does not know
 QUIET = ["logger.mode=offline", "callbacks.progress=false"]
-DIGITS = ["method=stbp", "data=digits", "trainer.max_epochs=2", *QUIET]
+DIGITS = ["method=stbp", "data=digits", "trainer.max_epochs=2", "callbacks.figures=false", *QUIET]
 MAIN = ["trainer.max_epochs=1", "data.train_films=60", "data.val_films=20", "data.test_films=20", *QUIET]
 LONG = ["method=stbp", "data=digits", "trainer.max_epochs=40", "callbacks.figures=false", *QUIET]
 
@@ -76,7 +78,9 @@ def main() -> int:
         if sys.argv[1:]:
             why = f"{sys.argv[1]}: it takes no arguments"
         elif missing:
-            why = f"no {', '.join(missing)}; apt-get install --no-install-recommends buildah crun debootstrap util-linux"
+            why = (
+                f"no {', '.join(missing)}; apt-get install --no-install-recommends buildah crun debootstrap util-linux"
+            )
         else:
             why = "it needs root" if os.geteuid() else f"no {hadolint}; make setup brings it"
         print(f"docker-check: {why}", file=sys.stderr)
@@ -216,7 +220,16 @@ class Image:
 
 def pip_settings() -> tuple[dict[str, str], list[Path]]:
     """Where pip is told to take packages from, and the folders and files of this machine that this names."""
-    told = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert", "proxy", "default-timeout")
+    told = (
+        "index-url",
+        "extra-index-url",
+        "find-links",
+        "no-index",
+        "trusted-host",
+        "cert",
+        "proxy",
+        "default-timeout",
+    )
     settings = {}
     for line in call([sys.executable, "-m", "pip", "config", "list"]).splitlines():
         name, _, value = line.partition("=")
@@ -333,7 +346,7 @@ def same_numbers(box: Box) -> str:
         volumes = box.volumes(f"digits{user}", user)
         box.well(*DIGITS, user=user, volumes=volumes)
         folder = only_run(volumes / "work")
-        owners = {path.stat().st_uid for path in (folder, *folder.rglob("*"))}
+        owners = {path.lstat().st_uid for path in (folder, *folder.rglob("*"))}
         hold(owners == {user}, f"files of {owners} where {user} ran")
         other = differences(twin, run_result(folder))
         hold(not other, f"{len(other)} numbers differ, such as {other[:3]}")
