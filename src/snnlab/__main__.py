@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def commands() -> dict[str, str]:
-    """The words that name a command, each with its room: rooms with a ``__main__``, and ``table``, which reads better."""
+    """The words that name a command, each with its room: every room with a ``__main__``, and ``table`` for tables."""
     rooms = sorted(path.parent.name for path in Path(__file__).parent.glob("*/__main__.py"))
     return dict(zip(rooms, rooms, strict=True)) | {"table": "tables"}
 

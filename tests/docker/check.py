@@ -4,8 +4,8 @@ usage: python tests/docker/check.py
 
 The base image is a stand-in made by debootstrap (Debian's own Python 3.11), buildah builds, crun runs: with process 1,
 no network, no capabilities, as the image's user and as one that it has never heard of. Runs inside must come to the
-numbers of the same runs outside, to the bit. Needs root, tools from Debian's packages and 15 GB below TMPDIR, takes some
-10 minutes of two cores, and leaves nothing behind. pip inside uses the index that pip outside is set to.
+numbers of the same runs outside, to the bit. It needs root, tools from Debian's packages and 15 GB below TMPDIR, takes
+some 10 minutes of two cores, and leaves nothing behind. pip inside uses the index that pip outside is set to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -24,27 +23,45 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/golden"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "golden"))
 from record import differences, run_result
 
+ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("buildah", "crun", "debootstrap", "unshare")
+HADOLINT = Path(sys.executable).with_name("hadolint")
 BASE = "docker.io/library/python:3.11-slim"
-IN_BASE = (
-    "python3,python3-venv,python3-dev,ca-certificates"  # the real base holds these, and nothing that we use besides
-)
+IN_BASE = "python3,python3-venv,python3-dev,ca-certificates"  # the base has these
 SECRET = "not-for-the-image-7c1f"  # planted where a working tree has what must not get in
-PLANTED = (
-    ".env .netrc .git/config .venv/pip.conf .pypirc src/.env conf/.netrc outputs/a/run.json data/a.npz wandb/settings "
-    "notes.txt src/snnlab/__pycache__/a.pyc results/a/checkpoints/last.ckpt results/a/wandb/settings tests/a.json"
-).split()
+PLANTED = [
+    *(
+        ".env",
+        ".netrc",
+        ".pypirc",
+        ".git/config",
+        ".venv/pip.conf",
+        "src/.env",
+        "conf/.netrc",
+        "notes.txt",
+        "data/a.npz",
+    ),
+    *("outputs/a/run.json", "wandb/settings", "tests/a.json", "src/snnlab/__pycache__/a.pyc"),
+    *("results/a/checkpoints/last.ckpt", "results/a/wandb/settings"),
+]
 STRANGER = 12345  # a user that the image does not know
 QUIET = ["logger.mode=offline", "callbacks.progress=false"]
 DIGITS = ["method=stbp", "data=digits", "trainer.max_epochs=2", "callbacks.figures=false", *QUIET]
 MAIN = ["trainer.max_epochs=1", "data.train_films=60", "data.val_films=20", "data.test_films=20", *QUIET]
-LONG = ["method=stbp", "data=digits", "trainer.max_epochs=40", "callbacks.figures=false", *QUIET]
-
-
+LONG = ["method=stbp", "data=digits", "trainer.max_epochs=5000", "callbacks.figures=false", *QUIET]
+TABLE = """
+title: a table of one row
+cite: none
+run: method=stbp data=digits callbacks.figures=false logger=none
+columns: [test/loss, test/spikes_per_inference]
+budgets:
+  small: {run: trainer.max_epochs=1, seeds: [0]}
+rows:
+  - {name: eight units, run: "model.hidden=[8]"}
+"""
 PROBE = """
 import getpass, os
 from pathlib import Path
@@ -72,17 +89,14 @@ def main() -> int:
     """Try everything in a mount namespace of its own, so that no mount outlives it, then remove what it made."""
     if len(sys.argv) == 3 and sys.argv[1] == "--in":
         return check(Path(sys.argv[2]))
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    hadolint = Path(sys.executable).with_name("hadolint")
-    if sys.argv[1:] or missing or os.geteuid() or not hadolint.exists():
-        if sys.argv[1:]:
-            why = f"{sys.argv[1]}: it takes no arguments"
-        elif missing:
-            why = (
-                f"no {', '.join(missing)}; apt-get install --no-install-recommends buildah crun debootstrap util-linux"
-            )
-        else:
-            why = "it needs root" if os.geteuid() else f"no {hadolint}; make setup brings it"
+    missing = ", ".join(tool for tool in TOOLS if shutil.which(tool) is None)
+    refusals = {
+        f"{' '.join(sys.argv[1:])}: it takes no arguments": sys.argv[1:],
+        f"no {missing}; apt-get install --no-install-recommends {' '.join(TOOLS[:3])} util-linux": missing,
+        "it needs root": os.geteuid(),
+        f"no {HADOLINT}; make setup brings it": not HADOLINT.exists(),
+    }
+    for why in (words for words, holds in refusals.items() if holds):
         print(f"docker-check: {why}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="snnlab-docker-") as scratch:
@@ -94,14 +108,14 @@ def check(scratch: Path) -> int:
     """Go through all steps; return 1 at the first that fails."""
     began = time.monotonic()
     try:
-        done("hadolint", call([str(Path(sys.executable).with_name("hadolint")), ROOT / "Dockerfile"]))
+        done("hadolint", call([HADOLINT, ROOT / "Dockerfile"]))
         image = Image(scratch)
         done("a stand-in for the base image", image.make_base())
         done("the context", image.make_context())
         done("the image", image.build())
         done("no secret and no path of this machine is in it", image.look_for_secrets())
         box = Box(image)
-        for step in (words, user_and_folders, same_numbers, main_job, other_commands, signals):
+        for step in (words, user_and_folders, same_numbers, main_job, tables, other_commands, signals):
             done(step.__doc__ or "", step(box))
     except Failed as error:
         print(f"docker-check: {error}", file=sys.stderr)
@@ -251,13 +265,15 @@ class Box:
         for about in Path("/sys/fs/cgroup").glob("unified"):  # crun refuses both kinds of cgroups at once
             subprocess.run(["umount", about], capture_output=True)
         self.count = 0
+        for volume in self.image.config["config"]["Volumes"]:  # before any container writes there
+            shutil.copytree(self.image.rootfs / volume.strip("/"), self.scratch / "fresh" / volume.strip("/"))
 
     def volumes(self, name: str, owner: int) -> Path:
-        """Folders for the volumes, the caller's own, but for what the image holds there (as an engine fills a volume)."""
+        """Folders for the volumes, the caller's own, with what the image holds there."""
         folder = self.scratch / name
         for volume in self.image.config["config"]["Volumes"]:
             place = folder / volume.strip("/")
-            shutil.copytree(self.image.rootfs / volume.strip("/"), place)
+            shutil.copytree(self.scratch / "fresh" / volume.strip("/"), place)
             os.chown(place, owner, owner)
             place.chmod(0o755)
         return folder
@@ -363,11 +379,24 @@ def main_job(box: Box) -> str:
     return f"test loss {twin['metrics']['test']['loss']:.4f}"
 
 
+def tables(box: Box) -> None:
+    """tables of stored runs, and a table that is run, are those outside"""
+    volumes = box.volumes("tables", 1000)
+    for line in (["results/stbp_mnist"], ["stbp", "--stored"]):
+        inside = box.well("table", *line, volumes=volumes)
+        hold(inside == call([sys.executable, "-m", "snnlab.tables", *line], cwd=ROOT), inside)
+    folder = volumes / "work/outputs/conf/table"
+    folder.mkdir(parents=True)
+    (folder / "one.yaml").write_text(TABLE)
+    inside = box.well("table", "one", "--csv", "--config-dir", "outputs/conf", volumes=volumes)
+    place = outside(box.scratch, "table", "one", "--csv", "--config-dir", str(folder.parent))
+    (ours, theirs) = (next(path.glob("outputs/table-one*/table.csv")).read_text() for path in (volumes / "work", place))
+    hold(ours == theirs and "test/loss" in ours, f"{inside}\n{ours}\nis not\n{theirs}")
+
+
 def other_commands(box: Box) -> None:
-    """tables of stored runs, data, evaluate, export and search work"""
+    """data, evaluate, export and search work on what lies in the volumes"""
     volumes = box.scratch / "digits1000"
-    table = box.well("tables", "results/stbp_mnist", volumes=volumes)
-    hold(table == call([sys.executable, "-m", "snnlab.tables", "results/stbp_mnist"], cwd=ROOT), table)
     hold("mnist_dvs" in box.well("data", "list", volumes=volumes), "no data sets")
     box.well("evaluate", "outputs/latest", volumes=volumes)
     box.well("export", "outputs/latest", volumes=volumes)
@@ -378,18 +407,25 @@ def other_commands(box: Box) -> None:
 def signals(box: Box) -> None:
     """docker stop (SIGTERM) leaves a checkpoint and ends with 130, and resume=auto goes on from there"""
     volumes = box.volumes("stopped", 1000)
-    name, process = box.start(LONG, volumes=volumes)
-    until = time.monotonic() + 120
-    while not list((volumes / "work/outputs").glob("*/checkpoints/*.ckpt")):
-        hold(process.poll() is None and time.monotonic() < until, f"no checkpoint: {process.communicate()}")
+    first = stopped(box, volumes, LONG, set())
+    stopped(box, volumes, [*LONG, "resume=auto"], first)
+
+
+def stopped(box: Box, volumes: Path, line: list[str], before: set[str]) -> set[str]:
+    """Stop a run once it has a checkpoint that is not among those ``before``; return the names of all."""
+    name, process = box.start(line, volumes=volumes)
+    until = time.monotonic() + 300
+    found: set[str] = set()
+    while not found - before:
+        hold(process.poll() is None, "the run has ended by itself")
+        hold(time.monotonic() < until, f"no checkpoint beside {before}")
         time.sleep(0.05)
-    call([*box.crun(), "kill", name, signal.Signals.SIGTERM.name])
-    process.communicate(timeout=30)
-    folder = only_run(volumes / "work")
-    status = json.loads((folder / "run.json").read_text())["status"]
-    hold((process.returncode, status) == (130, "interrupted"), f"it ended with {process.returncode}, {status}")
-    out = box.well(*LONG, "resume=auto", volumes=volumes)
-    hold(json.loads((folder / "run.json").read_text())["status"] == "completed", out)
+        found = {path.name for path in (volumes / "work/outputs").glob("*/checkpoints/*.ckpt")}
+    call([*box.crun(), "kill", name, signal.SIGTERM.name])
+    _, said = process.communicate(timeout=60)
+    record = json.loads((only_run(volumes / "work") / "run.json").read_text())
+    hold((process.returncode, record["status"]) == (130, "interrupted"), f"{process.returncode}, {record}: {said}")
+    return found
 
 
 if __name__ == "__main__":

@@ -47,8 +47,9 @@ def test_hadolint_finds_nothing():
 @pytest.mark.parametrize(
     "name",
     [
-        ".env", ".git/config", ".netrc", ".pypirc", ".venv/pip.conf", ".venv-bench/x", "outputs/a/run.json", "data/mnist/x.gz",
-        "wandb/settings", "multirun/x", "tests/x.py", "docs/x.md", "notebooks/x.ipynb", "site/index.html", "pip.conf",
+        ".env", ".git/config", ".netrc", ".pypirc", ".venv/pip.conf", ".venv-bench/x", "outputs/a/run.json",
+        "data/x.gz", "wandb/settings", "multirun/x", "tests/x.py", "docs/x.md", "notebooks/x.ipynb", "site/x.html",
+        "pip.conf",
         "src/.env", "conf/.netrc", "src/snnlab/__pycache__/x.pyc", "src/snnlab.egg-info/PKG-INFO", ".ruff_cache/x",
         "results/stbp_mnist/a/checkpoints/last.ckpt", "results/stbp_mnist/a/wandb/run/settings", "results/a/.netrc",
     ],
