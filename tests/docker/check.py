@@ -412,20 +412,22 @@ def signals(box: Box) -> None:
 
 
 def stopped(box: Box, volumes: Path, line: list[str], before: set[str]) -> set[str]:
-    """Stop a run once it has a checkpoint that is not among those ``before``; return the names of all."""
+    """Stop a run once it has a checkpoint that is not among those ``before``; return the names of those it leaves."""
     name, process = box.start(line, volumes=volumes)
     until = time.monotonic() + 300
-    found: set[str] = set()
-    while not found - before:
+    while not checkpoints(volumes) - before:
         hold(process.poll() is None, "the run has ended by itself")
         hold(time.monotonic() < until, f"no checkpoint beside {before}")
         time.sleep(0.05)
-        found = {path.name for path in (volumes / "work/outputs").glob("*/checkpoints/*.ckpt")}
     call([*box.crun(), "kill", name, signal.SIGTERM.name])
     _, said = process.communicate(timeout=60)
     record = json.loads((only_run(volumes / "work") / "run.json").read_text())
     hold((process.returncode, record["status"]) == (130, "interrupted"), f"{process.returncode}, {record}: {said}")
-    return found
+    return checkpoints(volumes)
+
+
+def checkpoints(volumes: Path) -> set[str]:
+    return {path.name for path in (volumes / "work/outputs").glob("*/checkpoints/*.ckpt")}
 
 
 if __name__ == "__main__":
