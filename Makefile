@@ -8,7 +8,7 @@ GPU_SITE ?= .site-gpu
 DEVICE ?= cuda
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test table tables notebooks golden kills kills-midway bench test-gpu bench-gpu lint format notice docs clean
+.PHONY: help setup run test table tables notebooks golden kills kills-midway bench test-gpu bench-gpu docker-check lint format notice docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ bench-gpu: $(GPU_SITE) ## on a GPU, in under 3 minutes: speed and memory beside 
 # a GPU machine has torch for its card already: only what it lacks comes, from wheels that were gathered beforehand
 $(GPU_SITE): $(wildcard $(WHEELS)/*.whl)
 	PYTHON=$(PYTHON) benchmarks/wheels.sh install $(WHEELS) $@
+
+docker-check: setup ## build the image and run it without an engine, as root, in about 10 minutes (docs/docker.md)
+	$(BIN)/python tests/docker/check.py
 
 lint: setup ## ruff, format check, mypy
 	$(BIN)/ruff check src tests notebooks

@@ -363,7 +363,7 @@ def test_the_console_script_and_the_version_agree():
     import snnlab
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["scripts"]["snnlab"] == "snnlab.train:main" and project["version"] == snnlab.__version__
+    assert project["scripts"]["snnlab"] == "snnlab.__main__:main" and project["version"] == snnlab.__version__
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().split()
 
 

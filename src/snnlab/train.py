@@ -38,7 +38,7 @@ keys
   --config-dir DIR    one more folder of configs, for methods and data of your own
   --debug             show tracebacks
 
-other commands (each with --help)
+other commands (each with --help; `snnlab data list` is the same, and so on)
   python -m snnlab.data list | prepare NAME | show NAME
   python -m snnlab.evaluate RUN [QUESTION] [KEY=VALUE ...]
     questions: accuracy_over_time comparison convergence_map early_exit faults memory_over_time robustness
