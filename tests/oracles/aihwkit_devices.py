@@ -21,9 +21,8 @@ from aihwkit.simulator.tiles import AnalogTile
 from snnlab.weights.devices import PRESETS, Devices
 
 PULSES, COPIES = 10_000, 2000
-EACH = (
-    250  # pulses of one tile: its noise comes from a table of its own, whose mean is off by up to 0.6 % of its spread
-)
+ROUND = 20  # pulses from 0 on
+EACH = 10 * ROUND  # pulses of one tile: its noise comes from a table of its own, whose mean is off by 0.6 % of a spread
 THEIRS = {"gokmen_vlasov": GokmenVlasovPresetDevice, "reram_es": ReRamESPresetDevice, "pcm": PCMPresetDevice}
 NAMES = {"max_bound": "high", "min_bound": "low", "dwmin_up": "up", "dwmin_down": "down"}
 
@@ -64,7 +63,7 @@ def steps_of_one(name: str) -> dict[str, tuple[float, float]]:
     for number in range(PULSES):
         if number % EACH == 0:
             tile = tile_of(name, COPIES, 1, **ALIKE)
-        if number % 20 == 0:
+        if number % ROUND == 0:
             tile.set_weights(torch.zeros(COPIES, 1))
             ours.conductance.zero_()
         up = one_way or number % 2 == 0
