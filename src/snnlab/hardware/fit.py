@@ -70,7 +70,8 @@ class Fit:
         shown = [n for n in order if not n.fits] + [n for n in order if n.fits][:NEAREST]
         wide = max(len(n.layer) for n in shown), max(len(n.what) for n in shown)
         verdict = "fits" if self.fits else "does NOT fit"
-        used = f", {sum(self.cores.values()):,} cores" if self.cores else ""
+        count = sum(self.cores.values())
+        used = f", {count:,} core{'s' * (count != 1)}" if self.cores else ""
         lines = [f"fit          {self.target}: {verdict}{used}"]
         for n in shown:
             there = str(n.limit) if isinstance(n.limit, list) else f"{n.limit:,}"
