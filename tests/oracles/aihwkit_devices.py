@@ -1,6 +1,6 @@
 """Hold the devices of snnlab.weights.devices against those of aihwkit 1.1.0, which has to be installed beside snnlab.
 
-usage: python tests/oracles/aihwkit_devices.py
+usage: python tests/oracles/aihwkit_devices.py          (beside torch 2.10; the wheel of 1.1.0 misreads tensors of 2.13)
 
 The device of each preset that is as the mean of all stands here and there in 2,000 copies, so that chance averages out;
 each gets 10,000 pulses, up and down in turns (PCM: up alone), set anew to 0 after every 20, and is read after
