@@ -98,3 +98,5 @@ def test_ahp_neurons_and_convolutions_have_all_that_runs_them():
 def test_floating_point_has_no_integers():
     with pytest.raises(InputError, match="this run has hardware=none; --format nir"):
         integers(*built("hardware=none"))
+    with pytest.raises(InputError, match="this run has hardware=rpu, whose weights lie on no levels"):
+        integers(*built("hardware=rpu"))

@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
+from snnlab.config.parts import instantiate_part
+from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError
 from snnlab.export.nir_graph import WHY, to_nir
 from snnlab.export.simulators import without_synapses
+from snnlab.hardware.constrain import constrain
 from snnlab.layers.batch_norm_through_time import BatchNormThroughTime
 from snnlab.layers.network import Network
 from snnlab.layers.recurrent import Recurrent
@@ -169,3 +173,13 @@ def test_every_reason_is_for_a_class_that_there_is():
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             names |= set(vars(importlib.import_module(module.name)))
     assert WHY.keys() <= names
+
+
+@pytest.mark.parametrize(("decay", "rounded"), [(0.5, True), (1.0, False), (0.0, False)])
+def test_whole_numbers_that_decay_are_rounded_and_said_to_be(decay, rounded):
+    """Sums of whole numbers are whole; a product with a decay is not, and the chip rounds it."""
+    network = chain(nn.Linear(16, 20), lif(decay, 0.5), nn.Linear(20, 5), lif(decay, 0.5))
+    target = instantiate_part("hardware", OmegaConf.load(conf_dir() / "hardware" / "spinnaker2.yaml"))
+    constrain(network, target, spiking_input=True)
+    _, notes = to_nir(network.eval(), (16,), whole_numbers=True)
+    assert any("states are rounded to levels" in note for note in notes) == rounded

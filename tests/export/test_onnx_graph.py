@@ -11,6 +11,7 @@ from snnlab.config.build import build
 from snnlab.config.compose import compose
 from snnlab.errors import InputError
 from snnlab.export.onnx_graph import to_onnx
+from snnlab.export.torchscript import to_torchscript
 from snnlab.layers.network import Network
 
 
@@ -47,8 +48,26 @@ def test_spikes_are_equal_bin_by_bin(words):
     assert onnx.load_from_string(content).opset_import[0].version == 18
 
 
-def test_norms_of_every_step_have_no_form():
+def test_norms_of_every_step_have_no_form(capfd):
     pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     parts = build(compose(["method=bntt", "data=digits", "encoder.time_steps=4", *FEW]).config)
-    with pytest.raises(InputError, match="this network has no form in ONNX"):
+    with pytest.raises(InputError, match=r"this network has no form in ONNX \(Unsupported: .*size\.\)$"):
         to_onnx(parts.method.network, torch.zeros(4, 2, *parts.data.spec.input_shape))
+    assert capfd.readouterr() == ("", "")  # torch prints the whole graph
+
+
+def test_exact_spike_times_have_no_steps_to_write():
+    pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    parts = build(compose(["method=multispike_fast_deep", "data=digits", "model.hidden=[4]", *FEW]).config)
+    with pytest.raises(InputError, match=r"no form in ONNX .*have no time steps"):
+        to_onnx(parts.method.network, torch.zeros(1, 2, 64))
+
+
+def test_what_draws_at_random_is_refused_by_its_name():
+    pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    words = ["method=vdib", "data=drifting_blobs", "model.hidden=[]", "data.train_sequences=4", "data.val_sequences=4"]
+    parts = build(compose([*words, "method.warmup=0", *FEW]).config)
+    frames = torch.zeros(3, 2, *parts.data.spec.input_shape)
+    for form in (to_onnx, to_torchscript):
+        with pytest.raises(InputError, match=r"readout \(StochasticReadout\) draws its spikes at random"):
+            form(parts.method.network, frames)

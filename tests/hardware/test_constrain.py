@@ -65,6 +65,8 @@ def test_each_target_is_values_that_a_target_takes(name):
         ({"strides": []}, r"strides = \[\] leaves nothing; null is no limit"),
         ({"resets": ["zero"]}, "resets has zero, and there are soft, hard and none"),
         ({"neurons": []}, r"neurons = \[\] leaves nothing"),
+        ({}, "hardware=mine limits nothing; give it a limit, or use hardware=none"),
+        ({"assumptions": ["name"], "fan_in": 3}, "assumptions has name, which is no limit"),
     ],
 )
 def test_a_limit_that_limits_nothing_is_refused(limits, words):

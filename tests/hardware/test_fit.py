@@ -126,6 +126,28 @@ def test_what_fits_a_next_layer_on_one_core_follows_its_memory_too():
     assert reached(5, neurons_per_core=5).fits and not reached(6, neurons_per_core=5).fits
 
 
+def test_axons_out_of_a_core_say_what_next_layer_fits():
+    limits = {"axons_out": 20, "neurons_per_core": 10}  # a core of 10 neurons reaches two cores, 20 units
+
+    def axons(units):
+        needs = report("int8", dense(4, 12, units), **limits).needs
+        return next(n for n in needs if n.layer == "weight0" and n.what == "axons out of a core")
+
+    assert axons(20).need == 12 and axons(20).fits  # 12 neurons on two cores: 6 each
+    assert axons(31).need == 24 and axons(31).instead == "30 units in the next layer fit"
+    assert axons(30).fits and not axons(31).fits
+
+
+def test_a_spike_into_a_convolution_reaches_the_cores_of_its_kernel_alone():
+    """Sides of 8, 4 maps: 256 neurons on 8 cores of 32. A kernel of 3 x 3 reaches 36 of them: two cores at least."""
+    layers = []
+    for i in range(2):
+        layers += [(f"weight{i}", nn.Conv2d(4, 4, 3, padding=1, bias=False)), (f"neurons{i}", lif())]
+    made = report("int8", (Network(layers), (4, 8, 8)), axons_out=64, neurons_per_core=32)
+    assert made.cores == {"weight0": 8, "weight1": 8}
+    assert [(n.need, n.fits) for n in made.needs if n.what == "axons out of a core"] == [(64, True), (32, True)]
+
+
 def test_what_returns_takes_synapses_of_the_same_neurons():
     for name, what, inside, outside in (
         ("truenorth", "synapses of a neuron", dense(200, 56, recurrent=True), dense(200, 57, recurrent=True)),

@@ -21,7 +21,7 @@ from snnlab.layers.blocks import Blocks
 from snnlab.layers.network import Network
 from snnlab.layers.recurrent import Recurrent
 from snnlab.models import nir_trial
-from snnlab.models.nir import NIR
+from snnlab.models.nir import NIR, lines
 from snnlab.neurons.cuba_lif import CubaLIF
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
@@ -89,7 +89,7 @@ def test_what_was_exported_comes_back_with_the_same_outputs_and_trains(name, tmp
     again(frames).square().mean().backward()
     moved = [p for n, p in again.named_parameters() if n.endswith("weight")]
     assert len(moved) >= 2 and all(p.grad is not None and p.grad.abs().sum() > 0 for p in moved)
-    assert model.lines()[-1].endswith("network.nir")
+    assert lines(str(tmp_path / "network.nir"))[-1].endswith("network.nir")
 
 
 @pytest.mark.parametrize("reset", ["hard", "soft"])
@@ -115,6 +115,8 @@ def test_neurons_with_a_synapse_come_back(reset, tmp_path):
     [
         ({"tau_syn": 1e-3}, "tau_syn = 0.001 s must be longer than the time step"),
         ({"tau_mem": -1.0}, "tau_mem = -1 must be above 0"),
+        ({"tau_mem": 1e30}, "tau_mem = 1e\\+30 s is so long that nothing is forgotten"),
+        ({"tau_syn": 1e30}, "tau_syn = 1e\\+30 s is so long that nothing is forgotten"),
         ({"v_reset": 0.5}, "is reset to 0.25, and neurons with a synapse here to 0"),
         ({"v_leak": 0.5}, "rests at 0.5"),
     ],
@@ -148,6 +150,8 @@ def test_a_graph_of_another_library_takes_nir_at_its_word(tmp_path):
     nir.write(tmp_path / "g.nir", graph)
     with pytest.raises(InputError, match=r"does not say its time step .*model.time_step=1e-3"):
         NIR(str(tmp_path / "g.nir"))
+    first, *_, last = lines(str(tmp_path / "g.nir"))
+    assert "does not say its time step" in first and last.endswith("g.nir model.time_step=1e-3")
     network = NIR(str(tmp_path / "g.nir"), time_step=1e-3)(blocks(), (2,), 2)
     neuron = network.layers["lif"]
     assert (neuron.decay, neuron.threshold, neuron.v_reset) == pytest.approx((0.75, 3.0, -1.0))  # in units of R / 4
@@ -160,6 +164,16 @@ def graph(**changes):
     one = np.ones(2)
     values = {"tau": 2e-3 * one, "r": one, "v_leak": 0 * one, "v_threshold": one, "v_reset": 0 * one, **changes}
     return nir.NIRGraph.from_list(nir.Linear(np.eye(2)), nir.LIF(**values), nir.Linear(np.eye(2)))
+
+
+def test_a_batch_of_one_in_front_of_the_input_is_left_out(tmp_path):
+    """norse writes the shape of the batch that it was shown."""
+    made = graph()
+    made.nodes["input"].input_type["input"] = np.array([1, 2])
+    path = written(tmp_path / "g.nir", made)
+    assert NIR(path, time_step=1e-3)(blocks(lambda: Integrator(0.0)), (2,), 2)(torch.zeros(3, 4, 2)).shape[-1] == 2
+    with pytest.raises(InputError, match=r"its input is \[1, 2\], and the data's \[3\]"):
+        NIR(path, time_step=1e-3)(blocks(), (3,), 2)
 
 
 def written(path, made):
@@ -176,6 +190,9 @@ def written(path, made):
         (graph(r=-np.ones(2)), "r = -1 must be above 0"),
         (graph(v_threshold=np.array([np.nan, 1])), "finite"),
         (graph(v_threshold=np.zeros(2)), "above 0"),
+        (graph(tau=1e30 * np.ones(2)), "so long that nothing is forgotten in a time step of 0.001 s"),
+        (graph(r=5e-324 * np.ones(2)), "takes nothing of its input in a step"),
+        (graph(r=1e-200 * np.ones(2)), r"fires above 2e\+200; thresholds here lie above 0, in 32 bits"),
         (nir.NIRGraph.from_list(nir.Linear(np.eye(2)), nir.Delay(np.ones(2)), nir.Linear(np.eye(2))), "is a Delay"),
         (nir.NIRGraph.from_list(nir.Linear(np.eye(3))), r"its input is \[3\], and the data's \[2\]"),
         (nir.NIRGraph.from_list(nir.Linear(np.ones((5, 2)))), "5 outputs, and the data asks for 2"),

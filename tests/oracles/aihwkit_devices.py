@@ -1,6 +1,6 @@
 """Hold the devices of snnlab.weights.devices against those of aihwkit 1.1.0, which has to be installed beside snnlab.
 
-usage: python tests/oracles/aihwkit_devices.py
+usage: python tests/oracles/aihwkit_devices.py          (beside torch 2.10; the wheel of 1.1.0 misreads tensors of 2.13)
 
 The device of each preset that is as the mean of all stands here and there in 2,000 copies, so that chance averages out;
 each gets 10,000 pulses, up and down in turns (PCM: up alone), set anew to 0 after every 20, and is read after
@@ -21,9 +21,8 @@ from aihwkit.simulator.tiles import AnalogTile
 from snnlab.weights.devices import PRESETS, Devices
 
 PULSES, COPIES = 10_000, 2000
-EACH = (
-    250  # pulses of one tile: its noise comes from a table of its own, whose mean is off by up to 0.6 % of its spread
-)
+ROUND = 20  # pulses from 0 on
+EACH = 10 * ROUND  # pulses of one tile: its noise comes from a table of its own, whose mean is off by 0.6 % of a spread
 THEIRS = {"gokmen_vlasov": GokmenVlasovPresetDevice, "reram_es": ReRamESPresetDevice, "pcm": PCMPresetDevice}
 NAMES = {"max_bound": "high", "min_bound": "low", "dwmin_up": "up", "dwmin_down": "down"}
 
@@ -64,7 +63,7 @@ def steps_of_one(name: str) -> dict[str, tuple[float, float]]:
     for number in range(PULSES):
         if number % EACH == 0:
             tile = tile_of(name, COPIES, 1, **ALIKE)
-        if number % 20 == 0:
+        if number % ROUND == 0:
             tile.set_weights(torch.zeros(COPIES, 1))
             ours.conductance.zero_()
         up = one_way or number % 2 == 0

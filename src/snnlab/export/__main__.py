@@ -203,10 +203,9 @@ def prepared(form: str, parts: Any, time_step: float, frames: Any, run: Path) ->
 
 def show(path: str) -> int:
     """Print what a graph holds, and the line that trains it."""
-    from snnlab.models.nir import NIR
+    from snnlab.models.nir import lines
 
-    graph = NIR(path)
-    print("\n".join(map(plain, graph.lines())))
+    print("\n".join(map(plain, lines(path))))
     return 0
 
 

@@ -63,8 +63,9 @@ def integers(network: Network, target: Target | None) -> tuple[dict[str, np.ndar
         InputError: where nothing is on levels.
     """
     if target is None or target.weight_high is None:
+        has = "hardware=none" if target is None else f"hardware={target.name}, whose weights lie on no levels"
         raise InputError(
-            "--format numpy writes the whole numbers of a target, and this run has hardware=none; "
+            f"--format numpy writes the whole numbers of a target, and this run has {has}; "
             "--format nir writes its floating-point numbers"
         )
     arrays, lines = dict[str, np.ndarray](), list[str]()

@@ -145,7 +145,7 @@ def enter(
                 raise refusal(name, "adds what NIR's edges cannot")
             sources = [*one, *two]
         elif isinstance(layer, Composite):
-            raise refusal(name, f"is a {type(layer).__name__}, a part that has no form in NIR")
+            raise refusal(name, f"({type(layer).__name__}) is a part that NIR has no node for")
         elif isinstance(layer, Recurrent):
             sources = loop(graph, name, layer, sources, shape)
         elif isinstance(layer, Temporal) and not isinstance(layer, Traced | HeldDropout):
@@ -308,7 +308,7 @@ def fires(graph: Graph, name: str, layer: Any, shape: tuple[int, ...]) -> Any:
         if level.decay in ("4096ths", "shifts") and made.decay not in (0, 1):
             raise refusal(name, "decays in whole numbers, which NIR's equations do not cut; --format numpy writes them")
         metadata |= {"state_level": level.unit, "state_low": level.low, "state_high": level.high}
-        if not graph.whole_numbers:
+        if not graph.whole_numbers or made.decay not in (0, 1):  # sums of whole numbers need no rounding
             graph.note(ROUNDED.format(level.unit))
     if layer.reset == "soft":
         graph.note(SOFT)
@@ -369,7 +369,7 @@ def full(shape: tuple[int, ...], value: float) -> np.ndarray:
 def refused(name: str, layer: nn.Module) -> InputError:
     """The error for a layer that has no form."""
     kind = kind_of(layer).__name__
-    return refusal(name, f"({kind}) {WHY[kind]}" if kind in WHY else f"is a {kind}, which NIR has no node for")
+    return refusal(name, f"({kind}) {WHY[kind]}" if kind in WHY else f"({kind}) is a layer that NIR has no node for")
 
 
 def refusal(name: str, what: str) -> InputError:

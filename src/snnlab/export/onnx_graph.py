@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from snnlab import kernels
 from snnlab.errors import InputError, one_line
-from snnlab.export.torchscript import Steps, plain_functions, unconstrained
+from snnlab.export.torchscript import Steps, plain_functions, refuse_chance, unconstrained
 from snnlab.layers.network import Network
 
 OPSET = 18
@@ -72,6 +74,17 @@ def libraries() -> tuple[Any, Any]:
     return onnx, onnxruntime
 
 
+@contextmanager
+def without_log() -> Iterator[None]:
+    """Keep the graph that torch prints where it has no form for it from the terminal: pages of it."""
+    own = torch._C._jit_onnx_log  # type: ignore[attr-defined]
+    torch._C._jit_onnx_log = lambda *_: None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch._C._jit_onnx_log = own  # type: ignore[attr-defined]
+
+
 @torch.no_grad()
 def to_onnx(network: Network, frames: Tensor) -> tuple[bytes, Verdict]:
     """Return the file's bytes, and what onnxruntime makes of ``frames`` [T, B, ...].
@@ -80,15 +93,16 @@ def to_onnx(network: Network, frames: Tensor) -> tuple[bytes, Verdict]:
         InputError: where a layer has no form in ONNX, or what never fires differs by more than rounding.
     """
     onnx, runtime = libraries()
+    refuse_chance(network, "onnx")
     free = unconstrained(network).eval()
     free.kernels = kernels.Path("step")
     module, buffer = Seen(free), io.BytesIO()
     called = ["outputs", *(f"spikes/{name}" for name in module.names)]
     axes = {name: {1: "batch"} for name in ("frames", *called)}
-    with kernels.using(kernels.Path("step")), plain_functions(), warnings.catch_warnings():
+    with kernels.using(kernels.Path("step")), plain_functions(), without_log(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wanted = module(frames)
         try:
+            wanted = module(frames)
             torch.onnx.export(
                 module,
                 (frames,),
@@ -101,7 +115,8 @@ def to_onnx(network: Network, frames: Tensor) -> tuple[bytes, Verdict]:
             )
             onnx.checker.check_model(onnx.load_from_string(buffer.getvalue()), full_check=True)
         except Exception as error:  # of torch's and ONNX's own kinds: whatever has no form there
-            raise InputError(f"--format onnx: this network has no form in ONNX ({one_line(error)[:160]})") from error
+            why = one_line(error).partition(" [Caused")[0][:160]
+            raise InputError(f"--format onnx: this network has no form in ONNX ({why})") from error
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     session = runtime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])

@@ -19,7 +19,9 @@ from torch.nn.utils import parametrize
 
 from snnlab import kernels
 from snnlab.errors import InputError
+from snnlab.export.nir_graph import WHY
 from snnlab.layers.network import Network
+from snnlab.neurons.stochastic_readout import StochasticReadout
 
 
 class Steps(nn.Module):
@@ -49,6 +51,14 @@ def unconstrained(network: Network) -> Network:
     return free
 
 
+def refuse_chance(network: Network, form: str) -> None:
+    """Raise InputError for a layer that draws its spikes, which no file can give again."""
+    for name, layer in network.leaves().items():
+        if isinstance(layer, StochasticReadout):
+            why = WHY["StochasticReadout"]
+            raise InputError(f"--format {form}: {name} (StochasticReadout) {why}: it has no exact form there")
+
+
 @contextmanager
 def plain_functions() -> Iterator[None]:
     """Let every ``autograd.Function`` be its forward alone: a trace cannot hold the Python of its backward."""
@@ -72,6 +82,7 @@ def to_torchscript(network: Network, frames: Tensor) -> bytes:
     Raises:
         InputError: where it cannot be traced, or what was traced is not the network to the bit.
     """
+    refuse_chance(network, "torchscript")
     free = unconstrained(network).eval()
     with kernels.using(kernels.Path("step")):
         own, network.kernels = network.kernels, kernels.Path("step")
@@ -90,7 +101,7 @@ def to_torchscript(network: Network, frames: Tensor) -> bytes:
                     raise InputError("--format torchscript: what was traced does not give the network's numbers")
         except (RuntimeError, torch.jit.TracingCheckError) as error:
             line = str(error).strip().splitlines()[-1][:160]
-            raise InputError(f"--format torchscript: this network cannot be traced ({line}); use nir") from error
+            raise InputError(f"--format torchscript: this network cannot be traced ({line})") from error
         finally:
             network.kernels = own
     return buffer.getvalue()

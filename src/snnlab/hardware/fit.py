@@ -65,12 +65,13 @@ class Fit:
         """A table for people: what does not fit first, then what comes nearest to its limit."""
         assumed = [f"  assumed, without a source: {', '.join(self.assumed)}"] if self.assumed else []
         if not self.needs:
-            return [f"fit          {self.target}: a number format, of any size", *assumed]
+            return [f"fit          {self.target}: fits, as it limits no size", *assumed]
         order = sorted(self.needs, key=lambda n: (n.fits, -(n.share or 0)))
         shown = [n for n in order if not n.fits] + [n for n in order if n.fits][:NEAREST]
         wide = max(len(n.layer) for n in shown), max(len(n.what) for n in shown)
         verdict = "fits" if self.fits else "does NOT fit"
-        used = f", {sum(self.cores.values()):,} cores" if self.cores else ""
+        count = sum(self.cores.values())
+        used = f", {count:,} core{'s' * (count != 1)}" if self.cores else ""
         lines = [f"fit          {self.target}: {verdict}{used}"]
         for n in shown:
             there = str(n.limit) if isinstance(n.limit, list) else f"{n.limit:,}"
@@ -258,15 +259,24 @@ def _cores(add: _Adder, parts: list[Part]) -> None:
         add.made.cores[name] = count
     for part in parts:
         after = [other for other in parts if set(part.edge.targets) & set(other.edge.sources)]
-        behind = [other.edge.name for other in after if not other.edge.recurrent]
-        reach = sum(add.made.cores[name] for name in behind)
+        next_ones = [other for other in after if not other.edge.recurrent]
+        behind = [other.edge.name for other in next_ones]
+        reach = sum(least_reached(other, add.made.cores[other.edge.name]) for other in next_ones)
         own = add.made.cores.get(part.edge.name, 0)
         if target.one_target_core and after and not part.edge.recurrent:
             units = held[behind[0]] if len(behind) == 1 else None
             one = f"{units:,} units in the next layer fit" if units else "one next layer, of one core, fits"
             add.needs(part.edge.name, "cores that its neurons reach", reach, 1, one)
         if own:
-            add(part.edge.name, "axons_out", "axons out of a core", math.ceil(part.outputs / own) * max(reach, 1))
+            on_core = math.ceil(part.outputs / own)
+            units = (target.axons_out or 0) // on_core * ((held[behind[0]] or 0) if len(behind) == 1 else 0)
+            next_fits = f"{units:,} units in the next layer fit" if units and next_ones[0].edge.weight.dense else ""
+            add(part.edge.name, "axons_out", "axons out of a core", on_core * max(reach, 1), next_fits)
+
+
+def least_reached(part: Part, cores: int) -> int:
+    """Of a dense layer all ``cores``; of a convolution the fewest that hold what one neuron in front of it reaches."""
+    return cores if part.edge.weight.dense else math.ceil(most_out(part) / math.ceil(part.outputs / cores))
 
 
 def _lay(add: _Adder, parts: list[Part]) -> None:

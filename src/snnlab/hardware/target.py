@@ -147,12 +147,14 @@ class Target:
     ac_joule: float = 0.9e-12
 
     def __post_init__(self) -> None:
-        known = [f.name for f in fields(self)]
+        limits = [each.name for each in fields(self) if each.name not in NO_LIMITS]
         if not self.name.strip():
             raise InputError("hardware.name is empty; give the chip a name")
         for key in self.assumptions:
-            if key not in known:
+            if key not in limits:
                 raise InputError(f"hardware.assumptions has {key}, which is no limit")
+        if all(getattr(self, key) == default_of(key) for key in limits):
+            raise InputError(f"hardware={self.name} limits nothing; give it a limit, or use hardware=none")
         self._check_numbers()
         for low, high in (("weight_low", "weight_high"), ("mixed_low", "mixed_high"), ("state_low", "state_high")):
             least, most = getattr(self, low), getattr(self, high)
@@ -296,6 +298,7 @@ def word(value: Any) -> str:
     return "null" if value is None else str(value).lower().replace(" ", "")
 
 
+NO_LIMITS = ("name", "source", "assumptions", "start", "must_fit")
 OF_CORES = ("axons_in", "axons_out", "synapse_bits", "one_target_core")  # beside how many neurons one holds
 NEEDS = {  # a limit, and those that say more of it and nothing without it
     "weight_high": ("weight_step", "weight_zero", "weight_unit", "weight_types", "mixed_low", "mixed_high"),

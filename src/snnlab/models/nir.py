@@ -34,6 +34,7 @@ from snnlab.weights.find import weights_inside
 WEIGHTS, FIRES, READS_OUT = ("Linear", "Affine", "Conv2d"), ("LIF", "IF", "CubaLIF"), ("LI", "I")
 KNOWN = (*WEIGHTS, *FIRES, *READS_OUT, "AvgPool2d", "Flatten", "Input", "Output")
 CLOSE = 1e-5  # of a number of 32 bits to the one that metadata say
+FLOAT = float(np.finfo(np.float32).max)
 
 
 class NIR(Model):
@@ -51,8 +52,7 @@ class NIR(Model):
         if path is None:
             raise InputError("model.path = null: name the graph, model.path=FILE.nir")
         self.file = read(path)
-        if time_step is None:
-            time_step = self.file.about.known("time_step")
+        time_step = said(self.file) if time_step is None else time_step
         if time_step is None or not 0 < time_step < math.inf:
             raise InputError(
                 f"{path}: the graph does not say its time step (metadata time_step); model.time_step=1e-3, in seconds"
@@ -74,12 +74,15 @@ class NIR(Model):
 
     def network(self, blocks: Blocks, input_shape: tuple[int, ...], outputs: int) -> Network:
         """The layers of the chain, one after the other; shapes are followed by running zeros through them."""
-        flat = len(self.shape) == 1 and len(input_shape) > 1
+        shape = self.shape
+        if len(shape) > 1 and shape[0] == 1 and shape != tuple(input_shape):
+            shape = shape[1:]  # norse writes a batch of one
+        flat = len(shape) == 1 and len(input_shape) > 1
         given = (math.prod(input_shape),) if flat else tuple(input_shape)
-        if given != self.shape:
+        if given != shape:
             raise InputError(f"its input is {list(self.shape)}, and the data's {list(input_shape)}")
         layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())] if flat else []
-        shape, last = self.shape, max((i for i, node in enumerate(self.chain) if node.type in WEIGHTS), default=0)
+        last = max((i for i, node in enumerate(self.chain) if node.type in WEIGHTS), default=0)
         if not last:
             raise InputError("it holds no weights")
         for node in self.chain[:last]:
@@ -155,12 +158,14 @@ class NIR(Model):
         decay, gain = self.synapse(neuron, node) if node.type == "CubaLIF" else self.membrane(node)
         if node.type != "IF" and node.number("v_leak"):
             raise InputError(f"node {node.name} rests at {node.number('v_leak'):g}, and neurons here at 0")
+        if not gain:
+            raise InputError(f"node {node.name} takes nothing of its input in a step of {self.time_step:g} s")
         threshold, strict = node.number("v_threshold") / gain, node.text("comparison") != ">="
         own = (node.known("threshold") or 0.0) * (node.known("unit") or 0.0) / gain
         if abs(own - threshold) <= half(node) + CLOSE * threshold:
             threshold = own
-        if not threshold > 0:
-            raise InputError(f"node {node.name} fires above {threshold:g}, and thresholds here are above 0")
+        if not 0 < threshold <= FLOAT:
+            raise InputError(f"node {node.name} fires above {threshold:g}; thresholds here lie above 0, in 32 bits")
         reset = node.text("reset") or "hard"
         if reset not in ("hard", "soft"):
             raise InputError(f"node {node.name}: metadata reset = {reset[:40]!a} must be hard or soft")
@@ -183,8 +188,17 @@ class NIR(Model):
             raise InputError(
                 f"node {node.name}: tau = {node.number('tau'):g} s is shorter than the time step, {self.time_step:g} s"
             )
-        decay = exact(node, max(1 - share, 0.0))
+        decay = self.forgets(node, "tau", exact(node, max(1 - share, 0.0)))
         return decay, positive(node, "r") * (1 - decay)
+
+    def forgets(self, node: Node, key: str, decay: float) -> float:
+        """``decay``, which is refused where a step forgets nothing."""
+        if decay >= 1:
+            raise InputError(
+                f"node {node.name}: {key} = {node.number(key):g} s is so long that nothing is forgotten in a time step "
+                f"of {self.time_step:g} s; an IF forgets nothing"
+            )
+        return decay
 
     def synapse(self, neuron: CubaLIF, node: Node) -> tuple[float, float]:
         """Give a neuron its time constants of membrane and synapse; return the membrane's decay, and the gain."""
@@ -196,7 +210,7 @@ class NIR(Model):
                     f"node {node.name}: {key} = {node.number(key):g} s must be longer than the time step, "
                     f"{self.time_step:g} s"
                 )
-            decays.append(exact(node, 1 - share, own))
+            decays.append(self.forgets(node, key, exact(node, 1 - share, own)))
         neuron.a, neuron.b = decays
         neuron.time_step = 1e3 * self.time_step  # ms
         neuron.tau_mem, neuron.tau_syn = (-neuron.time_step / math.log(decay) for decay in decays)
@@ -215,15 +229,33 @@ class NIR(Model):
         names = [name for name in self.file.after(node.name) if node.name in self.file.after(name)]
         return self.file.nodes[names[0]] if names else None
 
-    def lines(self) -> list[str]:
-        """For people: the chain, and the line that trains it."""
-        wide = max(len(node.name) for node in self.chain)
-        lines = [f"graph        {self.file.path}, time step {self.time_step:g} s"]
-        for node in self.chain:
-            weight = node.values.get("weight", node.values.get("v_threshold", node.values.get("shape", ())))
-            size = list(np.shape(weight)) if node.type not in ("Input", "Output") else list(np.ravel(weight).tolist())
-            lines.append(f"  {node.name:{wide}} {node.type:10} {size if size else ''}")
-        return [*lines, f"train        python -m snnlab method=... data=... model=nir model.path={self.file.path}"]
+
+def said(file: File) -> float | None:
+    """The time step that the metadata say, in seconds."""
+    found = file.about.known("time_step")
+    return found if found is not None and 0 < found < math.inf else None
+
+
+def lines(path: str) -> list[str]:
+    """What is in a graph, for people, and the line that trains it.
+
+    Raises:
+        InputError: a file that is none, or a graph that is no chain of what is known here.
+    """
+    file = read(path)
+    try:
+        chain = chained(file)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    step, wide = said(file), max(len(node.name) for node in chain)
+    told = f"time step {step:g} s" if step else "which does not say its time step"
+    made = [f"graph        {file.path}, {told}"]
+    for node in chain:
+        weight = node.values.get("weight", node.values.get("v_threshold", node.values.get("shape", ())))
+        size = list(np.shape(weight)) if node.type not in ("Input", "Output") else list(np.ravel(weight).tolist())
+        made.append(f"  {node.name:{wide}} {node.type:10} {size if size else ''}")
+    more = "" if step else " model.time_step=1e-3"
+    return [*made, f"train        python -m snnlab method=... data=... model=nir model.path={file.path}{more}"]
 
 
 def chained(file: File) -> list[Node]:
