@@ -231,6 +231,7 @@ def test_thresholds_are_multiples_of_the_step():
         (["hardware=binary", "hardware.fan_in=4"], "leaves weights of 0"),
         (["hardware=loihi2", "hardware.weight_shift=[13,0]"], "the least first"),
         (["hardware=loihi2", "hardware.weight_shift=[1]"], "two numbers"),
+        (["hardware=loihi2", "hardware.weight_shift=[0,32]"], "the least first, at most 31"),
         (["hardware=loihi2", "hardware.threshold_step=64000"], "at most hardware.threshold_levels = 16384"),
         (["hardware=loihi2", "hardware.state_low=-9", "hardware.state_high=9"], "at most hardware.state_high = 9"),
         (

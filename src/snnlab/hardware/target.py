@@ -189,8 +189,10 @@ class Target:
             raise InputError(f"{self._given('threshold_levels')} must be at most {self._given('state_high')}")
         if self.threshold_step > self.threshold_levels:
             raise InputError(f"{self._given('threshold_step')} must be at most {self._given('threshold_levels')}")
-        if len(self.weight_shift) != 2 or self.weight_shift[0] > self.weight_shift[1]:
-            raise InputError(f"{self._given('weight_shift')} must be two numbers, the least first: [0,13]")
+        if len(self.weight_shift) != 2 or not self.weight_shift[0] <= self.weight_shift[1] <= MOST_SHIFT:
+            raise InputError(
+                f"{self._given('weight_shift')} must be two numbers, the least first, at most {MOST_SHIFT}: [0,13]"
+            )
         if len(self.kernel_words or []) != len(self.neuron_words or []):
             raise InputError("hardware.kernel_words and hardware.neuron_words come together, one of each for a core")
         if self.time_step is not None and not self.time_step > 0:
@@ -298,6 +300,7 @@ def word(value: Any) -> str:
     return "null" if value is None else str(value).lower().replace(" ", "")
 
 
+MOST_SHIFT = 31  # 2^31 times a weight is beyond any membrane here
 NO_LIMITS = ("name", "source", "assumptions", "start", "must_fit")
 OF_CORES = ("axons_in", "axons_out", "synapse_bits", "one_target_core")  # beside how many neurons one holds
 NEEDS = {  # a limit, and those that say more of it and nothing without it
