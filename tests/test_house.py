@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "snnlab"
 
 # A room may import from itself, from the files that everybody may know, and from the rooms that docs/rooms.yaml names.
-EVERYBODY = {"errors", "atomic", "checkpoint", "ranks", "style"}
+EVERYBODY = {"errors", "atomic", "checkpoint", "ranks", "style", "version"}
 MAY_IMPORT = {
     room: set(law["may_know"]) for room, law in yaml.safe_load((ROOT / "docs/rooms.yaml").read_text()).items()
 }

@@ -27,7 +27,8 @@ def texts() -> list[Path]:
     folders = ("src", "conf", "docs", "benchmarks", "results", "notebooks", "examples", ".ci", "docker")
     found = [path for path in ROOT.iterdir() if path.is_file()]
     found += [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
-    return [path for path in found if path.suffix in WRITTEN and "__pycache__" not in path.parts]
+    made = {"__pycache__", ".ruff_cache", ".ipynb_checkpoints"}
+    return [path for path in found if path.suffix in WRITTEN and not made & set(path.parts)]
 
 
 @pytest.mark.parametrize(

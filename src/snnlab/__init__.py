@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from snnlab.version import __version__ as __version__
+
 if TYPE_CHECKING:
     import pandas
     from torch import Tensor
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from snnlab.layers.network import Network
     from snnlab.layers.observe import Observed
     from snnlab.runs.wiring import Result
-
-__version__ = "0.1.0"
 
 
 def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None, progress: bool = True) -> Result:

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import snnlab
 from snnlab.command import CONFIG_DIR, config_dir_of, parse, run, set_up_logging
 from snnlab.errors import InputError, RunFailure, nearest, plain
+from snnlab.version import __version__
 
 FORMATS = ("nir", "numpy", "torchscript", "onnx")
 HELP = """usage: python -m snnlab.export RUN [--format nir|numpy|torchscript|onnx] [KEY=VALUE ...]
@@ -191,7 +191,7 @@ def prepared(form: str, parts: Any, time_step: float, frames: Any, run: Path) ->
     from snnlab.export.nir_graph import to_nir
 
     whole = target is not None and target.whole_numbers
-    about = {"made_by": f"snnlab {snnlab.__version__}", "run": run.name, "hardware": hardware}
+    about = {"made_by": f"snnlab {__version__}", "run": run.name, "hardware": hardware}
     graph, notes = to_nir(method.network, parts.data.spec.input_shape, time_step, whole, about)
     buffer = io.BytesIO()
     nir.write(buffer, graph)

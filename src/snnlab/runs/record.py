@@ -17,7 +17,6 @@ from typing import Any
 
 import yaml
 
-import snnlab
 from snnlab import ranks
 from snnlab.atomic import FULL, write_text
 from snnlab.checkpoint import inside, read_record
@@ -27,6 +26,7 @@ from snnlab.errors import InputError
 from snnlab.runs.identity import deciding
 from snnlab.runs.latest import run_folder
 from snnlab.runs.lock import process
+from snnlab.version import __version__
 
 SCHEMA = 1
 SHAPE: dict[str, type] = {  # what every record holds, from its first moment on
@@ -279,7 +279,7 @@ def git_state() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "snnlab": snnlab.__version__}
+    found = {"python": platform.python_version(), "snnlab": __version__}
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)

@@ -218,9 +218,9 @@ def answer_of(run: Run, ask: Sequence[str]) -> dict[str, Any] | None:
 
 def figure_of(run: Run, figure: str) -> float | None:
     """A metric of a run, or a number of what it has answered, as ``early_exit/steps_saved``."""
-    question, _, key = figure.partition("/")
-    if question in run.get("answer", {}):
-        value: Any = run["answer"][question]
+    asked, _, key = figure.partition("/")
+    if asked in run.get("answer", {}):
+        value: Any = run["answer"][asked]
         for part in key.split("/"):  # of a list by its place
             if isinstance(value, list) and part.lstrip("-").isdigit() and -len(value) <= int(part) < len(value):
                 value = value[int(part)]
