@@ -80,13 +80,9 @@ def part_of(filled: Filled, pages: Mapping[Path, Told]) -> Part:
 
 def kind_of(verdict: str) -> str:
     """yes, no, or neither: how a verdict is coloured."""
-    return (
-        "yes"
-        if verdict.startswith((WITHIN, KEPT)) or "better" in verdict
-        else ""
-        if not verdict or verdict.startswith("not run")
-        else "no"
-    )
+    if not verdict or verdict.startswith("not run"):
+        return ""
+    return "yes" if verdict.startswith((WITHIN, KEPT)) or "better" in verdict else "no"
 
 
 def charts_of(filled: Filled, numbers: Mapping[int, int]) -> Iterator[dict[str, Any]]:
@@ -95,12 +91,17 @@ def charts_of(filled: Filled, numbers: Mapping[int, int]) -> Iterator[dict[str, 
         rows = [row for row in filled.rows if row.metric == metric and (row.values(metric) or metric in row.plan.paper)]
         if any(row.values(metric) for row in rows):
             marks = [f"{mark} (row {numbers[id(row)]})" for row in rows if row.runs for mark in row.marks()]
-            note = "Dots: ours, the bar one standard deviation each way; diamonds: the paper's."
+            both = any(metric in row.plan.paper for row in rows)
+            note = f"Dots: ours, the bar one standard deviation each way{'; diamonds: the paper’s' if both else ''}."
             note += f" Marks: {', '.join(marks)}." if marks else ""
             title = head_of(metric, filled.table.heads)
             points = [(numbers[id(row)], name_of(row), row.values(metric), *theirs(row, metric)) for row in rows]
             chart = charts.beside(points, metric, title)
-            yield {"title": f"{title.capitalize()}: ours and the paper's", "chart": chart, "note": note}
+            yield {
+                "title": f"{title.capitalize()}{': ours and the paper’s' if both else ''}",
+                "chart": chart,
+                "note": note,
+            }
 
 
 def theirs(row: FilledRow, metric: str) -> tuple[float | None, float]:
