@@ -23,7 +23,7 @@ def contents():
 
 
 def test_every_stored_run_is_read_and_has_an_identity_and_a_row():
-    assert len(PATHS) == 291
+    assert len(PATHS) >= 441  # none is lost
     identities = Counter(digest(recorded(content)) for content in contents())
     rows = Counter(digest(less_seed(recorded(content))) for content in contents())
     assert len(rows) < len(identities) < len(PATHS)  # some were run again, with other kernels
@@ -40,11 +40,12 @@ def test_the_parts_of_every_row_can_be_built_again(empty_data):
         if row not in built:
             built.add(row)
             parameters = build(OmegaConf.create(content["config"])).method.parameters()
-            if content["provenance"]["source"] != "simulated":  # films of whatever images there are: here, small ones
+            prototypes = content["method"] == "vdib" and content["data"] in ("mnist_dvs", "nmnist")
+            if not prototypes and content["provenance"]["source"] != "simulated":  # of whatever images there are here
                 assert sum(p.numel() for p in parameters if p.requires_grad) == content["parameters"], content[
                     "overrides"
                 ]
-    assert len(built) == 111
+    assert len(built) >= 163  # none is lost
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,10 @@ def test_runs_of_different_configs_under_one_seed_have_rows_of_their_own(folder,
         assert len({digest(less_seed(recorded(run))) for run in row.runs}) == 1
 
 
-def test_every_table_of_the_page_is_what_its_runs_make():
-    text = (RESULTS / "README.md").read_text()
-    assert text.count("<!-- table: ") == text.count("\n| --- |")  # no table stands there without its arguments
-    check(RESULTS / "README.md", table)
+@pytest.mark.parametrize("page", ["results/README.md", "results/papers.md", "README.md", "README.zh-CN.md"])
+def test_every_table_of_a_page_is_what_its_runs_make(page):
+    path = RESULTS.parent / page
+    text = path.read_text()
+    if path.parent == RESULTS:
+        assert text.count("<!-- table: ") == text.count("\n| --- |")  # no table stands there without its arguments
+    check(path, table)
