@@ -29,7 +29,6 @@ from snnlab.callbacks.health import Health
 from snnlab.callbacks.history import History
 from snnlab.callbacks.memory import PeakMemory
 from snnlab.callbacks.midway import Midway, Sitting, time_over
-from snnlab.callbacks.progress import make_progress
 from snnlab.callbacks.reproducible import ReseedEachEpoch, reseed
 from snnlab.callbacks.schedules import LongerSchedules
 from snnlab.callbacks.sharing import Sharing
@@ -183,7 +182,7 @@ def wire(
     loggers: Sequence[Late] = (),
     more: Sequence[L.Callback] = (),
     run: str | None = None,
-    progress: Progress = make_progress,
+    progress: Progress | None = None,
     **arguments: Any,
 ) -> Wired:
     """Make the Trainer of a recorded run with all that watches it; whoever times a run times this one.
@@ -193,9 +192,11 @@ def wire(
         loggers: those of ``logger=...``, if there are any; they start after the first step.
         run: which run it is; its checkpoints say so.
         more: callbacks that come after the run's own.
-        progress: makes what tells people how far it is, unless the config wants none.
+        progress: makes what tells people how far it is, unless the config wants none; None is ``make_progress``.
         arguments: of the Trainer, in place of those of the config.
     """
+    from snnlab.callbacks.progress import make_progress
+
     trainer = {**parts.config["trainer"], **arguments}
     validated = parts.data.spec.sizes.get("val") != 0 and trainer["limit_val_batches"] != 0  # 0: an author's protocol
     metric, mode = parts.method.monitor
@@ -219,7 +220,7 @@ def wire(
     if parts.config["callbacks"]["health"]:
         callbacks.append(harmless(health))
     if parts.config["callbacks"]["progress"]:
-        callbacks += map(harmless, progress(trainer["enable_progress_bar"], history))
+        callbacks += map(harmless, (progress or make_progress)(trainer["enable_progress_bar"], history))
     if loggers:
         callbacks.append(StartAfterFirstStep(*loggers))
     trainer |= parts.method.kept_from_trainer()
@@ -268,7 +269,7 @@ def run(
     sweep: str | None = None,
     ending: Ending | None = None,
     repeatable: bool = False,
-    progress: Progress = make_progress,
+    progress: Progress | None = None,
 ) -> Result:
     """Train, validate after each epoch, test once with the best checkpoint, and record all of it.
 
