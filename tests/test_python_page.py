@@ -11,6 +11,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 
 def test_the_blocks_of_the_page_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    plt.close("all")  # of tests before
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(blocks) == 9
     names: dict[str, object] = {}

@@ -39,6 +39,7 @@ FLAGS: list[tuple[Callable[[], Any], Callable[[Any], Any], Any]] = [  # read, se
     (lambda: cudnn.benchmark, lambda on: setattr(cudnn, "benchmark", on), False),
     (lambda: cudnn.deterministic, lambda on: setattr(cudnn, "deterministic", on), False),
 ]
+SET_BY_RUNS = ("CUBLAS_", "KMP_", "PL_", "WANDB_")  # variables of the environment; others may be changed meanwhile
 SILENT = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)  # as Python's own filters
 
 
@@ -91,7 +92,7 @@ def left_as_found() -> Iterator[None]:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
         set_flags(flags)
-        for name in {*os.environ, *environment}:
+        for name in {name for name in (*os.environ, *environment) if name.startswith(SET_BY_RUNS)}:
             if name not in environment:
                 del os.environ[name]
             elif os.environ.get(name) != environment[name]:
