@@ -49,9 +49,12 @@ class Pages:
 
     def add(self, source: str) -> None:
         """Copy a page, its links turned to the pages of what they lead to."""
-        page = self.named[source]
+        self.turn((ROOT / source).read_text(), source, self.named[source])
+
+    def turn(self, text: str, source: str, page: str) -> None:
+        """The text of a page from that of a source, its links turned."""
         self.texts[page] = ""  # so that a link back finds it
-        parts = CODE.split((ROOT / source).read_text())
+        parts = CODE.split(text)
         for at in range(0, len(parts), 2):
             parts[at] = LINK.sub(lambda link: self.turned(link, source, page), parts[at])
         self.texts[page] = "".join(parts)
@@ -82,7 +85,7 @@ class Pages:
             names = sorted(p.name + "/" * p.is_dir() for p in path.iterdir() if p.name != "__pycache__")
             self.texts[page] = f"# {target}\n\n" + "".join(f"- `{name}`\n" for name in names)
         elif page not in self.texts and path.suffix == ".ipynb":
-            self.texts[page] = cells(path)
+            self.turn(cells(path), target, page)
         elif page not in self.texts:
             fence = f"```{LANGUAGES.get(path.suffix, 'text')}\n{path.read_text().rstrip()}\n```\n"
             self.texts[page] = f"# {target}\n\n{fence}"
