@@ -43,7 +43,7 @@ class Site:
         try:
             import jinja2
         except ImportError as error:
-            raise InputError("a report needs the package jinja2: pip install -c constraints.txt jinja2") from error
+            raise InputError("a report needs the package jinja2: pip install jinja2") from error
         self.tables, self.title, self.missing = tables, told(title, 120), missing
         self.runs = told_of(tables)
         self.papers = list(papers_of(self.runs))
@@ -370,5 +370,5 @@ def plotly() -> bytes:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise InputError("a report needs the package plotly: pip install -c constraints.txt plotly") from error
+        raise InputError("a report needs the package plotly: pip install plotly") from error
     return get_plotlyjs().encode()

@@ -39,7 +39,7 @@ def frame(folders: Iterable[str | Path]) -> pandas.DataFrame:
     try:
         import pandas
     except ImportError as error:
-        raise InputError("snnlab.runs needs the package pandas: pip install -c constraints.txt pandas") from error
+        raise InputError("snnlab.runs needs the package pandas: pip install pandas") from error
     runs = read_runs(folders)
     typed = typed_values(runs)
     table = pandas.DataFrame(
