@@ -24,6 +24,7 @@ STYLE: Any = {
     "figure.dpi": 130,
     "figure.constrained_layout.use": True,
     "font.size": 9,
+    "text.parse_math": False,  # names come from files, and a $ in one is a $
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlelocation": "left",

@@ -18,7 +18,7 @@ from snnlab.config.compose import compose
 from snnlab.errors import InputError, one_line
 from snnlab.runs.identity import digest, less_seed, recorded, row
 from snnlab.runs.record import flags_of, label_of
-from snnlab.tables.papers import PaperTable, PaperValue, RowPlan, references, resolved
+from snnlab.tables.papers import BEST, PaperTable, PaperValue, RowPlan, is_accuracy, references, resolved
 from snnlab.tables.rows import Run, look_up
 from snnlab.tables.statistics import Spread, spread_of
 
@@ -37,6 +37,11 @@ class FilledRow:
     runs: list[Run] = field(default_factory=list)
     why: str = ""
     versus: Spread | None = None  # the difference to the row that the table compares with, seed by seed
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What tells the row from all others of its table."""
+        return self.plan.group, self.plan.name
 
     @property
     def missing(self) -> list[int]:
@@ -82,9 +87,11 @@ class Filled:
         return self.table.tolerance if paper.tolerance is None else paper.tolerance
 
     def verdict(self, each: FilledRow, figure: str) -> str:
-        """within, outside (better or not), own bound kept or missed, not run and why; "" where nothing is known."""
+        """within, outside (better or not), own bound kept or missed, none, not run and why; "" if nothing is known."""
         values = each.values(figure)
         if not values:
+            if each.runs:
+                return f"none: its runs have no {figure}"
             return f"not run: {each.why}" if each.why else "not run"
         if (difference := each.difference(figure)) is not None:
             if abs(difference) <= self.tolerance(each.plan.paper[figure]) + 1e-12:
@@ -107,11 +114,6 @@ class Filled:
                 if kind := next((kind for kind in found if verdict.startswith(kind)), None):
                     found[kind] += 1
         return found
-
-
-def is_accuracy(figure: str) -> bool:
-    """Whether a figure is a share that is told in percent."""
-    return "accuracy" in figure
 
 
 def is_higher_better(figure: str) -> bool:
@@ -140,7 +142,7 @@ def fill(table: PaperTable, budget: str, runs: Known, config_dir: Path | None = 
     filled = Filled(table, budget, [])
     folders: dict[tuple[str, int], str] = {}
     for plan in table.rows:
-        each = FilledRow(plan, plan.metric or table.metric, [], table.seeds(plan, budget))
+        each = FilledRow(plan, table.metric_of(plan), [], table.seeds(plan, budget))
         filled.rows.append(each)
         if why := table.why_not(plan, budget):
             each.why = why
@@ -236,15 +238,14 @@ def _compare(filled: Filled) -> None:
         name = each.plan.versus or filled.table.versus
         if not name or not each.runs:
             continue
-        if name == "best":
-            beside = [
-                other for other in filled.rows if other.plan.group == each.plan.group and other.values(other.metric)
-            ]
+        if name == BEST:
+            beside = [row for row in filled.rows if row.plan.group == each.plan.group and row.values(each.metric)]
+            beside = [row for row in beside if row.metric == each.metric] or [each]
             sign = 1 if is_higher_better(each.metric) else -1
             other = max(beside, key=lambda one: sign * statistics.fmean(one.values(one.metric)))
         else:
             other = next(one for one in filled.rows if one.plan.key == name)
-        if other is each:
+        if other is each or other.metric != each.metric:
             continue
         ours, theirs = each.by_seed(each.metric), other.by_seed(other.metric)
         pairs = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]

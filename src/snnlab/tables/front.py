@@ -15,7 +15,8 @@ from snnlab import style
 from snnlab.atomic import write_bytes
 from snnlab.runs.units import unit_of
 from snnlab.tables.curves import shortened
-from snnlab.tables.filled import Filled, is_accuracy
+from snnlab.tables.filled import Filled
+from snnlab.tables.papers import is_accuracy
 from snnlab.tables.rows import Row, Run, check_metrics, named, rows_of
 from snnlab.tables.sheet import head_of, in_brackets
 

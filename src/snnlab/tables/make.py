@@ -72,7 +72,7 @@ class Maker:
         self.folder = folder_of(table, budget, output)
         self.runs: Known = {}
         self.tried = set[str]()  # jobs and questions, each once
-        self.why: dict[str, str] = {}  # of rows that cannot be run
+        self.why: dict[tuple[str, str], str] = {}  # of rows that cannot be run, by group and name
         self.failed: list[str] = []
 
     def fill(self) -> Filled:
@@ -81,7 +81,7 @@ class Maker:
         filled = fill(self.table, self.budget, self.runs, self.config_dir)
         for each in filled.rows:
             if not each.runs and not each.why:
-                each.why = self.why.get(each.plan.name, "")
+                each.why = self.why.get(each.place, "")
         return filled
 
     def refuse(self, filled: Filled) -> Filled:
@@ -142,7 +142,7 @@ class Maker:
             try:
                 jobs = plan_jobs(lines, self.config_dir, self.folder.name).jobs  # type: ignore[arg-type]
             except InputError as error:
-                self.why[each.plan.name] = each.why = re.sub(r"^job [^:]*: ", "", one_line(error))
+                self.why[each.place] = each.why = re.sub(r"^job [^:]*: ", "", one_line(error))
                 continue
             found |= {name: job for name, job in jobs.items() if name not in self.tried}
         return found
@@ -182,7 +182,7 @@ class Maker:
                 score(words)
                 asked = True
             except (InputError, RunFailure) as error:
-                self.why[each.plan.name] = one_line(error)
+                self.why[each.place] = one_line(error)
         return asked
 
     def unanswered(self, filled: Filled) -> Iterator[tuple[FilledRow, int]]:
