@@ -10,6 +10,7 @@ from snnlab.errors import InputError
 from snnlab.tables.__main__ import main
 from snnlab.tables.filled import Filled, FilledRow, fill
 from snnlab.tables.front import of_table
+from snnlab.tables.make import without_machine
 from snnlab.tables.papers import BUDGETS, PaperTable, RowPlan, names, read
 from snnlab.tables.sheet import as_csv, as_latex, in_columns, markdown, page, picture, sheet
 
@@ -93,6 +94,22 @@ def test_a_table_is_made_goes_on_and_is_kept(tmp_path, monkeypatch, capsys):
     assert list(by_row["rectangle"]["test/accuracy"]["ours"]) == ["0", "1"]
     assert by_row["asked"]["accuracy_over_time/accuracy/0"]["ours"]
     assert by_row["on a chip afterwards"]["test/accuracy"]["ours"]
+
+
+def test_no_path_of_the_machine_is_kept(tmp_path):
+    outputs = tmp_path / "my runs é"
+    content = {
+        "config": {"paths": {"data": "/", "cache": "/mnt/cache", "output": str(outputs)}},
+        "overrides": [f"paths.output='{outputs}'", "hardware.start='/mnt/a b/ü/run_1'", "method.x=1/2", "a=outputs/b"],
+        "reason": f"no {outputs}/x/y.txt, and /opt/elsewhere/z.bin; 3 pJ/op, see https://host/a/b and /mnt/cached",
+        "metrics": {"/mnt/cache": 1.5},
+    }
+    assert without_machine(content, outputs / "run") == {
+        "config": {"paths": {"data": "", "cache": "cache", "output": "outputs"}},
+        "overrides": ["paths.output='outputs'", "hardware.start=run_1", "method.x=1/2", "a=outputs/b"],
+        "reason": "no outputs/x/y.txt, and z.bin; 3 pJ/op, see https://host/a/b and cached",
+        "metrics": {"/mnt/cache": 1.5},
+    }
 
 
 def table_of(**row):

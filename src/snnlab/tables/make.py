@@ -22,6 +22,8 @@ from snnlab.tables.filled import Filled, FilledRow, Known, fill, known, override
 from snnlab.tables.papers import PaperTable, references, resolved
 from snnlab.tables.rows import Run, read_all
 
+PLACES = {"data": "data", "cache": "cache", "output": "outputs"}  # the paths of a config, and a word for each
+ABSOLUTE = re.compile(r"(?<![\w./:~])(?:/[\w.+@~-]+){2,}/?")
 QUIET = ("callbacks.figures=false", "callbacks.progress=false")  # of many runs: neither decides a number
 
 
@@ -216,42 +218,45 @@ def keep(filled: Filled, into: Path) -> list[Path]:
             folder = Path(run["folder"])
             if folder.resolve().is_relative_to(into.resolve()):
                 continue
-            target = into / filled.table.name / folder.name
-            content = without_machine(read_record(folder / "run.json"), folder)
-            target.mkdir(parents=True, exist_ok=True)
-            write_text(target / "run.json", json.dumps(content, indent=2) + "\n")
+            target, record = into / filled.table.name / folder.name, read_record(folder / "run.json")
+            records = {target / "run.json": without_machine(record, folder)}
             for path in sorted(folder.glob("evaluations/*/evaluation.json")):
-                answer = target / "evaluations" / path.parent.name
-                answer.mkdir(parents=True, exist_ok=True)
-                text = _cleaned(path.read_text(encoding="utf-8"), _places(read_record(folder / "run.json"), folder))
-                write_text(answer / path.name, text)
+                answer = without_paths(read_record(path), _places(record, folder))
+                records[target / "evaluations" / path.parent.name / path.name] = answer
+            for path, content in records.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_text(path, json.dumps(content, indent=2) + "\n")
             made.append(target)
     return made
 
 
 def without_machine(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A record without the folders of the machine that made it: ``data``, ``cache``, ``outputs`` stand for them."""
-    text = _cleaned(json.dumps(content), _places(content, folder))
-    cleaned: dict[str, Any] = json.loads(text)
+    cleaned: dict[str, Any] = without_paths(content, _places(content, folder))
     cleaned.pop("process", None)
-    if home := [str(place) for place in (Path.home(), Path.cwd()) if len(str(place)) > 5 and str(place) in text]:
-        raise InputError(f"{folder}/run.json names {home[0]} outside of paths; a record that is kept must not")
     return cleaned | ({"seal": seal(cleaned)} if "seal" in cleaned else {})
+
+
+def without_paths(node: Any, places: Mapping[str, str]) -> Any:
+    """A tree with a word in place of every folder that is named, and of other paths their last name alone."""
+    if isinstance(node, dict):
+        return {key: without_paths(value, places) for key, value in node.items()}
+    if isinstance(node, list):
+        return [without_paths(value, places) for value in node]
+    if not isinstance(node, str):
+        return node
+    for place, word in places.items():
+        node = re.sub(rf"(?<![\w.-]){re.escape(place)}(?![\w.-])", lambda _, word=word: word, node)
+    key, equals, value = node.partition("=") if re.match(r"[+~]*[\w./@]+=", node) else ("", "", node)
+    if os.path.isabs(bare := value.strip("'\"")):  # the whole of it, which may hold spaces
+        return f"{key}{equals}{Path(bare).name}"
+    return ABSOLUTE.sub(lambda match: Path(match[0]).name, node)
 
 
 def _places(content: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """Folders of the machine that a record may name, and what is said in their place; the longest first."""
     paths = content.get("config", {}).get("paths", {})
-    found = {
-        str(paths[name]): word
-        for name, word in (("data", "data"), ("cache", "cache"), ("output", "outputs"))
-        if name in paths
-    }
-    found |= {os.path.abspath(place): word for place, word in found.items()} | {str(folder.parent): "outputs"}
-    return {place: found[place] for place in sorted(found, key=len, reverse=True) if os.path.isabs(place)}
-
-
-def _cleaned(text: str, places: Mapping[str, str]) -> str:
-    for place, word in places.items():
-        text = text.replace(place, word)
-    return text
+    found = {str(paths[name]): word for name, word in PLACES.items() if name in paths}
+    found |= {os.path.abspath(place): word for place, word in found.items()} | {str(folder.parent): PLACES["output"]}
+    known = [place for place in found if os.path.isabs(place) and len(Path(place).parts) > 1]
+    return {place: found[place] for place in sorted(known, key=len, reverse=True)}
