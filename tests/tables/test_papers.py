@@ -8,7 +8,7 @@ import pytest
 
 from snnlab.errors import InputError
 from snnlab.tables.__main__ import main
-from snnlab.tables.filled import Filled, FilledRow, fill
+from snnlab.tables.filled import Filled, FilledRow, answer_of, fill
 from snnlab.tables.front import of_table
 from snnlab.tables.make import without_machine
 from snnlab.tables.papers import BUDGETS, PaperTable, RowPlan, names, read
@@ -231,6 +231,21 @@ def test_a_file_that_is_no_table_is_told_in_one_line(tmp_path, capsys, text, sai
 def test_a_line_that_cannot_be_done_is_refused(capsys, words, said):
     assert main(words) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("against", "answered"), [("outputs/table-x/ann_1", True), ("ann_2", True), ("ann_3", False), ("", False)]
+)
+def test_an_answer_counts_only_against_a_run_of_the_row_that_is_named(tmp_path, against, answered):
+    (tmp_path / "evaluations" / "1").mkdir(parents=True)
+    asked = ["comparison", "margin=0.02", *([f"against={against}"] if against else [])]
+    content = {"overrides": asked, "question": "comparison", "values": {"speed_up": 2.0}}
+    (tmp_path / "evaluations" / "1" / "evaluation.json").write_text(json.dumps(content))
+    answer = answer_of(
+        {"folder": str(tmp_path)}, ["comparison", "against=@ann", "margin=0.02"], {"ann": {"ann_1", "ann_2"}}
+    )
+    assert answer == ({"speed_up": 2.0} if answered else None)
+    assert answer_of({"folder": str(tmp_path)}, ["comparison", "against=@ann"], {"ann": {"ann_1"}}) is None
 
 
 def test_an_own_table_with_the_name_of_ours_is_refused(tmp_path, capsys):

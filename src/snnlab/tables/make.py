@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,11 @@ def stored(folders: Sequence[Path]) -> Known:
 
 @functools.lru_cache(2)
 def _stored(records: tuple[tuple[Path, int], ...]) -> Known:
-    return known(read_all([path for path, _ in records])) if records else {}
+    try:
+        return known(read_all([path for path, _ in records])) if records else {}
+    except InputError as error:  # none of them can be read
+        print(f"left out: {error}", file=sys.stderr)
+        return {}
 
 
 class Maker:

@@ -225,7 +225,7 @@ def check_keys(table: PaperTable, path: Path) -> None:
         versus, metric = row.versus or table.versus, table.metric_of(row)
         if versus not in ("", BEST, *keys):
             raise InputError(f"{path}: row {row.name!r}: versus: {versus} is neither best nor the key of a row")
-        if row.versus in keys and (other := table.metric_of(table.by_key(row.versus))) != metric:
+        if row.versus in keys and not is_alike(other := table.metric_of(table.by_key(row.versus)), metric):
             raise InputError(f"{path}: row {row.name!r}: versus: {row.versus} is of {other}, the row of {metric}")
         for figure, paper in row.paper.items():
             if is_accuracy(figure) and not 0 <= paper.value <= 1:
@@ -251,6 +251,11 @@ def check_question(row: RowPlan, path: Path) -> None:
 def is_accuracy(figure: str) -> bool:
     """Whether a figure is a share that is told in percent."""
     return "accuracy" in figure
+
+
+def is_alike(figure: str, other: str) -> bool:
+    """Whether a difference of two figures says anything: they are one, or shares of samples both."""
+    return figure == other or (is_accuracy(figure) and is_accuracy(other))
 
 
 def references(words: Sequence[str]) -> list[str]:
