@@ -251,7 +251,7 @@ def without_paths(node: Any, places: Mapping[str, str]) -> Any:
     if not isinstance(node, str):
         return node
     for place, word in places.items():
-        node = re.sub(rf"(?<![\w.-]){re.escape(place)}(?![\w.-])", lambda _, word=word: word, node)
+        node = re.sub(rf"(?<![\w.-]){re.escape(place)}(?![\w.-])", word, node)
     key, equals, value = node.partition("=") if re.match(r"[+~]*[\w./@]+=", node) else ("", "", node)
     if os.path.isabs(bare := value.strip("'\"")):  # the whole of it, which may hold spaces
         return f"{key}{equals}{Path(bare).name}"
