@@ -66,7 +66,7 @@ def heading(figure: Any, text: str, note: str = "") -> None:
     """Write ``text`` and, in lines of its own, a ``note`` above a figure, broken where its width ends."""
     width = max(int(figure.get_figwidth() * 72 / 4.4), 20)  # letters of 8.5 points
     lines = [line for part in (text, note) if part for line in textwrap.wrap(part, width)]
-    figure.suptitle("\n".join(lines), fontsize=8.5, x=0.01, ha="left", color=INK)
+    figure.suptitle(literal("\n".join(lines)), fontsize=8.5, x=0.01, ha="left", color=INK)
 
 
 def drawn(figure: Any, form: str = "png") -> memoryview:
@@ -78,7 +78,12 @@ def drawn(figure: Any, form: str = "png") -> memoryview:
 
 def broken(text: str, width: int, lines: int = 2) -> str:
     """``text`` in at most so many lines of so many letters; what is left of it is an ellipsis."""
-    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …")) if text else ""
+    return literal("\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))) if text else ""
+
+
+def literal(text: str) -> str:
+    """A text in which matplotlib sees no formula: names come from files, and a $ in one is a $."""
+    return text.replace("$", r"\$")
 
 
 def events() -> Any:

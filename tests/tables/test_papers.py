@@ -1,15 +1,18 @@
 """Papers' tables: every one that ships can be read and run; a small one is made, goes on, is kept and told honestly."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from snnlab.errors import InputError
 from snnlab.tables.__main__ import main
-from snnlab.tables.filled import Filled, FilledRow, fill
+from snnlab.tables.filled import Filled, FilledRow, answer_of, fill
+from snnlab.tables.front import of_table
+from snnlab.tables.make import without_machine
 from snnlab.tables.papers import BUDGETS, PaperTable, RowPlan, names, read
-from snnlab.tables.sheet import as_csv, as_latex, in_columns, markdown, page, sheet
+from snnlab.tables.sheet import as_csv, as_latex, in_columns, markdown, page, picture, sheet
 
 ROOT = Path(__file__).parents[2]
 SMALL = """
@@ -93,6 +96,22 @@ def test_a_table_is_made_goes_on_and_is_kept(tmp_path, monkeypatch, capsys):
     assert by_row["on a chip afterwards"]["test/accuracy"]["ours"]
 
 
+def test_no_path_of_the_machine_is_kept(tmp_path):
+    outputs = tmp_path / "my runs é"
+    content = {
+        "config": {"paths": {"data": "/", "cache": "/mnt/cache", "output": str(outputs)}},
+        "overrides": [f"paths.output='{outputs}'", "hardware.start='/mnt/a b/ü/run_1'", "method.x=1/2", "a=outputs/b"],
+        "reason": f"no {outputs}/x/y.txt, and /opt/elsewhere/z.bin; 3 pJ/op, see https://host/a/b and /mnt/cached",
+        "metrics": {"/mnt/cache": 1.5},
+    }
+    assert without_machine(content, outputs / "run") == {
+        "config": {"paths": {"data": "", "cache": "cache", "output": "outputs"}},
+        "overrides": ["paths.output='outputs'", "hardware.start=run_1", "method.x=1/2", "a=outputs/b"],
+        "reason": "no outputs/x/y.txt, and z.bin; 3 pJ/op, see https://host/a/b and cached",
+        "metrics": {"/mnt/cache": 1.5},
+    }
+
+
 def table_of(**row):
     plan = {"name": "a row", "run": "method=stbp", **row}
     return PaperTable(
@@ -168,6 +187,22 @@ def test_runs_on_other_data_than_the_row_is_of_are_not_its(monkeypatch):
         (SMALL.replace("versus: rectangle", "versus: circle"), "versus: circle is neither best nor the key of a row"),
         (SMALL.replace("name: triangle", "name: rectangle"), "two rows are called 'rectangle'"),
         ("- a\n- b\n", "no mapping"),
+        ("", "title: Field required"),
+        (SMALL + "7: x\n", "7: Extra inputs"),
+        (SMALL.replace("[0, 1]", "[]"), "at least 1 item"),
+        (SMALL.replace("[0, 1]", "[0, 0]"), "the seed 0 is there twice"),
+        (SMALL.replace("[0, 1]", "[-1]"), "greater than or equal to 0"),
+        (SMALL.replace('">= 2"', '">= .."'), "could not convert"),
+        (SMALL.replace("value: 1.0", "value: 98.5"), "98.5 is no share of 1"),
+        (SMALL.replace("value: 1.0", "value: .nan"), "finite"),
+        (SMALL.replace("tolerance: 1.0", "tolerance: .inf"), "finite"),
+        (SMALL.replace("std: 0.01", "std: -1"), "greater than or equal to 0"),
+        (SMALL.replace("@rectangle", "@"), "row 'on a chip afterwards': @ is the key of no row"),
+        (SMALL.replace("key: rectangle", "key: best"), "the key best stands for the best row"),
+        (SMALL.replace("name: refused", "versus: rectangle, metric: test/loss, name: refused"), "is of test/accuracy"),
+        (SMALL.replace("run: method=vdsp", "run: seed=4"), "seed=4: seed is the table's to say; give seeds"),
+        (SMALL.replace("run: method=vdsp", "run: dry_run=true"), "dry_run is the table's to say"),
+        (SMALL.replace("ask: accuracy_over_time", "ask: nosuch"), "row 'asked': ask: 'nosuch' is no question"),
     ],
 )
 def test_a_file_that_is_no_table_is_told_in_one_line(tmp_path, capsys, text, said):
@@ -186,11 +221,62 @@ def test_a_file_that_is_no_table_is_told_in_one_line(tmp_path, capsys, text, sai
         (["stbp", "--stored", "--csv", "--latex"], "--csv stands alone"),
         (["stbp", "--stored", "--results", "nowhere"], "--results nowhere: there is no such folder"),
         (["outputs", "--stored"], "--stored is of a paper's table"),
+        (["stbp", "--statistics"], "--statistics is of folders of runs, and stbp is a paper's table"),
+        (["stbp", "--stored", "--before", "results"], "--before is of folders of runs"),
+        (["stbp", "--curves=x.png"], "--curves is of folders of runs"),
+        (["stbp", "--metrics", "test/loss"], "--metrics: the figures of a paper's table stand in its file"),
+        (["stbp", "--list", "--keep", "x"], "--list stands alone; leave out --keep"),
     ],
 )
 def test_a_line_that_cannot_be_done_is_refused(capsys, words, said):
     assert main(words) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("against", "answered"), [("outputs/table-x/ann_1", True), ("ann_2", True), ("ann_3", False), ("", False)]
+)
+def test_an_answer_counts_only_against_a_run_of_the_row_that_is_named(tmp_path, against, answered):
+    (tmp_path / "evaluations" / "1").mkdir(parents=True)
+    asked = ["comparison", "margin=0.02", *([f"against={against}"] if against else [])]
+    content = {"overrides": asked, "question": "comparison", "values": {"speed_up": 2.0}}
+    (tmp_path / "evaluations" / "1" / "evaluation.json").write_text(json.dumps(content))
+    answer = answer_of(
+        {"folder": str(tmp_path)}, ["comparison", "against=@ann", "margin=0.02"], {"ann": {"ann_1", "ann_2"}}
+    )
+    assert answer == ({"speed_up": 2.0} if answered else None)
+    assert answer_of({"folder": str(tmp_path)}, ["comparison", "against=@ann"], {"ann": {"ann_1"}}) is None
+
+
+def test_an_own_table_with_the_name_of_ours_is_refused(tmp_path, capsys):
+    for name, said in (("stbp", "stbp is a table of snnlab, which comes first"), ("all", "all stands for all tables")):
+        assert main([name, "--config-dir", str(written(tmp_path / name, SMALL, name)), "--stored"]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_figure_that_no_run_has_is_not_told_as_not_run():
+    table = table_of(metric="test/acuracy")
+    done = Filled(table, "small", [FilledRow(table.rows[0], "test/acuracy", [], [0], [run_with(0.9)])])
+    assert done.verdict(done.rows[0], "test/acuracy") == "none: its runs have no test/acuracy"
+    assert done.counts()["not run"] == 0
+
+
+def test_rows_of_one_name_in_two_groups_have_reasons_of_their_own(tmp_path):
+    from snnlab.tables.make import Maker
+
+    rows = [{"name": "a", "group": group, "run": ["method=stbp"]} for group in ("one", "two")]
+    maker = Maker(table_of().model_copy(update={"rows": [RowPlan(**row) for row in rows]}), "small", [], tmp_path)
+    maker.why["one", "a"] = "its bound is none"
+    assert [each.why for each in maker.fill().rows] == ["its bound is none", ""]
+
+
+def test_any_name_is_a_name_in_every_form(tmp_path):
+    table = table_of(name=r"a|b \frac $x_$ & 50% $\frac$", group="$g|h$", note="n")
+    done = Filled(table, "small", [FilledRow(table.rows[0], "test/accuracy", [], [0], [run_with(0.9)])])
+    lines = markdown(done).splitlines()
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert picture(done, tmp_path / "table.png")
+    assert of_table(done, tmp_path / "front.png", "fit_seconds")
 
 
 def test_budgets_are_those_of_the_files():

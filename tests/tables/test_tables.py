@@ -233,6 +233,8 @@ def test_a_page_is_made_again_in_place_and_checked(tmp_path, capsys):
     page.write_text(page.read_text().replace("0.8000", "0.8001", 1))
     with pytest.raises(RunFailure, match="the table runs --metrics test/accuracy is not"):
         check(page, table)
+    page.write_text("<!-- table: runs -->")  # at the very end, without a line break
+    assert main(["--page", str(page), "--check"]) == 1
     page.write_text("nothing")
     with pytest.raises(InputError, match="holds no line <!-- table"):
         check(page, table)

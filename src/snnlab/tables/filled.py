@@ -18,7 +18,7 @@ from snnlab.config.compose import compose
 from snnlab.errors import InputError, one_line
 from snnlab.runs.identity import digest, less_seed, recorded, row
 from snnlab.runs.record import flags_of, label_of
-from snnlab.tables.papers import PaperTable, PaperValue, RowPlan, references, resolved
+from snnlab.tables.papers import BEST, PaperTable, PaperValue, RowPlan, is_accuracy, is_alike, references, resolved
 from snnlab.tables.rows import Run, look_up
 from snnlab.tables.statistics import Spread, spread_of
 
@@ -37,6 +37,11 @@ class FilledRow:
     runs: list[Run] = field(default_factory=list)
     why: str = ""
     versus: Spread | None = None  # the difference to the row that the table compares with, seed by seed
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What tells the row from all others of its table."""
+        return self.plan.group, self.plan.name
 
     @property
     def missing(self) -> list[int]:
@@ -82,9 +87,11 @@ class Filled:
         return self.table.tolerance if paper.tolerance is None else paper.tolerance
 
     def verdict(self, each: FilledRow, figure: str) -> str:
-        """within, outside (better or not), own bound kept or missed, not run and why; "" where nothing is known."""
+        """within, outside (better or not), own bound kept or missed, none, not run and why; "" if nothing is known."""
         values = each.values(figure)
         if not values:
+            if each.runs:
+                return f"none: its runs have no {figure}"
             return f"not run: {each.why}" if each.why else "not run"
         if (difference := each.difference(figure)) is not None:
             if abs(difference) <= self.tolerance(each.plan.paper[figure]) + 1e-12:
@@ -107,11 +114,6 @@ class Filled:
                 if kind := next((kind for kind in found if verdict.startswith(kind)), None):
                     found[kind] += 1
         return found
-
-
-def is_accuracy(figure: str) -> bool:
-    """Whether a figure is a share that is told in percent."""
-    return "accuracy" in figure
 
 
 def is_higher_better(figure: str) -> bool:
@@ -139,41 +141,55 @@ def fill(table: PaperTable, budget: str, runs: Known, config_dir: Path | None = 
     """
     filled = Filled(table, budget, [])
     folders: dict[tuple[str, int], str] = {}
+    alike: dict[str, list[Run]] = {}
     for plan in table.rows:
-        each = FilledRow(plan, plan.metric or table.metric, [], table.seeds(plan, budget))
+        each = FilledRow(plan, table.metric_of(plan), [], table.seeds(plan, budget))
         filled.rows.append(each)
         if why := table.why_not(plan, budget):
             each.why = why
             continue
         each.overrides = table.overrides(plan, budget)
         try:
-            _find(each, runs, folders, config_dir)
+            found = _find(each, runs, folders, alike, config_dir)
         except InputError as error:
             each.why = one_line(error)
+            continue
         if plan.key:
+            alike[plan.key] = found
             folders |= {(plan.key, run["seed"]): run["folder"] for run in each.runs}
     _compare(filled)
     return filled
 
 
-def _find(each: FilledRow, runs: Known, folders: dict[tuple[str, int], str], config_dir: Path | None) -> None:
-    """Give a row its runs: of each seed the newest that has answered what the row asks."""
+def _find(
+    each: FilledRow,
+    runs: Known,
+    folders: dict[tuple[str, int], str],
+    alike: Mapping[str, Sequence[Run]],
+    config_dir: Path | None,
+) -> list[Run]:
+    """Give a row its runs: of each seed the newest that has answered what the row asks; return all that are the row."""
     lines = {seed: line for seed in each.seeds if (line := overrides_of(each, seed, folders)) is not None}
     first = next(iter(lines.values()), [])
     if not lines or not _may_be_among(first, runs):
-        return
+        return []
     key = _row_of(tuple(first), config_dir)  # the same for every seed
+    of_row = [run for run in runs.get(key, ()) if _is_of(run, each.plan.hash)]
     for seed in lines:
-        found = [run for run in runs.get(key, ()) if run["seed"] == seed and _is_of(run, each.plan.hash)]
+        found = [run for run in of_row if run["seed"] == seed]
+        others = {
+            name: {Path(run["folder"]).name for run in there if run["seed"] == seed} for name, there in alike.items()
+        }
         for run in sorted(found, key=lambda run: str(run["started"]), reverse=True):
-            if each.plan.ask and (answer := answer_of(run, each.plan.ask)) is None:
+            if each.plan.ask and (answer := answer_of(run, each.plan.ask, others)) is None:
                 continue
             each.runs.append(run | {"answer": {each.plan.ask[0]: answer}} if each.plan.ask else run)
             break
         else:
-            if others := {str(run["provenance"].get("hash"))[:8] for run in runs.get(key, ())} - {each.plan.hash}:
-                wanted = f"the row is of data {each.plan.hash}, the runs there are of {', '.join(sorted(others))}"
+            if hashes := {str(run["provenance"].get("hash"))[:8] for run in runs.get(key, ())} - {each.plan.hash}:
+                wanted = f"the row is of data {each.plan.hash}, the runs there are of {', '.join(sorted(hashes))}"
                 each.why = wanted if each.plan.hash and not found else each.why
+    return of_row
 
 
 @functools.cache
@@ -200,10 +216,16 @@ def _is_of(run: Run, beginning: str) -> bool:
     return str(run["provenance"].get("hash", "")).startswith(beginning)
 
 
-def answer_of(run: Run, ask: Sequence[str]) -> dict[str, Any] | None:
-    """The values of the newest evaluation.json of a run that answers a question, with these options; else None."""
-    other = {word.partition("=")[0] for word in ask if "=@" in word}  # folders, which lie elsewhere on each machine
-    wanted = sorted(word for word in ask if word.partition("=")[0] not in other)
+def answer_of(run: Run, ask: Sequence[str], others: Mapping[str, set[str]]) -> dict[str, Any] | None:
+    """The values of the newest evaluation.json of a run that answers a question, with these options; else None.
+
+    Args:
+        run: as ``read_all`` gives it.
+        ask: the question and its options.
+        others: the names of the folders of runs, which lie elsewhere on each machine, that each @KEY may stand for.
+    """
+    keys = dict(word.split("=@", 1) for word in ask if "=@" in word)
+    wanted = sorted(word for word in ask if "=@" not in word)
     folder = Path(run["folder"])
     for path in sorted(folder.glob("evaluations/*/evaluation.json"), reverse=True):
         try:
@@ -211,7 +233,10 @@ def answer_of(run: Run, ask: Sequence[str]) -> dict[str, Any] | None:
             asked, values = content["overrides"], content["values"]
         except (InputError, LookupError, TypeError):
             continue
-        if sorted(word for word in asked if word.partition("=")[0] not in other) == wanted and isinstance(values, dict):
+        named = dict(word.split("=", 1) for word in asked if word.partition("=")[0] in keys)
+        right = all(Path(named.get(word, "")).name in others.get(key, ()) for word, key in keys.items())
+        rest = sorted({*asked} - {f"{word}={name}" for word, name in named.items()})
+        if right and rest == wanted and isinstance(values, dict):
             return values
     return None
 
@@ -234,17 +259,16 @@ def _compare(filled: Filled) -> None:
     """Give every row its difference to the one that it is compared with."""
     for each in filled.rows:
         name = each.plan.versus or filled.table.versus
-        if not name or not each.runs:
+        if not name or not each.values(each.metric):
             continue
-        if name == "best":
-            beside = [
-                other for other in filled.rows if other.plan.group == each.plan.group and other.values(other.metric)
-            ]
+        if name == BEST:
+            beside = [row for row in filled.rows if row.plan.group == each.plan.group and row.values(row.metric)]
+            beside = [row for row in beside if is_alike(row.metric, each.metric)]
             sign = 1 if is_higher_better(each.metric) else -1
             other = max(beside, key=lambda one: sign * statistics.fmean(one.values(one.metric)))
         else:
             other = next(one for one in filled.rows if one.plan.key == name)
-        if other is each:
+        if other is each or not is_alike(other.metric, each.metric):
             continue
         ours, theirs = each.by_seed(each.metric), other.by_seed(other.metric)
         pairs = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]

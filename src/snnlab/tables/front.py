@@ -15,7 +15,8 @@ from snnlab import style
 from snnlab.atomic import write_bytes
 from snnlab.runs.units import unit_of
 from snnlab.tables.curves import shortened
-from snnlab.tables.filled import Filled, is_accuracy
+from snnlab.tables.filled import Filled
+from snnlab.tables.papers import is_accuracy
 from snnlab.tables.rows import Row, Run, check_metrics, named, rows_of
 from snnlab.tables.sheet import head_of, in_brackets
 
@@ -100,7 +101,7 @@ def of_table(filled: Filled, path: Path, cost: str) -> bool:
         return False
     labels = list(dict.fromkeys(row.plan.name for row in shown))
     looks = {
-        label: {"marker": MARKERS[i % 6], "color": style.CYCLE[(i + i // 6) % 6], "label": label}
+        label: {"marker": MARKERS[i % 6], "color": style.CYCLE[(i + i // 6) % 6], "label": style.literal(label)}
         for i, label in enumerate(labels)
     }
     with plt.rc_context(style.STYLE):
@@ -120,12 +121,12 @@ def of_table(filled: Filled, path: Path, cost: str) -> bool:
             axis.set_xscale("log")
             axis.xaxis.set_major_formatter(EngFormatter(unit=unit_of(cost), sep=" "))
             marks = sorted({mark for row in rows for mark in row.marks() if all(mark in r.marks() for r in rows)})
-            axis.set(xlabel=head_of(cost), title=f"{group}{in_brackets(marks)}")
+            axis.set(xlabel=head_of(cost), title=style.literal(f"{group}{in_brackets(marks)}"))
         axes[0][0].set_ylabel(head_of(shown[0].metric))
         known = {
             label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
         }
-        drawn.legend([known[label] for label in labels], labels, loc="outside right upper", fontsize=style.SMALL)
+        drawn.legend(known.values(), known, loc="outside right upper", fontsize=style.SMALL)
         note = (
             f"budget {filled.budget}; bars: one standard deviation over seeds; line: no other row beats these in both"
         )

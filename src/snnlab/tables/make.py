@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from snnlab.tables.filled import Filled, FilledRow, Known, fill, known, override
 from snnlab.tables.papers import PaperTable, references, resolved
 from snnlab.tables.rows import Run, read_all
 
+PLACES = {"data": "data", "cache": "cache", "output": "outputs"}  # the paths of a config, and a word for each
+ABSOLUTE = re.compile(r"(?<![\w./:~])(?:/[\w.+@~-]+){2,}/?")
 QUIET = ("callbacks.figures=false", "callbacks.progress=false")  # of many runs: neither decides a number
 
 
@@ -58,7 +61,11 @@ def stored(folders: Sequence[Path]) -> Known:
 
 @functools.lru_cache(2)
 def _stored(records: tuple[tuple[Path, int], ...]) -> Known:
-    return known(read_all([path for path, _ in records])) if records else {}
+    try:
+        return known(read_all([path for path, _ in records])) if records else {}
+    except InputError as error:  # none of them can be read
+        print(f"left out: {error}", file=sys.stderr)
+        return {}
 
 
 class Maker:
@@ -72,7 +79,7 @@ class Maker:
         self.folder = folder_of(table, budget, output)
         self.runs: Known = {}
         self.tried = set[str]()  # jobs and questions, each once
-        self.why: dict[str, str] = {}  # of rows that cannot be run
+        self.why: dict[tuple[str, str], str] = {}  # of rows that cannot be run, by group and name
         self.failed: list[str] = []
 
     def fill(self) -> Filled:
@@ -81,7 +88,7 @@ class Maker:
         filled = fill(self.table, self.budget, self.runs, self.config_dir)
         for each in filled.rows:
             if not each.runs and not each.why:
-                each.why = self.why.get(each.plan.name, "")
+                each.why = self.why.get(each.place, "")
         return filled
 
     def refuse(self, filled: Filled) -> Filled:
@@ -142,7 +149,7 @@ class Maker:
             try:
                 jobs = plan_jobs(lines, self.config_dir, self.folder.name).jobs  # type: ignore[arg-type]
             except InputError as error:
-                self.why[each.plan.name] = each.why = re.sub(r"^job [^:]*: ", "", one_line(error))
+                self.why[each.place] = each.why = re.sub(r"^job [^:]*: ", "", one_line(error))
                 continue
             found |= {name: job for name, job in jobs.items() if name not in self.tried}
         return found
@@ -182,7 +189,7 @@ class Maker:
                 score(words)
                 asked = True
             except (InputError, RunFailure) as error:
-                self.why[each.plan.name] = one_line(error)
+                self.why[each.place] = one_line(error)
         return asked
 
     def unanswered(self, filled: Filled) -> Iterator[tuple[FilledRow, int]]:
@@ -216,42 +223,45 @@ def keep(filled: Filled, into: Path) -> list[Path]:
             folder = Path(run["folder"])
             if folder.resolve().is_relative_to(into.resolve()):
                 continue
-            target = into / filled.table.name / folder.name
-            content = without_machine(read_record(folder / "run.json"), folder)
-            target.mkdir(parents=True, exist_ok=True)
-            write_text(target / "run.json", json.dumps(content, indent=2) + "\n")
+            target, record = into / filled.table.name / folder.name, read_record(folder / "run.json")
+            records = {target / "run.json": without_machine(record, folder)}
             for path in sorted(folder.glob("evaluations/*/evaluation.json")):
-                answer = target / "evaluations" / path.parent.name
-                answer.mkdir(parents=True, exist_ok=True)
-                text = _cleaned(path.read_text(encoding="utf-8"), _places(read_record(folder / "run.json"), folder))
-                write_text(answer / path.name, text)
+                answer = without_paths(read_record(path), _places(record, folder))
+                records[target / "evaluations" / path.parent.name / path.name] = answer
+            for path, content in records.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_text(path, json.dumps(content, indent=2) + "\n")
             made.append(target)
     return made
 
 
 def without_machine(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A record without the folders of the machine that made it: ``data``, ``cache``, ``outputs`` stand for them."""
-    text = _cleaned(json.dumps(content), _places(content, folder))
-    cleaned: dict[str, Any] = json.loads(text)
+    cleaned: dict[str, Any] = without_paths(content, _places(content, folder))
     cleaned.pop("process", None)
-    if home := [str(place) for place in (Path.home(), Path.cwd()) if len(str(place)) > 5 and str(place) in text]:
-        raise InputError(f"{folder}/run.json names {home[0]} outside of paths; a record that is kept must not")
     return cleaned | ({"seal": seal(cleaned)} if "seal" in cleaned else {})
+
+
+def without_paths(node: Any, places: Mapping[str, str]) -> Any:
+    """A tree with a word in place of every folder that is named, and of other paths their last name alone."""
+    if isinstance(node, dict):
+        return {key: without_paths(value, places) for key, value in node.items()}
+    if isinstance(node, list):
+        return [without_paths(value, places) for value in node]
+    if not isinstance(node, str):
+        return node
+    for place, word in places.items():
+        node = re.sub(rf"(?<![\w.-]){re.escape(place)}(?![\w.-])", word, node)
+    key, equals, value = node.partition("=") if re.match(r"[+~]*[\w./@]+=", node) else ("", "", node)
+    if os.path.isabs(bare := value.strip("'\"")):  # the whole of it, which may hold spaces
+        return f"{key}{equals}{Path(bare).name}"
+    return ABSOLUTE.sub(lambda match: Path(match[0]).name, node)
 
 
 def _places(content: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """Folders of the machine that a record may name, and what is said in their place; the longest first."""
     paths = content.get("config", {}).get("paths", {})
-    found = {
-        str(paths[name]): word
-        for name, word in (("data", "data"), ("cache", "cache"), ("output", "outputs"))
-        if name in paths
-    }
-    found |= {os.path.abspath(place): word for place, word in found.items()} | {str(folder.parent): "outputs"}
-    return {place: found[place] for place in sorted(found, key=len, reverse=True) if os.path.isabs(place)}
-
-
-def _cleaned(text: str, places: Mapping[str, str]) -> str:
-    for place, word in places.items():
-        text = text.replace(place, word)
-    return text
+    found = {str(paths[name]): word for name, word in PLACES.items() if name in paths}
+    found |= {os.path.abspath(place): word for place, word in found.items()} | {str(folder.parent): PLACES["output"]}
+    known = [place for place in found if os.path.isabs(place) and len(Path(place).parts) > 1]
+    return {place: found[place] for place in sorted(known, key=len, reverse=True)}

@@ -17,7 +17,7 @@ from pathlib import Path
 from snnlab.atomic import write_text
 from snnlab.errors import InputError, RunFailure
 
-TABLE = re.compile(r"^<!-- table: (?P<arguments>.*?) -->\n(?:\n*(?P<table>(?:\|.*\n?)+))?", re.MULTILINE)
+TABLE = re.compile(r"^<!-- table: (?P<arguments>.*?) -->(?:\n|\Z)(?:\n*(?P<table>(?:\|.*\n?)+))?", re.MULTILINE)
 Render = Callable[[list[str], Path], str]
 
 

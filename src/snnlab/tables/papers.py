@@ -24,8 +24,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from omegaconf import OmegaConf
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from snnlab.config.own import check_file
 from snnlab.config.paths import conf_dir
@@ -33,6 +33,8 @@ from snnlab.errors import InputError, nearest
 
 GROUP = "table"
 BUDGETS = ("small", "full")
+BEST = "best"  # in place of a key
+OWN = ("seed", "resume", "dry_run")  # what a table says of every run by itself
 EVERY = "all"  # in place of a name
 Budget = Literal["small", "full"]
 
@@ -42,7 +44,29 @@ def _words(value: Any) -> Any:
     return value.split() if isinstance(value, str) else [] if value is None else value
 
 
+def _no_own(words: list[str]) -> list[str]:
+    for word in words:
+        if (key := word.partition("=")[0].lstrip("+")) in OWN:
+            raise ValueError(
+                f"{word}: {key} is the table's to say; {'give seeds' if key == 'seed' else 'leave it out'}"
+            )
+    return words
+
+
+def _once(seeds: list[int]) -> list[int]:
+    if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
+        raise ValueError(f"the seed {twice[0]} is there twice; give each once")
+    return seeds
+
+
+def _number(bound: str) -> str:
+    float(bound.split()[1])  # a ValueError says what is none
+    return bound
+
+
 Words = Annotated[list[str], BeforeValidator(_words)]
+Overrides = Annotated[Words, AfterValidator(_no_own)]
+Seeds = Annotated[list[Annotated[int, Field(strict=True, ge=0)]], Field(min_length=1), AfterValidator(_once)]
 
 
 class _Part(BaseModel):
@@ -56,28 +80,28 @@ class PaperValue(_Part):
     memory.
     """
 
-    value: float
+    value: FiniteFloat
     status: Literal["paper", "author's code", "secondary", "unverified"]
     source: str = ""
-    std: float | None = None
-    tolerance: float | None = Field(default=None, ge=0)
+    std: FiniteFloat | None = Field(default=None, ge=0)
+    tolerance: FiniteFloat | None = Field(default=None, ge=0)
 
 
-Bound = Annotated[str, Field(pattern=r"^(>=|<=) -?[0-9.e+-]+$")]
+Bound = Annotated[str, Field(pattern=r"^(>=|<=) -?[0-9.e+-]+$"), AfterValidator(_number)]
 
 
 class AtBudget(_Part):
     """More overrides, and the seeds."""
 
-    run: Words = []
-    seeds: list[int] | None = None
+    run: Overrides = []
+    seeds: Seeds | None = None
 
 
 class RowPlan(_Part):
     """One row: what is run, and what it is held against."""
 
-    name: str
-    run: Words = []
+    name: str = Field(min_length=1)
+    run: Overrides = []
     key: str = ""
     group: str = ""
     metric: str = ""
@@ -105,11 +129,11 @@ class PaperTable(_Part):
     cite: str
     page: str = ""
     about: str = ""
-    run: Words = []
+    run: Overrides = []
     metric: str = "test/accuracy"
     columns: list[str] = []
     heads: dict[str, str] = {}
-    tolerance: float = Field(default=0.005, ge=0)
+    tolerance: FiniteFloat = Field(default=0.005, ge=0)
     versus: str = ""
     budgets: dict[Budget, AtBudget]
     rows: list[RowPlan] = Field(min_length=1)
@@ -120,6 +144,10 @@ class PaperTable(_Part):
         words = [*self.run, *row.run, *shared.run, *row.at(budget).run]
         last = {word.partition("=")[0].lstrip("+"): word for word in words}
         return list(last.values())
+
+    def metric_of(self, row: RowPlan) -> str:
+        """The figure of a row that counts."""
+        return row.metric or self.metric
 
     def seeds(self, row: RowPlan, budget: str) -> list[int]:
         """The seeds of a row at a budget."""
@@ -148,22 +176,26 @@ def read(name: str, config_dir: Path | None = None) -> PaperTable:
     """Read a table.
 
     Raises:
-        InputError: when there is none of this name, or its file is none; names the file and the key.
+        InputError: when there is none of this name, its file is none, or a table of ours has the name of one's own;
+            names the file and the key.
     """
     known = names(config_dir)
     if name not in known:
         raise InputError(f"table {name}: there is no such table; nearest: {nearest(name, known)}")
     path = conf_dir() / GROUP / f"{name}.yaml"
-    if not path.is_file() and config_dir is not None:
-        path = config_dir / GROUP / f"{name}.yaml"
+    own = path if config_dir is None else config_dir / GROUP / path.name
+    if path.is_file() and own.is_file() and own.read_bytes() != path.read_bytes():
+        raise InputError(f"{own}: {name} is a table of snnlab, which comes first; rename the file")
+    path = path if path.is_file() else own
     check_file(path)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    loaded: Any = OmegaConf.to_container(OmegaConf.load(path))
+    content = {str(key): value for key, value in loaded.items()}
     try:
         table = PaperTable(**{**content, "name": name})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {where}: {first['msg']}") from error
+        raise InputError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
     check_keys(table, path)
     return table
 
@@ -181,14 +213,49 @@ def check_keys(table: PaperTable, path: Path) -> None:
     if same := [title for title in titles if titles.count(title) > 1]:
         raise InputError(f"{path}: two rows are called {same[0][1]!r}; give each its own name, or a group")
     before = set[str]()
+    if table.name == EVERY:
+        raise InputError(f"{path}: {EVERY} stands for all tables; rename the file")
+    if BEST in keys:
+        raise InputError(f"{path}: the key {BEST} stands for the best row of a group; give the row another")
     for row in table.rows:
         for key in references([*row.run, *row.small.run, *row.full.run, *row.ask]):
             if key not in before:
                 raise InputError(f"{path}: row {row.name!r}: @{key} is the key of no row above it")
-        before.add(row.key)
-        versus = row.versus or table.versus
-        if versus not in ("", "best", *keys):
+        before |= {row.key} - {""}
+        versus, metric = row.versus or table.versus, table.metric_of(row)
+        if versus not in ("", BEST, *keys):
             raise InputError(f"{path}: row {row.name!r}: versus: {versus} is neither best nor the key of a row")
+        if row.versus in keys and not is_alike(other := table.metric_of(table.by_key(row.versus)), metric):
+            raise InputError(f"{path}: row {row.name!r}: versus: {row.versus} is of {other}, the row of {metric}")
+        for figure, paper in row.paper.items():
+            if is_accuracy(figure) and not 0 <= paper.value <= 1:
+                raise InputError(f"{path}: row {row.name!r}: {figure}: {paper.value:g} is no share of 1")
+        if row.ask:
+            check_question(row, path)
+
+
+def check_question(row: RowPlan, path: Path) -> None:
+    """Refuse what a row asks where no run could answer it.
+
+    Raises:
+        InputError: naming the row and the question.
+    """
+    from snnlab.evaluate.analysis import find
+
+    try:
+        find(row.ask[0])
+    except InputError as error:
+        raise InputError(f"{path}: row {row.name!r}: ask: {error}") from error
+
+
+def is_accuracy(figure: str) -> bool:
+    """Whether a figure is a share that is told in percent."""
+    return "accuracy" in figure
+
+
+def is_alike(figure: str, other: str) -> bool:
+    """Whether a difference of two figures says anything: they are one, or shares of samples both."""
+    return figure == other or (is_accuracy(figure) and is_accuracy(other))
 
 
 def references(words: Sequence[str]) -> list[str]:

@@ -25,6 +25,7 @@ FORMS: dict[str, Callable[[Filled], str]] = {
     "json": fills.as_json,
 }
 OWN = ("paths.output",)
+NOT_OF_PAPERS = ("statistics", "check", "before", "values", "picture", "curves", "axes")
 
 
 def asked(line: Line) -> list[str]:
@@ -79,6 +80,27 @@ def places(line: Line, base: Path) -> tuple[Path, list[Path]]:
     return output, stores(results, base, output)
 
 
+def check_options(line: Line) -> None:
+    """Refuse options that say nothing of a paper's table, or not together.
+
+    Raises:
+        InputError: naming the first.
+    """
+    given = {*line.flags, *line.values}
+    if other := next((name for name in NOT_OF_PAPERS if name in given), None):
+        raise InputError(
+            f"--{other} is of folders of runs, and {(name := asked(line)[0])} is a paper's table; a folder is ./{name}"
+        )
+    if "metrics" in given and "front" not in given:
+        raise InputError(
+            "--metrics: the figures of a paper's table stand in its file; it is the cost of a --front FILE"
+        )
+    alone = sorted(line.flags & set(FORMS))
+    alone = ["list", *sorted({*alone, "stored", "keep", "front"} & given)] if "list" in given else alone
+    if len(alone) > 1:
+        raise InputError(f"--{alone[0]} stands alone; leave out --{alone[1]}")
+
+
 def remake(line: Line) -> int:
     """Make the tables that a line names, or show or list them.
 
@@ -88,11 +110,10 @@ def remake(line: Line) -> int:
     Raises:
         InputError: as ``papers.read``, ``places`` and ``budget_of``.
     """
+    check_options(line)
     budget = budget_of(line)
     tables, config_dir = tables_of(line), config_dir_of(line)
     forms = sorted(line.flags & set(FORMS))
-    if len(forms) > 1:
-        raise InputError(f"--{forms[0]} stands alone; leave out --{forms[1]}")
     output, results = places(line, Path())
     launcher: list[str] = []
     if "stored" not in line.flags and "list" not in line.flags:
@@ -165,6 +186,7 @@ def listed(done: Filled) -> str:
 def shown(line: Line, base: Path) -> str:
     """Tables from stored runs alone, for a page whose folder is ``base``."""
     output, results = base / "outputs", stores(None, base, base / "nowhere")
+    check_options(line)
     forms = sorted(line.flags & set(FORMS))
     form = FORMS[forms[0]] if forms else sheet.markdown
     makers = [Maker(table, budget_of(line), results, output, config_dir_of(line)) for table in tables_of(line)]

@@ -13,7 +13,8 @@ from typing import Any
 
 from snnlab.errors import InputError, plain
 from snnlab.runs.units import unit_of
-from snnlab.tables.filled import Filled, FilledRow, is_accuracy
+from snnlab.tables.filled import Filled, FilledRow
+from snnlab.tables.papers import is_accuracy
 from snnlab.tables.rows import cell
 from snnlab.tables.statistics import latex
 
@@ -120,11 +121,16 @@ def caption(filled: Filled) -> str:
     return f"{table.title}. {table.cite}. Budget: {filled.budget}. Verdicts: {', '.join(counts) or 'none'}."
 
 
+def escaped(cell: str) -> str:
+    """A cell of a Markdown table, which ends at a bar that is not escaped."""
+    return cell.replace("\\", "\\\\").replace("|", "\\|")
+
+
 def markdown(filled: Filled) -> str:
     """The table in Markdown, its notes below."""
     heads, lines = sheet(filled)
-    text = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
-    text += ["| " + " | ".join(word.replace("|", "\\|") for word in line.cells) + " |" for line in lines]
+    text = ["| " + " | ".join(map(escaped, heads)) + " |", "| --- " * len(heads) + "|"]
+    text += ["| " + " | ".join(map(escaped, line.cells)) + " |" for line in lines]
     return "\n".join(map(plain, text)) + "\n"
 
 
@@ -172,7 +178,7 @@ def compact(filled: Filled) -> str:
         first = by_place.get((groups[0], name))
         costs = [spelled(first.values(column), column) if first else "" for column in table.columns]
         lines.append([name, *cells, *costs])
-    return "".join(f"| {' | '.join(map(plain, line))} |\n" for line in lines)
+    return "".join(f"| {' | '.join(plain(escaped(cell)) for cell in line)} |\n" for line in lines)
 
 
 def _shared(rows: Sequence[FilledRow]) -> set[str]:
