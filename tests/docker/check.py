@@ -169,6 +169,8 @@ class Image:
         (root / "usr/local/bin/python").symlink_to("/usr/bin/python3.11")
         for package in (root / "var/cache/apt/archives").glob("*.deb"):
             package.unlink()
+        shutil.rmtree(root / "var/log")  # debootstrap's names the folder it worked in
+        (root / "var/log").mkdir()
         version = call(["chroot", root, "/usr/local/bin/python", "--version"]).strip()
         self.buildah("commit", "--rm", name, BASE)
         return version
