@@ -127,7 +127,15 @@ def test_what_cannot_work_is_an_exception_of_one_line(tmp_path, monkeypatch, ove
         snnlab.run(QUICK, "nowhere")
 
 
-def test_an_interrupt_leaves_a_record_and_the_signals(tmp_path, monkeypatch):
+@pytest.fixture
+def listening():
+    """Python's own answer to Ctrl-C: a shell that starts something behind itself lets it hear none."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_leaves_a_record_and_the_signals(tmp_path, monkeypatch, listening):
     monkeypatch.chdir(tmp_path)
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]
     monkeypatch.setattr(wiring.ReseedEachEpoch, "on_train_epoch_start", lambda *_: signal.raise_signal(signal.SIGINT))
