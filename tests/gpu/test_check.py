@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def dies(device):
 MADE = {"broken": Step(broken, 9), "slow": Step(slow, 9), "dies": Step(dies, 9)}
 sys.exit(main(Plan([], "trial", lambda device: MADE, 60)))
 """
+
+
+@pytest.fixture(autouse=True)
+def _own_environment():
+    """A step is a process of its own on a GPU's machine; here it shares this one."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def written(folder: Path, name: str) -> tuple[dict, str]:

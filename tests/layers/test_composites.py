@@ -260,6 +260,7 @@ def test_health_names_a_weight_inside_a_block(caplog):
     health = Health()
     health._open = ExitStack()
     logger = logging.getLogger("snnlab")
+    caplog.set_level(logging.WARNING, "snnlab")
     logger.addHandler(caplog.handler)
     try:
         health.look(network)
