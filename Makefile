@@ -69,7 +69,7 @@ bench-gpu: $(GPU_SITE) ## on a GPU, in under 3 minutes: speed and memory beside 
 $(GPU_SITE): $(wildcard $(WHEELS)/*.whl)
 	PYTHON=$(PYTHON) benchmarks/wheels.sh install $(WHEELS) $@
 
-docker-check: setup ## build the image and run it without an engine, as root, in about 10 minutes (docs/docker.md)
+docker-check: setup ## build the image and run it without an engine, as root, in about 13 minutes (docs/docker.md)
 	$(BIN)/python tests/docker/check.py
 
 lint: setup ## ruff, format check, mypy

@@ -5,7 +5,7 @@ usage: python tests/docker/check.py
 The base image is a stand-in made by debootstrap (Debian's own Python 3.11), buildah builds, crun runs: with process 1,
 no network, no capabilities, as the image's user and as one that it has never heard of. Runs inside must come to the
 numbers of the same runs outside, to the bit. It needs root, tools from Debian's packages and 15 GB below TMPDIR, takes
-some 10 minutes of two cores, and leaves nothing behind. pip inside uses the index that pip outside is set to.
+13 minutes of two busy cores, and leaves nothing behind. pip inside uses the index that pip outside is set to.
 """
 
 from __future__ import annotations
