@@ -57,6 +57,18 @@ def check_file(path: Path) -> list[object]:
     """Return the list ``defaults`` of a file of configs.
 
     Raises:
+        InputError: as ``content_of``, and when it is no list.
+    """
+    defaults = content_of(path).get("defaults", [])
+    if not isinstance(defaults, list):
+        raise InputError(f"{path}: defaults = {one_line(Exception(defaults))} must be a list")
+    return defaults
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """Return what a file of configs says.
+
+    Raises:
         InputError: when it is no UTF-8, no YAML, no mapping of texts, or has a key twice; names the file and the line.
     """
     raw = path.read_bytes()
@@ -81,10 +93,7 @@ def check_file(path: Path) -> list[object]:
         raise InputError(f"{path}, line {line}: is no YAML: {error.reason}") from error
     except RecursionError as error:
         raise InputError(f"{path}: is nested too deeply") from error
-    defaults = content.get("defaults", []) if isinstance(content, dict) else []
-    if not isinstance(defaults, list):
-        raise InputError(f"{path}: defaults = {one_line(Exception(defaults))} must be a list")
-    return defaults
+    return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
 
 
 def _below(node: yaml.Node | None) -> Iterator[yaml.Node]:

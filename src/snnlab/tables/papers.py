@@ -24,10 +24,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from omegaconf import OmegaConf
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
-from snnlab.config.own import check_file
+from snnlab.config.own import content_of
 from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError, nearest
 
@@ -187,11 +186,8 @@ def read(name: str, config_dir: Path | None = None) -> PaperTable:
     if path.is_file() and own.is_file() and own.read_bytes() != path.read_bytes():
         raise InputError(f"{own}: {name} is a table of snnlab, which comes first; rename the file")
     path = path if path.is_file() else own
-    check_file(path)
-    loaded: Any = OmegaConf.to_container(OmegaConf.load(path))
-    content = {str(key): value for key, value in loaded.items()}
     try:
-        table = PaperTable(**{**content, "name": name})
+        table = PaperTable(**{**content_of(path), "name": name})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
