@@ -41,7 +41,7 @@ rows:
   - name: on a chip afterwards
     run: hardware=int8 hardware.start=@rectangle
     small: {seeds: [0]}
-    bound: {test/accuracy: ">= 0"}
+    bound: {test/accuracy: ">= 0.001"}
   - {name: refused, run: method=vdsp}
   - {name: too dear, skip: {small: it takes a week}}
 """
@@ -187,6 +187,7 @@ def test_runs_on_other_data_than_the_row_is_of_are_not_its(monkeypatch):
         (SMALL.replace("versus: rectangle", "versus: circle"), "versus: circle is neither best nor the key of a row"),
         (SMALL.replace("name: triangle", "name: rectangle"), "two rows are called 'rectangle'"),
         ("- a\n- b\n", "no mapping"),
+        (SMALL.replace(">= 0.001", ">= 0"), "test/accuracy: >= 0 cannot be missed"),
         ("", "title: Field required"),
         (SMALL + "7: x\n", "7: Extra inputs"),
         (SMALL.replace("[0, 1]", "[]"), "at least 1 item"),

@@ -44,6 +44,11 @@ class FilledRow:
         return self.plan.group, self.plan.name
 
     @property
+    def title(self) -> str:
+        """The row as people read it."""
+        return ": ".join(filter(None, self.place))
+
+    @property
     def missing(self) -> list[int]:
         """Seeds that have no run, or none that was asked what the row asks."""
         there = {run["seed"] for run in self.runs}
@@ -60,7 +65,8 @@ class FilledRow:
 
     def figures(self) -> list[str]:
         """The figure that counts, and every other that something is known of: of a row without runs, by the paper."""
-        return list(dict.fromkeys([self.metric, *self.plan.paper, *(self.plan.bound if self.runs else ())]))
+        more = [*self.plan.bound, *self.plan.also] if self.runs else []
+        return list(dict.fromkeys([self.metric, *self.plan.paper, *more]))
 
     def marks(self) -> list[str]:
         """What a reader has to know of the data and the method before the figure."""
@@ -173,7 +179,7 @@ def _find(
     first = next(iter(lines.values()), [])
     if not lines or not _may_be_among(first, runs):
         return []
-    key = _row_of(tuple(first), config_dir)  # the same for every seed
+    key = row_of(tuple(first), config_dir)  # the same for every seed
     of_row = [run for run in runs.get(key, ()) if _is_of(run, each.plan.hash)]
     for seed in lines:
         found = [run for run in of_row if run["seed"] == seed]
@@ -193,7 +199,7 @@ def _find(
 
 
 @functools.cache
-def _row_of(words: tuple[str, ...], config_dir: Path | None) -> str:
+def row_of(words: tuple[str, ...], config_dir: Path | None) -> str:
     """The row of what a line composes, which takes a while and is asked again whenever a table is filled."""
     return row(compose(words, config_dir).plain())
 

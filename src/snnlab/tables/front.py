@@ -100,9 +100,12 @@ def of_table(filled: Filled, path: Path, cost: str) -> bool:
     if not shown:
         return False
     labels = list(dict.fromkeys(row.plan.name for row in shown))
+    colours = [
+        (i + i // len(MARKERS)) % len(style.CYCLE) for i in range(len(labels))
+    ]  # each round of shapes has others
     looks = {
-        label: {"marker": MARKERS[i % 6], "color": style.CYCLE[(i + i // 6) % 6], "label": style.literal(label)}
-        for i, label in enumerate(labels)
+        label: {"marker": MARKERS[i % len(MARKERS)], "color": style.CYCLE[colour], "label": style.literal(label)}
+        for i, (label, colour) in enumerate(zip(labels, colours, strict=True))
     }
     with plt.rc_context(style.STYLE):
         drawn, axes = plt.subplots(1, len(groups), figsize=(2.7 * len(groups) + 1.8, 3.2), squeeze=False)

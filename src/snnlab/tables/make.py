@@ -13,13 +13,11 @@ from typing import Any
 
 from snnlab.atomic import write_text
 from snnlab.checkpoint import read_record
-from snnlab.config.compose import compose
 from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError, RunFailure, one_line
-from snnlab.runs.identity import row
 from snnlab.runs.record import seal
 from snnlab.runs.sweep import Sweep, plan_jobs, run_all
-from snnlab.tables.filled import Filled, FilledRow, Known, fill, known, overrides_of
+from snnlab.tables.filled import Filled, FilledRow, Known, fill, known, overrides_of, row_of
 from snnlab.tables.papers import PaperTable, references, resolved
 from snnlab.tables.rows import Run, read_all
 
@@ -167,7 +165,7 @@ class Maker:
         """A run of a row that has its checkpoints."""
         if (words := overrides_of(each, seed, folders)) is None:
             return None
-        runs = self.runs.get(row(compose(words, self.config_dir).plain()), ())
+        runs = self.runs.get(row_of(tuple(words), self.config_dir), ())
         return next((run for run in runs if run["seed"] == seed and _has_weights(run)), None)
 
     def ask(self, filled: Filled) -> bool:

@@ -14,7 +14,8 @@ rows                   each a ``name`` and ``run``; else ``key`` (by which other
                        ``ask``: a question of ``snnlab.evaluate`` and its options, whose values are then figures,
                        as ``early_exit/steps_saved``;
                        ``paper``: by figure ``value``, ``status`` and ``source``, and maybe ``std``, ``tolerance``;
-                       ``bound``: by figure, what ours has to keep where no paper's is known: ``">= 0.97"``
+                       ``bound``: by figure, what ours has to keep where no paper's is known: ``">= 0.97"``;
+                       ``also``: further figures that are shown
 @KEY                   in ``run`` or ``ask``: the folder of the run of that row with the same seed
 """
 
@@ -113,6 +114,7 @@ class RowPlan(_Part):
     ask: Words = []
     paper: dict[str, PaperValue] = {}
     bound: dict[str, Bound] = {}
+    also: list[str] = []
 
     def at(self, budget: str) -> AtBudget:
         """What the row adds at a budget."""
@@ -226,6 +228,9 @@ def check_keys(table: PaperTable, path: Path) -> None:
         for figure, paper in row.paper.items():
             if is_accuracy(figure) and not 0 <= paper.value <= 1:
                 raise InputError(f"{path}: row {row.name!r}: {figure}: {paper.value:g} is no share of 1")
+        for figure, bound in row.bound.items():
+            if is_accuracy(figure) and bound.startswith(">=") and float(bound.split()[1]) <= 0:
+                raise InputError(f"{path}: row {row.name!r}: {figure}: {bound} cannot be missed; name it in also")
         if row.ask:
             check_question(row, path)
 

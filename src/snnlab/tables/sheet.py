@@ -102,10 +102,9 @@ def sheet(filled: Filled) -> tuple[list[str], list[Line]]:
     for row in filled.rows:
         for figure in row.figures():
             first, values = figure == row.metric, row.values(figure)
-            name = f"{row.plan.group}: {row.plan.name}" if row.plan.group else row.plan.name
             columns = [spelled(row.values(column), column) if first else "" for column in table.columns]
             missing = f" of {len(row.seeds)}" if values and row.missing else ""
-            cells = [name, *([head_of(figure, table.heads)] if several else []), spelled(values, figure)]
+            cells = [row.title, *([head_of(figure, table.heads)] if several else []), spelled(values, figure)]
             cells += [f"{len(values)}{missing}" if values else "", theirs(row, figure)]
             cells += [apart(row.difference(figure), figure), filled.verdict(row, figure)]
             cells += [against(row) if first else "", *columns, ", ".join(row.marks()) if first else ""]
@@ -263,10 +262,7 @@ def picture(filled: Filled, path: Path) -> bool:
                 axis.plot(scale * paper.value, place, "D", color=style.RED, fillstyle="none", markersize=5)
         axis.set_yticks(
             range(len(shown)),
-            [
-                style.broken(f"{row.plan.group}: {row.plan.name}" if row.plan.group else row.plan.name, 44, 1)
-                for row in reversed(shown)
-            ],
+            [style.broken(row.title, 44, 1) for row in reversed(shown)],
         )
         axis.set(xlabel=head_of(shown[0].metric, filled.table.heads), ylim=(-0.7, len(shown) - 0.3))
         axis.grid(axis="y", color=style.PALE, linewidth=0.5)
