@@ -15,6 +15,7 @@ from snnlab.config.compose import compose
 from snnlab.config.line import expand_sweeps
 from snnlab.config.paths import conf_dir
 from snnlab.runs import sweep as room
+from snnlab.runs.plan import Sweep
 
 NAMES = ["für", unicodedata.normalize("NFD", "für"), "run(2)", "lr=0.1", "a,b", "it's", 'a"b', " a b ", "a$b", "50%"]
 NAMES += ["#1", "{a}", "{", "[", "-x", "a\\", "a\\'b", "*", "@", "null", "1", "a;b|c", "日本"]
@@ -52,7 +53,7 @@ def test_the_folder_of_a_sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(room.wiring, "run", lambda made, sweep: seen.append((made, sweep)) or Ended())
     for name in NAMES:
         folder = tmp_path / name / "sweep-x"
-        room.launch({"a": ["seed=0"]}, name, room.Sweep("sweep-x", folder, {}, False), [])
+        room.launch({"a": ["seed=0"]}, name, Sweep("sweep-x", folder, {}, False), [])
         made, of = seen.pop()
         assert (made.job, made.config_dir, of) == (["seed=0"], name, "sweep-x")
         assert made.config.paths.output == str(folder.parent)

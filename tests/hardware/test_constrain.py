@@ -22,7 +22,7 @@ from snnlab.layers.chain import Chain
 from snnlab.runs import wiring
 from snnlab.runs.dry_run import make_frames
 from snnlab.runs.identity import digest, identity, recorded, row
-from snnlab.runs.sweep import checked
+from snnlab.runs.plan import checked
 from snnlab.tables import rows
 
 TARGETS = sorted(path.stem for path in (conf_dir() / "hardware").glob("*.yaml") if path.stem != "none")

@@ -15,9 +15,10 @@ import lightning as L
 import pytest
 
 from snnlab.errors import RunFailure
+from snnlab.runs import plan
 from snnlab.runs import sweep as room
 from snnlab.runs.lock import started, take
-from snnlab.runs.sweep import checked
+from snnlab.runs.plan import Sweep, checked
 
 QUICK = ["method=stbp", "data=digits", "logger=none", "callbacks.progress=false", "callbacks.figures=false"]
 QUICK += ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1"]
@@ -46,7 +47,7 @@ def test_two_jobs_that_are_the_same_run_are_one():
 
 
 def test_jobs_are_checked_with_one_network_at_a_time_and_one_of_each_row(monkeypatch):
-    real, alive, built = room.build, [], []
+    real, alive, built = plan.build, [], []
 
     def build(config):
         assert all(network() is None for network in alive)
@@ -55,7 +56,7 @@ def test_jobs_are_checked_with_one_network_at_a_time_and_one_of_each_row(monkeyp
         built.append(config.model.hidden[0])
         return parts
 
-    monkeypatch.setattr(room, "build", build)
+    monkeypatch.setattr(plan, "build", build)
     checked([*QUICK, "model.hidden=[4],[8],[12]", "seed=0,1"], None)
     assert built == [4, 8, 12]
 
@@ -81,7 +82,7 @@ def test_texts_alone_cross_the_boundary_of_a_process(monkeypatch):
         return launch
 
     monkeypatch.setattr(hydra, "main", main)
-    planned = room.Sweep("sweep-x", Path("x"), {"a": ["seed=0"], "b": ["seed=1"]}, False)
+    planned = Sweep("sweep-x", Path("x"), {"a": ["seed=0"], "b": ["seed=1"]}, False)
     room.launch(planned.jobs, None, planned, [])
     (job,) = crossed
     cells = {name: cell.cell_contents for name, cell in zip(job.__code__.co_freevars, job.__closure__, strict=True)}

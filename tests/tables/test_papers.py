@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.errors import InputError
+from snnlab.tables import make
 from snnlab.tables.__main__ import main
 from snnlab.tables.filled import Filled, FilledRow, answer_of, fill
 from snnlab.tables.front import of_table
@@ -204,6 +205,10 @@ def test_runs_on_other_data_than_the_row_is_of_are_not_its(monkeypatch):
         (SMALL.replace("run: method=vdsp", "run: seed=4"), "seed=4: seed is the table's to say; give seeds"),
         (SMALL.replace("run: method=vdsp", "run: dry_run=true"), "dry_run is the table's to say"),
         (SMALL.replace("ask: accuracy_over_time", "ask: nosuch"), "row 'asked': ask: 'nosuch' is no question"),
+        (SMALL.replace("ask: accuracy_over_time", "ask: early_exit thresholds=many"), "row 'asked': ask: early_exit"),
+        (SMALL.replace("ask: accuracy_over_time", "ask: comparison margin=0.1"), "ask: comparison needs against=..."),
+        (SMALL.replace("ask: accuracy_over_time", "ask: early_exit against=@rectangle"), "no option of early_exit"),
+        (SMALL.replace("ask: accuracy_over_time", "ask: early_exit fast"), "fast is no option of early_exit"),
     ],
 )
 def test_a_file_that_is_no_table_is_told_in_one_line(tmp_path, capsys, text, said):
@@ -247,6 +252,14 @@ def test_an_answer_counts_only_against_a_run_of_the_row_that_is_named(tmp_path, 
     )
     assert answer == ({"speed_up": 2.0} if answered else None)
     assert answer_of({"folder": str(tmp_path)}, ["comparison", "against=@ann"], {"ann": {"ann_1"}}) is None
+
+
+def test_a_question_that_no_run_of_its_row_could_answer_is_refused_before_training(tmp_path, monkeypatch):
+    own = written(tmp_path / "conf", SMALL.replace("ask: accuracy_over_time", "ask: accuracy_over_time data.nosuch=3"))
+    maker, told = make.Maker(read("own", own), "small", [], tmp_path / "outputs", own), []
+    monkeypatch.setattr(make, "run_all", lambda *_: told.append(maker.why.get(("", "asked"), "")))
+    maker.make([])
+    assert told and all("nosuch" in why for why in told), told
 
 
 def test_an_own_table_with_the_name_of_ours_is_refused(tmp_path, capsys):

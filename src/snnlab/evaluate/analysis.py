@@ -11,10 +11,12 @@ import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import lightning as L
 
+from snnlab.command import value_of
+from snnlab.config.schema import check_arguments
 from snnlab.data.contract import DataModule
 from snnlab.errors import InputError, nearest
 from snnlab.methods.base.method import Method
@@ -64,6 +66,37 @@ def find(name: str) -> Callable[..., Analysis]:
 def options(analyse: Callable[..., Analysis]) -> dict[str, inspect.Parameter]:
     """The keyword arguments of an analysis, by name; the first parameter is the stored run."""
     return dict(list(inspect.signature(analyse).parameters.items())[1:])
+
+
+class Asked(NamedTuple):
+    """A question as it was put: its ``arguments`` by name, of which ``others`` are folders of runs.
+
+    ``changes`` are the overrides that are no option of the question: they change the config of the run.
+    """
+
+    analyse: Callable[..., Analysis]
+    arguments: dict[str, Any]
+    others: set[str]
+    changes: list[str]
+
+
+def read(question: str, overrides: Sequence[str]) -> Asked:
+    """Read what follows a question on the command line.
+
+    Raises:
+        InputError: when there is no such question, or an option is missing or of the wrong type.
+    """
+    analyse = find(question)
+    known = options(analyse)
+    given = [override for override in overrides if override.partition("=")[0] in known]
+    arguments = {name: value_of(name, value) for name, _, value in (override.partition("=") for override in given)}
+    missing = [name for name, option in known.items() if option.default is option.empty and name not in arguments]
+    if missing:
+        raise InputError(f"{question} needs {missing[0]}=...: {usage(question)}; --help says what they are")
+    hints = get_type_hints(analyse)
+    others = {name for name in arguments if hints[name] in (Stored, Stored | None)}
+    check_arguments(question, {name: value for name, value in arguments.items() if name not in others}, analyse)
+    return Asked(analyse, arguments, others, [override for override in overrides if override not in given])
 
 
 def page(name: str) -> str:

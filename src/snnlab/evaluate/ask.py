@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from snnlab import kernels, style
-from snnlab.errors import InputError, RunFailure
+from snnlab.errors import RunFailure
 from snnlab.methods.base.finite import name_of
 from snnlab.runs.stored import open_run, rebuild
 
@@ -45,26 +45,14 @@ def ask(
     Raises:
         InputError: as ``open_run``, and when there is no such question or an option is missing or of the wrong type.
     """
-    from typing import get_type_hints
-
     import matplotlib.pyplot as plt
     from lightning import seed_everything
 
-    from snnlab.command import value_of
-    from snnlab.config.schema import check_arguments
-    from snnlab.evaluate.analysis import Stored, find, options, usage
+    from snnlab.evaluate.analysis import Stored, read
     from snnlab.runs.record import RunRecord
     from snnlab.runs.wiring import make_trainer
 
-    analyse = find(question)
-    known = options(analyse)
-    given = [override for override in overrides if override.partition("=")[0] in known]
-    arguments = {name: value_of(name, value) for name, _, value in (override.partition("=") for override in given)}
-    missing = [name for name, option in known.items() if option.default is option.empty and name not in arguments]
-    if missing:
-        raise InputError(f"{question} needs {missing[0]}=...: {usage(question)}; --help says what they are")
-    others = {name for name, hint in get_type_hints(analyse).items() if hint in (Stored, Stored | None)}
-    check_arguments(question, {name: value for name, value in arguments.items() if name not in others}, analyse)
+    asked = read(question, overrides)
 
     def open_stored(folder: str, changes: Sequence[str] = ()) -> Stored:
         parts = open_run(folder, changes, config_dir)
@@ -80,17 +68,17 @@ def ask(
             ),
         )
 
-    stored = open_stored(str(run), [override for override in overrides if override not in given])
-    arguments |= {name: open_stored(str(arguments[name])) for name in others & set(arguments)}
+    stored = open_stored(str(run), asked.changes)
+    arguments = asked.arguments | {name: open_stored(str(asked.arguments[name])) for name in asked.others}
     seed_everything(stored.config["seed"], verbose=False)
     watch = kernels.Watch()
     with style.own_backend(), plt.rc_context(style.STYLE), kernels.using(stored.method.network.path):
         with kernels.watching(watch):
-            answer = analyse(stored, **arguments)
+            answer = asked.analyse(stored, **arguments)
         if (key := watch.first()) is not None:
             raise RunFailure(f"{question}: {name_of(stored.method, key)} is not finite, so no answer would be right")
         for name, figure in answer.figures.items():
-            asked = str(sys.modules[analyse.__module__].__doc__).strip().splitlines()[0]
-            style.heading(figure, f"{name.replace('_', ' ')}: {RunRecord.read(run).title()}", asked)
+            about = str(sys.modules[asked.analyse.__module__].__doc__).strip().splitlines()[0]
+            style.heading(figure, f"{name.replace('_', ' ')}: {RunRecord.read(run).title()}", about)
     content = {"question": question, "values": answer.values, "provenance": stored.data.provenance.as_dict()}
     return content, answer.figures

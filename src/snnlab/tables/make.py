@@ -15,10 +15,11 @@ from snnlab.atomic import write_text
 from snnlab.checkpoint import read_record
 from snnlab.config.paths import conf_dir
 from snnlab.errors import InputError, RunFailure, one_line
+from snnlab.runs.plan import Sweep, plan_jobs
 from snnlab.runs.record import seal
-from snnlab.runs.sweep import Sweep, plan_jobs, run_all
+from snnlab.runs.sweep import run_all
 from snnlab.tables.filled import Filled, FilledRow, Known, fill, known, overrides_of, row_of
-from snnlab.tables.papers import PaperTable, references, resolved
+from snnlab.tables.papers import PaperTable, question_of, references, resolved
 from snnlab.tables.rows import Run, read_all
 
 PLACES = {"data": "data", "cache": "cache", "output": "outputs"}  # the paths of a config, and a word for each
@@ -139,13 +140,16 @@ class Maker:
             if each.why:
                 continue
             lacking = {seed for key, seed in needed if key == each.plan.key and (key, seed) not in folders}
-            lines = [overrides_of(each, seed, folders) for seed in sorted({*each.missing, *lacking})]
+            seeds = sorted({*each.missing, *lacking})
+            lines = [line for seed in seeds if (line := overrides_of(each, seed, folders)) is not None]
             own = [f"paths.output={self.output}", *QUIET, "resume=auto"]
-            lines = [[*line, *(word for word in own if not _has(line, word))] for line in lines if line is not None]
+            lines = [[*line, *(word for word in own if not _has(line, word))] for line in lines]
             if not lines:
                 continue
             try:
-                jobs = plan_jobs(lines, self.config_dir, self.folder.name).jobs  # type: ignore[arg-type]
+                jobs = plan_jobs(lines, self.config_dir, self.folder.name).jobs
+                if each.plan.ask and (changes := question_of(each.plan).changes):  # refused before it is trained
+                    plan_jobs([[*lines[0], *changes]], self.config_dir)
             except InputError as error:
                 self.why[each.place] = each.why = re.sub(r"^job [^:]*: ", "", one_line(error))
                 continue

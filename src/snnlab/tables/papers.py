@@ -23,13 +23,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from snnlab.config.own import content_of
 from snnlab.config.paths import conf_dir
-from snnlab.errors import InputError, nearest
+from snnlab.errors import InputError, nearest, one_line
+
+if TYPE_CHECKING:
+    from snnlab.evaluate.analysis import Asked
 
 GROUP = "table"
 BUDGETS = ("small", "full")
@@ -236,17 +239,30 @@ def check_keys(table: PaperTable, path: Path) -> None:
 
 
 def check_question(row: RowPlan, path: Path) -> None:
-    """Refuse what a row asks where no run could answer it.
+    """Refuse what a row asks where no run could answer it: a question that is none, an option that is wrong.
 
     Raises:
         InputError: naming the row and the question.
     """
-    from snnlab.evaluate.analysis import find
-
     try:
-        find(row.ask[0])
+        asked = question_of(row)
+        for word in row.ask[1:]:
+            name = word.partition("=")[0]
+            if "=" not in word or ("=@" in word and name not in asked.others):
+                raise InputError(f"{word} is no option of {row.ask[0]}; a change of the run is KEY=VALUE")
     except InputError as error:
-        raise InputError(f"{path}: row {row.name!r}: ask: {error}") from error
+        raise InputError(f"{path}: row {row.name!r}: ask: {one_line(error)}") from error
+
+
+def question_of(row: RowPlan) -> Asked:
+    """What a row asks, each @KEY in it a folder of that name.
+
+    Raises:
+        InputError: when there is no such question, or an option is missing or of the wrong type.
+    """
+    from snnlab.evaluate.analysis import read as read_question
+
+    return read_question(row.ask[0], resolved(row.ask[1:], {key: key for key in references(row.ask)}))
 
 
 def is_accuracy(figure: str) -> bool:

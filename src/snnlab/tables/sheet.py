@@ -14,7 +14,7 @@ from typing import Any
 from snnlab.errors import InputError, plain
 from snnlab.runs.units import unit_of
 from snnlab.tables.filled import Filled, FilledRow
-from snnlab.tables.papers import is_accuracy
+from snnlab.tables.papers import PaperTable, is_accuracy, references
 from snnlab.tables.rows import cell
 from snnlab.tables.statistics import latex
 
@@ -107,7 +107,7 @@ def sheet(filled: Filled) -> tuple[list[str], list[Line]]:
             cells = [row.title, *([head_of(figure, table.heads)] if several else []), spelled(values, figure)]
             cells += [f"{len(values)}{missing}" if values else "", theirs(row, figure)]
             cells += [apart(row.difference(figure), figure), filled.verdict(row, figure)]
-            cells += [against(row) if first else "", *columns, ", ".join(row.marks()) if first else ""]
+            cells += [against(row) if first else "", *columns, ", ".join(row.marks())]
             lines.append(Line(row, figure, cells))
     kept = [i for i in range(len(heads)) if i < 2 or any(line.cells[i] for line in lines)]
     return [heads[i] for i in kept], [Line(each.row, each.figure, [each.cells[i] for i in kept]) for each in lines]
@@ -144,12 +144,24 @@ def page(filled: Filled) -> str:
         for row in filled.rows
         for figure, paper in row.plan.paper.items()
     ]
-    commands = [
-        f"- {row.plan.name}: `python -m snnlab {' '.join(row.overrides)}`" for row in filled.rows if row.overrides
-    ]
+    commands = [f"- {row.plan.name}: {line}" for row in filled.rows if (line := command_of(row, table))]
     for title, listed in (("Notes", notes), ("The paper's figures", known), ("What was run", commands)):
         parts += [f"## {title}", "\n".join(map(plain, listed))] if listed else []
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def command_of(row: FilledRow, table: PaperTable) -> str:
+    """What a row was run with and what it was asked, as commands, and the rows whose runs it names; "" for none."""
+    if not row.overrides:
+        return ""
+    lines = [f"`python -m snnlab {' '.join(row.overrides)}`"]
+    if row.plan.ask:
+        lines.append(f"`python -m snnlab.evaluate RUN {' '.join(row.plan.ask)}`")
+    named = [
+        f"@{key}: a run of {table.by_key(key).name!r}"
+        for key in dict.fromkeys(references([*row.overrides, *row.plan.ask]))
+    ]
+    return ", then ".join(lines) + (f" ({'; '.join(named)})" if named else "")
 
 
 def compact(filled: Filled) -> str:
@@ -262,7 +274,7 @@ def picture(filled: Filled, path: Path) -> bool:
                 axis.plot(scale * paper.value, place, "D", color=style.RED, fillstyle="none", markersize=5)
         axis.set_yticks(
             range(len(shown)),
-            [style.broken(row.title, 44, 1) for row in reversed(shown)],
+            [style.broken(f"{row.title}{in_brackets(row.marks())}", 52, 2) for row in reversed(shown)],
         )
         axis.set(xlabel=head_of(shown[0].metric, filled.table.heads), ylim=(-0.7, len(shown) - 0.3))
         axis.grid(axis="y", color=style.PALE, linewidth=0.5)
