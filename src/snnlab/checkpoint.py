@@ -45,6 +45,10 @@ def read_record(path: Path) -> Any:
         raise InputError(f"{path} is not readable as JSON ({error}); run the experiment again") from error
     if fault := _fault(content):
         raise InputError(f"{path}: {fault}; run the experiment again")
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:  # half of a pair, \ud800, which no file and no page can hold
+        raise InputError(f"{path} holds {error.object[error.start]!a}, which is no text; run it again") from error
     return content
 
 

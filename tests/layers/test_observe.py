@@ -77,6 +77,7 @@ def test_it_is_a_forward_and_leaves_nothing_behind(words):
         (Network([]), torch.zeros(3, 1, dtype=torch.uint8), r"frames is torch\.uint8 \[3, 1\]"),
         (Network([]), torch.zeros(0, 1), r"\[0, 1\]"),
         (Network([]), [[1.0]], "frames is list"),
+        (Network([("a", nn.Linear(1, 1))]), torch.zeros(3, 1, 1).double(), r"give frames\.to\(torch\.float32\)"),
     ],
 )
 def test_what_is_no_network_and_no_sequence_is_refused(network, frames, words):

@@ -366,3 +366,45 @@ def test_memory_that_was_not_measured_is_none(tmp_path):
     write(tmp_path / "runs" / "a", memory={"peak_bytes": None})
     (run,) = read_runs([tmp_path / "runs"])
     assert run["memory"] == {} and look_up(run, "peak_bytes") is None
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"metrics": {"test": {"accuracy": 1e308, "loss": -1e308}}}, "metrics.test.accuracy = 1e+308 must be a number"),
+        ({"metrics": {"test": 0.5}}, "metrics.test = 0.5 must be a mapping"),
+        ({"timing": {"fit_seconds": {"x": 1}}}, "timing.fit_seconds"),
+        ({"memory": {"peak_bytes": {"x": 1}}}, "memory.peak_bytes"),
+        ({"provenance": {"sizes": {"train": {"x": 1}}}}, "provenance.sizes.train"),
+        ({"overrides": [1, None]}, "overrides = [1, None] must be a list of texts"),
+        ({"method": "\ud800"}, "holds '\\ud800', which is no text"),
+    ],
+)
+def test_a_strangers_record_stops_no_other_run(tmp_path, capsys, part, words):
+    write(tmp_path / "runs" / "a")
+    write(tmp_path / "runs" / "b", 1, **part)
+    assert main([str(tmp_path / "runs"), "-o", str(tmp_path / "site")]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("left out: ") and words in line
+
+
+def test_a_figure_that_only_a_run_made_again_since_has(tmp_path):
+    write(tmp_path / "runs" / "a")
+    write(tmp_path / "runs" / "b", metrics={"val": {"loss": 0.4}}, started="2026-11-29T10:00:00")
+    assert main([str(tmp_path / "runs"), "-o", str(tmp_path / "site")]) == 0
+    listing = (tmp_path / "site" / "runs.html").read_text()
+    assert ">0.5000<" in listing and "val loss" in (tmp_path / "site" / "index.html").read_text()
+
+
+def test_curves_that_no_double_can_add_are_left_out(tmp_path):
+    for seed, value in enumerate(("1.7e308", "1.7e308")):
+        run = write(tmp_path / "runs" / f"{seed}", seed)
+        (run / "metrics.csv").write_text(f"epoch,val/accuracy\n0,{value}\n1,0.5\n")
+    assert main([str(tmp_path / "runs"), "-o", str(tmp_path / "site")]) == 0
+
+
+def test_a_home_is_no_place_and_is_not_walked_through(tmp_path, monkeypatch):
+    (tmp_path / "home" / "deep").mkdir(parents=True)
+    monkeypatch.setattr(Path, "rglob", lambda *_: pytest.fail("walked through"))
+    with pytest.raises(InputError, match="is no site that snnlab.report wrote: it holds 'deep'"):
+        site.check_place(tmp_path / "home")

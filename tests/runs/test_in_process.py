@@ -113,6 +113,7 @@ def test_what_it_returns(tmp_path, monkeypatch, capsys):
         ([*QUICK, "trainer.devices=2", "trainer.accelerator=cpu"], "use python -m snnlab"),
         ("method=stbp data=digits", "is no list of texts"),
         (["method=stbp", 3], "is no list of texts"),
+        (None, "is no list of texts"),
         (["--help"], "--help"),
         ([*QUICK, "model.hidden=[0]"], "hidden"),
     ],

@@ -54,7 +54,7 @@ def observe(network: Network, frames: Tensor) -> Observed:
     The outputs are those of ``network(frames)``; it is asked in the mode that it is in, and keeps no gradient.
 
     Raises:
-        InputError: when ``network`` is no network, or ``frames`` no sequence of numbers.
+        InputError: when ``network`` is no network, or ``frames`` no sequence of numbers of the type of its weights.
     """
     if not isinstance(network, Network):
         kind = type(network).__name__
@@ -62,6 +62,11 @@ def observe(network: Network, frames: Tensor) -> Observed:
     if not isinstance(frames, Tensor) or frames.dim() < 2 or len(frames) == 0 or not frames.is_floating_point():
         kind = f"{frames.dtype} {list(frames.shape)}" if isinstance(frames, Tensor) else type(frames).__name__
         raise InputError(f"observe: frames is {kind}; give a tensor [T, B, ...] of floats, one step at least")
+    weights = next((each for each in network.parameters() if each.is_floating_point()), frames)
+    if weights.dtype != frames.dtype:
+        raise InputError(
+            f"observe: frames is {frames.dtype}, the network's weights are {weights.dtype}; give frames.to({weights.dtype})"
+        )
     with compared(network) as kept:
         outputs, record = network.unroll(frames)
     distances = {

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from snnlab.report.text import told
 from snnlab.runs.identity import value_at
 
 HERE = Path(__file__).resolve().parent
@@ -68,15 +69,13 @@ def used(runs: Sequence[Mapping[str, Any]]) -> list[Entry]:
 def unpublished(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The methods and data sets of some runs that no entry stands for, each with the reason where there is one."""
     named = {use for entry in entries() for use in entry.uses}
-    chosen = sorted({f"{group}={run[group]}" for run in runs for group in ("method", "data")})
-    return [f"{use}: {without().get(use, 'not among the references of snnlab')}" for use in chosen if use not in named]
+    chosen = sorted({f"{group}={run[group]}" for run in runs for group in ("method", "data")} - named)
+    return [told(f"{use:.120}: {without().get(use, 'not among the references of snnlab')}") for use in chosen]
 
 
 def bibtex(runs: Sequence[Mapping[str, Any]]) -> str:
     """The entries for some runs, and a comment for each choice that has none."""
-    from snnlab.report.text import told
-
-    notes = "".join(f"% {told(line).replace('%', ' ')}\n" for line in unpublished(runs))
+    notes = "".join(f"% {line.replace('%', ' ')}\n" for line in unpublished(runs))
     return notes + ("\n" if notes else "") + "\n".join(entry.text for entry in used(runs))
 
 
@@ -85,12 +84,12 @@ def itself() -> Entry:
     """snnlab, as its CITATION.cff says, which lies in the installed package or at the top of a checkout."""
     packaged = HERE.parent / "CITATION.cff"
     file = packaged if packaged.is_file() else HERE.parents[2] / "CITATION.cff"
-    told = yaml.safe_load(file.read_text(encoding="utf-8"))
-    authors = " and ".join(_author(person) for person in told["authors"])
-    fields = {"title": f"{{{told['title']}}}", "author": authors, "version": str(told["version"])}
+    known = yaml.safe_load(file.read_text(encoding="utf-8"))
+    authors = " and ".join(_author(person) for person in known["authors"])
+    fields = {"title": f"{{{known['title']}}}", "author": authors, "version": str(known["version"])}
     for key, field in (("date-released", "date"), ("doi", "doi"), ("url", "url"), ("repository-code", "url")):
-        if told.get(key):
-            fields.setdefault(field, str(told[key]))
+        if known.get(key):
+            fields.setdefault(field, str(known[key]))
     lines = "".join(f"  {key} = {{{value}}},\n" for key, value in fields.items())
     return Entry("snnlab", f"@software{{snnlab,\n{lines}}}\n", fields, ())
 

@@ -160,7 +160,7 @@ class Site:
         return found
 
     def columns(self) -> list[str]:
-        return [metric for metric in OF_LISTING if any(table.has(metric) for table in self.tables)]
+        return [metric for metric in OF_LISTING if any(look_up(each.run, metric) is not None for each in self.runs)]
 
     def listing(self) -> list[dict[str, Any]]:
         """Every run with its figures."""

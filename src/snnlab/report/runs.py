@@ -81,7 +81,8 @@ class Table:
         return next((metric for metric in self.metrics if metric not in (FIT, "fit_seconds")), None)
 
     def has(self, metric: str) -> bool:
-        return any(look_up(run, metric) is not None for run in self.runs)
+        """Whether some row has a figure; that of a run that was made again since is in none."""
+        return any(row.values(metric) for row in self.rows.values())
 
     def status(self, row: Row) -> str:
         scored = [run for run in row.runs if any(look_up(run, metric) is not None for metric in self.metrics)]

@@ -30,8 +30,11 @@ def check_place(folder: Path) -> Path:
         return place
     if not place.is_dir():
         raise InputError(f"-o {folder} is a file; give a folder for the site")
-    there = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_symlink() or not path.is_dir()}
-    foreign = sorted(there - {LISTING, *_listed(place)}) if LISTING in there else sorted(there)
+    if (place / LISTING).is_file():
+        files = (path for path in place.rglob("*") if path.is_symlink() or not path.is_dir())
+        foreign = sorted({path.relative_to(place).as_posix() for path in files} - {LISTING, *_listed(place)})
+    else:
+        foreign = sorted(os.listdir(place))  # a home, or a whole disk, is not walked through
     if foreign:
         held = f"it holds {foreign[0]!r:.80}" + (f" and {len(foreign) - 1} more" if len(foreign) > 1 else "")
         raise InputError(

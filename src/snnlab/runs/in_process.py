@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,9 @@ SILENT = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, Resource
 
 def run(overrides: Sequence[str], config_dir: str | Path | None = None, progress: bool = True) -> wiring.Result:
     """Make one run; arguments and errors as ``snnlab.run``."""
-    words = overrides if isinstance(overrides, str) else list(overrides)
-    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+    listed = isinstance(overrides, Iterable) and not isinstance(overrides, str)
+    words = list(overrides) if listed else []
+    if not listed or not all(isinstance(word, str) for word in words):
         raise InputError(f'run: {overrides!r:.80} is no list of texts; give one like ["data=digits", "seed=1"]')
     if config_dir is not None and not Path(config_dir).expanduser().is_dir():
         raise InputError(f"run: config_dir = {config_dir}: there is no such folder")

@@ -41,11 +41,12 @@ MAY_HOLD: dict[str, type] = {  # and what it may hold besides
     **{
         f"provenance.{key}": kind for key, kind in (("source", str), ("altered", bool), ("subset", bool), ("hash", str))
     },
-    "provenance.sizes": dict,
+    **dict.fromkeys(("provenance.sizes", "metrics.train", "metrics.val", "metrics.test"), dict),
     **{f"config.{group}": dict for group in ("method", "model", "data", "encoder", "init", "trainer")},
 }
 WITHOUT: dict[str, Any] = {"timing": {}, "started": "", "kernels": {}, "memory": {}}
 WITHOUT_SOURCE: dict[str, Any] = {"source": "unknown", "altered": False, "subset": False, "hash": "", "sizes": {}}
+LARGEST = 1e100  # of a figure: what is computed with it has to be finite, too
 WORDS = {dict: "a mapping", str: "text", int: "a whole number", list: "a list", bool: "true or false"}
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "tonic", "numpy", "wandb")
 
@@ -112,6 +113,8 @@ class RunRecord:
         for key, kind in SHAPE.items():
             if not isinstance(content.get(key), kind) or isinstance(content[key], bool):
                 raise InputError(f"{path}: {key} = {content.get(key)!r:.60} must be {WORDS[kind]}; run it again")
+        if not all(isinstance(word, str) for word in content["overrides"]):
+            raise InputError(f"{path}: overrides = {content['overrides']!r:.60} must be a list of texts; run it again")
         content = WITHOUT | {key: value for key, value in content.items() if value is not None}
         content["provenance"] = WITHOUT_SOURCE | content["provenance"]
         for place, kind in MAY_HOLD.items():
@@ -120,8 +123,10 @@ class RunRecord:
             if key in held and type(held[key]) is not kind:
                 raise InputError(f"{path}: {place} = {held[key]!r:.60} must be {WORDS[kind]}; run it again")
         content["memory"] = {key: value for key, value in content["memory"].items() if value is not None}
-        for key in ("metrics", "timing", "memory", "provenance"):
-            check_numbers(content[key] if key != "provenance" else content[key]["sizes"], f"{path}: {key}")
+        sizes = content["provenance"]["sizes"]
+        check_numbers(flat(content["metrics"]), f"{path}: metrics")
+        for key, figures in (("timing", content["timing"]), ("memory", content["memory"]), ("provenance.sizes", sizes)):
+            check_numbers(figures, f"{path}: {key}")
         if content.get("seal", "") not in ("", seal(content)) and content["metrics"].get("test"):
             raise InputError(f"{path}: its config or its numbers are not those that were written; run it again")
         content["config"] = today(content["config"])
@@ -195,13 +200,11 @@ def seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def check_numbers(tree: Mapping[str, Any], where: str) -> None:
-    """Raise InputError where a tree of figures holds something else than numbers."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            check_numbers(value, f"{where}.{key}")
-        elif isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError(f"{where}.{key} = {value!r:.60} must be a number; run it again")
+def check_numbers(figures: Mapping[str, Any], where: str) -> None:
+    """Raise InputError where one of some figures is no number, or one that is not computed with."""
+    for key, value in figures.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
+            raise InputError(f"{where}.{key} = {value!r:.60} must be a number below {LARGEST:g}; run it again")
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "", between: str = ".") -> dict[str, Any]:

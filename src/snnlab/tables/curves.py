@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from snnlab.atomic import write_bytes
 from snnlab.checkpoint import inside, read_text
 from snnlab.errors import InputError
 from snnlab.runs.identity import value_at
+from snnlab.runs.record import LARGEST
 from snnlab.runs.units import unit_of
 from snnlab.tables.names import CHOICES, flatten, word
 from snnlab.tables.rows import Row, Run, check_metrics, named, rows_of
@@ -110,7 +110,7 @@ def histories(run: Run) -> dict[str, dict[int, float]]:
         return {}
     kept = {metric: values for metric, values in found.items() if metric not in broken}
     return {
-        metric: {at: value for at, value in values.items() if math.isfinite(value)} for metric, values in kept.items()
+        metric: {at: value for at, value in values.items() if abs(value) < LARGEST} for metric, values in kept.items()
     }
 
 
