@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import re
 from pathlib import Path
 
@@ -116,3 +118,16 @@ make run  # all
 def test_what_is_out_of_step_is_found(part, was, becomes, same):
     assert TEXT.count(was) >= 1
     assert (part(TEXT) == part(TEXT.replace(was, becomes))) == same
+
+
+@pytest.mark.parametrize("page", [ENGLISH, CHINESE, "docs/tutorial.md"])
+def test_the_python_of_a_page_can_be_pasted_as_it_is(page):
+    """Every name that a block reads was made in it before."""
+    for code in (inside for language, inside in FENCE.findall((ROOT / page).read_text()) if language == "python"):
+        made = set(vars(builtins))
+        for line in ast.parse(code).body:
+            found = [node for node in ast.walk(line) if isinstance(node, ast.Name)]
+            assert {node.id for node in found if isinstance(node.ctx, ast.Load)} <= made, ast.unparse(line)
+            made |= {node.id for node in found}
+            if isinstance(line, ast.Import | ast.ImportFrom):
+                made |= {(name.asname or name.name).partition(".")[0] for name in line.names}
