@@ -406,5 +406,5 @@ def test_curves_that_no_double_can_add_are_left_out(tmp_path):
 def test_a_home_is_no_place_and_is_not_walked_through(tmp_path, monkeypatch):
     (tmp_path / "home" / "deep").mkdir(parents=True)
     monkeypatch.setattr(Path, "rglob", lambda *_: pytest.fail("walked through"))
-    with pytest.raises(InputError, match="is no site that snnlab.report wrote: it holds 'deep'"):
+    with pytest.raises(InputError, match=r"is no site that snnlab\.report wrote: it holds 'deep'"):
         site.check_place(tmp_path / "home")

@@ -65,7 +65,7 @@ def observe(network: Network, frames: Tensor) -> Observed:
     weights = next((each for each in network.parameters() if each.is_floating_point()), frames)
     if weights.dtype != frames.dtype:
         raise InputError(
-            f"observe: frames is {frames.dtype}, the network's weights are {weights.dtype}; give frames.to({weights.dtype})"
+            f"observe: frames is {frames.dtype}, the weights are {weights.dtype}; give frames.to({weights.dtype})"
         )
     with compared(network) as kept:
         outputs, record = network.unroll(frames)
