@@ -104,6 +104,13 @@ def test_what_it_returns(tmp_path, monkeypatch, capsys):
     assert again.folder == result.folder and again.metrics == result.metrics
 
 
+def test_a_folder_that_is_no_path_is_told_in_one_line():
+    with pytest.raises(InputError, match="load: 5 is no path of a run's folder"):
+        snnlab.load(5)
+    with pytest.raises(InputError, match="config_dir = 5 is no path of a folder"):
+        snnlab.run([*QUICK], 5)
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -114,6 +121,7 @@ def test_what_it_returns(tmp_path, monkeypatch, capsys):
         ("method=stbp data=digits", "is no list of texts"),
         (["method=stbp", 3], "is no list of texts"),
         (None, "is no list of texts"),
+        ({"method": "stbp"}, "is no list of texts"),
         (["--help"], "--help"),
         ([*QUICK, "model.hidden=[0]"], "hidden"),
     ],

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,12 @@ SILENT = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, Resource
 
 def run(overrides: Sequence[str], config_dir: str | Path | None = None, progress: bool = True) -> wiring.Result:
     """Make one run; arguments and errors as ``snnlab.run``."""
-    listed = isinstance(overrides, Iterable) and not isinstance(overrides, str)
+    listed = isinstance(overrides, Iterable) and not isinstance(overrides, str | Mapping)
     words = list(overrides) if listed else []
     if not listed or not all(isinstance(word, str) for word in words):
         raise InputError(f'run: {overrides!r:.80} is no list of texts; give one like ["data=digits", "seed=1"]')
+    if config_dir is not None and not isinstance(config_dir, str | os.PathLike):
+        raise InputError(f"run: config_dir = {config_dir!r:.80} is no path of a folder")
     if config_dir is not None and not Path(config_dir).expanduser().is_dir():
         raise InputError(f"run: config_dir = {config_dir}: there is no such folder")
     with left_as_found():
@@ -60,6 +62,8 @@ def run(overrides: Sequence[str], config_dir: str | Path | None = None, progress
 
 def load(run: str | Path) -> Network:
     """The trained network of a stored run, as ``snnlab.load``."""
+    if not isinstance(run, str | os.PathLike):
+        raise InputError(f"load: {run!r:.80} is no path of a run's folder")
     with left_as_found():
         return load_method(run).network.eval()
 
