@@ -1,7 +1,7 @@
 """Batch Normalization Through Time (Kim, Panda, Front. Neurosci. 15:773954, 2021; arXiv:2010.01729).
 
     z[t] = W o_below[t]                                         no bias
-    n[t] = gamma[t] * (z[t] - mean[t]) / sqrt(var[t] + eps)     statistics and gamma of this step, no offset
+    n[t] = gamma[t] * (z[t] - mean[t]) / sqrt(var[t] + eps)     statistics and gamma of this step; shift adds beta[t]
     u[t] = decay * u[t-1] + n[t]
     o[t] = 1 where u[t] > threshold                             strict; equality stays silent
     u[t] = u[t] - threshold * o[t]                              soft reset, no gradient through it
@@ -13,24 +13,25 @@ Gradient:   backpropagation through time: along decay * u[t-1] and through the b
 Early exit: where the mean of gamma over channels has decayed in every layer, inference may stop
             (``python -m snnlab.evaluate RUN early_exit``). A net trained for T steps runs for T or fewer.
 Departures: none in the rule. The learning rate falls at the end of the first epoch at or after 50, 70, 90 % of the
-            training, where the authors' code waits for an epoch that equals the share exactly. ``norm``, and
-            curves other than the triangle, are ours.
+            training, where the authors' code waits for an epoch that equals the share exactly. ``norm``, ``shift``
+            and curves other than the triangle are ours.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.data.contract import DataModule, DataSpec
-from snnlab.errors import InputError
-from snnlab.layers.batch_norm_through_time import BatchNormThroughTime, SharedBatchNorm, gamma_over_time
+from snnlab.layers.batch_norm_through_time import gamma_over_time
 from snnlab.layers.blocks import Blocks
 from snnlab.methods.base.autograd import Autograd
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
+from snnlab.methods.base.step_norm import Norm, StepNorms
 from snnlab.metrics.spikes_over_time import SpikesOverTime
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
@@ -39,30 +40,26 @@ from snnlab.neurons.surrogate import Curve, make_surrogate
 
 FIGURE_SAMPLES = 500  # test samples behind the picture of spikes over time
 
-Norm = Literal["bntt", "shared", "none"]
-
 
 class BNTTBlocks(Blocks):
     """Weights without bias, Xavier-uniform, each followed by a norm.
 
     Args:
         neuron: makes one neuron layer.
-        norm: makes the norm of so many channels.
+        norms: makes the norms.
         gain: of the Xavier-uniform weights, which lie within gain * sqrt(6 / (fan_in + fan_out)).
     """
 
-    def __init__(self, neuron: Callable[[], Neuron], norm: Callable[[int], nn.Module], gain: float) -> None:
-        super().__init__(neuron, lambda: Integrator(decay=1.0), bias=False)
-        self.make_norm, self.gain = norm, gain
+    def __init__(self, neuron: Callable[[], Neuron], norms: StepNorms, gain: float) -> None:
+        readout = functools.partial(Integrator, decay=1.0)
+        super().__init__(neuron, readout, False, norms.behind_weight, norms.behind_shortcut)
+        self.gain = gain
 
     def linear(self, inputs: int, outputs: int) -> nn.Module:
         return self.initialised(super().linear(inputs, outputs))
 
     def conv(self, inputs: int, outputs: int, kernel: int, padding: int = 0, stride: int = 1) -> nn.Module:
         return self.initialised(super().conv(inputs, outputs, kernel, padding, stride))
-
-    def norm(self, channels: int) -> nn.Module:
-        return self.make_norm(channels)
 
     def initialised(self, layer: nn.Module) -> nn.Module:
         nn.init.xavier_uniform_(cast(Tensor, layer.weight), self.gain)
@@ -81,6 +78,7 @@ class BNTT(Autograd):
             v = 0 and v = 2 * threshold, or another curve's own.
         peak: height of the surrogate gradient at the threshold, > 0; None takes the curve's own.
         gain: of the Xavier-uniform weights, > 0.
+        shift: whether the norms learn an offset; those behind the weight of a shortcut (model=sresnet) always do.
 
     Raises:
         ValueError: when an argument leaves its range.
@@ -103,30 +101,14 @@ class BNTT(Autograd):
         width: float | None = None,
         peak: float | None = 0.3,
         gain: float = 2.0,
+        shift: bool = False,
     ) -> None:
         if not gain > 0:
             raise ValueError(f"BNTT: gain = {gain} must be positive; 2.0 is the authors' value")
-        if norm not in ("bntt", "shared", "none"):
-            raise ValueError(f"BNTT: norm = {norm!r} must be bntt, shared or none")
         self.decay, self.threshold = decay, threshold
-        self.norm, self.momentum, self.eps = norm, momentum, eps
+        self.norms = StepNorms("BNTT", norm, data, encoder, momentum, eps, shift)
         self.surrogate, self.width, self.peak, self.gain = surrogate, width, peak, gain
         super().__init__(model, data, encoder, optimizer, scheduler)
-
-    def time_steps(self) -> int:
-        """T, which the encoder chooses for images and the data set for events.
-
-        Raises:
-            InputError: when neither does.
-        """
-        source = self.data if self.encoder is None else self.encoder
-        steps = getattr(source, "time_steps", None)
-        if steps is None:
-            raise InputError(
-                f"data={self.data.name} does not fix its number of time steps, and method.norm=bntt keeps a norm for "
-                "each; use method.norm=shared or method.norm=none"
-            )
-        return int(steps)
 
     def make_neuron(self) -> LIF:
         width = self.width
@@ -135,15 +117,8 @@ class BNTT(Autograd):
         spike = make_surrogate(self.surrogate, width, strict=True, peak=self.peak)
         return LIF(self.decay, self.threshold, reset="soft", detach_reset=True, leak="first", surrogate=spike)
 
-    def make_norm(self, channels: int) -> nn.Module:
-        if self.norm == "none":
-            return nn.Identity()
-        if self.norm == "shared":
-            return SharedBatchNorm(channels, self.momentum, self.eps)
-        return BatchNormThroughTime(channels, self.time_steps(), self.momentum, self.eps)
-
     def blocks(self) -> Blocks:
-        return BNTTBlocks(self.make_neuron, self.make_norm, self.gain)
+        return BNTTBlocks(self.make_neuron, self.norms, self.gain)
 
     def scores(self, frames: Tensor) -> Tensor:
         return self.network(frames)[-1] / len(frames)  # u_out / T
