@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from snnlab import ranks
 from snnlab.errors import InputError
-from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network
 from snnlab.neurons.neuron import Temporal
 
@@ -213,5 +212,5 @@ class SharedBatchNorm(Temporal):
 
 def gamma_over_time(network: Network) -> dict[str, Tensor]:
     """Mean over channels of gamma [T] of each BNTT layer, by the layer's name; empty where there is none."""
-    found: Any = {link.name: link.layer for link in Chain(network).of(BatchNormThroughTime)}
+    found = {name: layer for name, layer in network.leaves().items() if isinstance(layer, BatchNormThroughTime)}
     return {name: layer.gamma.detach().mean(1) for name, layer in found.items()}

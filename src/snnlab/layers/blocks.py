@@ -21,20 +21,12 @@ class Blocks:
         neuron: makes one neuron layer; told ``features`` where it names it (a neuron with weights of its own).
         readout_neuron: makes the temporal layer behind the readout weights, as ``neuron``.
         bias: whether weights carry a bias.
-        norm: makes the norm of so many channels; nothing by default: the papers' basic networks have none.
-        shortcut_norm: the same behind the weight of a shortcut; None takes ``norm``.
     """
 
     def __init__(
-        self,
-        neuron: Callable[..., Neuron],
-        readout_neuron: Callable[..., nn.Module],
-        bias: bool = True,
-        norm: Callable[[int], nn.Module] = nn.Identity,
-        shortcut_norm: Callable[[int], nn.Module] | None = None,
+        self, neuron: Callable[..., Neuron], readout_neuron: Callable[..., nn.Module], bias: bool = True
     ) -> None:
         self.make_neuron, self.make_readout_neuron, self.bias = neuron, readout_neuron, bias
-        self.make_norm, self.make_shortcut_norm = norm, shortcut_norm or norm
 
     def linear(self, inputs: int, outputs: int) -> nn.Module:
         return nn.Linear(inputs, outputs, bias=self.bias)
@@ -43,11 +35,12 @@ class Blocks:
         return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=self.bias)
 
     def norm(self, channels: int) -> nn.Module:
-        return self.make_norm(channels)
+        """Nothing by default: the papers' basic networks have no normalisation."""
+        return nn.Identity()
 
     def shortcut_norm(self, channels: int) -> nn.Module:
-        """The norm behind the weight of a shortcut, whose output is added to another branch's."""
-        return self.make_shortcut_norm(channels)
+        """The norm behind the weight of a shortcut, whose output no neuron sees before it joins another branch."""
+        return self.norm(channels)
 
     def neuron(self, features: int) -> nn.Module:
         """A neuron layer for ``features`` units or channels."""

@@ -17,7 +17,6 @@ from torch import Tensor
 from snnlab.layers.edges import Flow, Signal
 from snnlab.layers.network import Composite, Network, States
 
-
 Join = Literal["add", "and", "iand"]
 
 

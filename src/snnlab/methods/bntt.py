@@ -31,7 +31,7 @@ from snnlab.layers.batch_norm_through_time import gamma_over_time
 from snnlab.layers.blocks import Blocks
 from snnlab.methods.base.autograd import Autograd
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
-from snnlab.methods.base.step_norm import Norm, StepNorms
+from snnlab.methods.base.step_norm import Norm, NormedBlocks, StepNorms
 from snnlab.metrics.spikes_over_time import SpikesOverTime
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import LIF
@@ -41,7 +41,7 @@ from snnlab.neurons.surrogate import Curve, make_surrogate
 FIGURE_SAMPLES = 500  # test samples behind the picture of spikes over time
 
 
-class BNTTBlocks(Blocks):
+class BNTTBlocks(NormedBlocks):
     """Weights without bias, Xavier-uniform, each followed by a norm.
 
     Args:
@@ -51,8 +51,7 @@ class BNTTBlocks(Blocks):
     """
 
     def __init__(self, neuron: Callable[[], Neuron], norms: StepNorms, gain: float) -> None:
-        readout = functools.partial(Integrator, decay=1.0)
-        super().__init__(neuron, readout, False, norms.behind_weight, norms.behind_shortcut)
+        super().__init__(neuron, functools.partial(Integrator, decay=1.0), False, norms)
         self.gain = gain
 
     def linear(self, inputs: int, outputs: int) -> nn.Module:

@@ -29,7 +29,7 @@ from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.methods.base.autograd import Autograd, Regularizer
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
-from snnlab.methods.base.step_norm import Norm, StepNorms
+from snnlab.methods.base.step_norm import Norm, NormedBlocks, StepNorms
 from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import Leak, Reset
@@ -137,8 +137,7 @@ class STBP(Autograd):
 
     def blocks(self) -> Blocks:
         readout = functools.partial(Integrator, self.readout_decay) if self.readout == "leaky" else self.make_neuron
-        norms = self.norms
-        return Blocks(self.make_neuron, readout, self.bias, norms.behind_weight, norms.behind_shortcut)
+        return NormedBlocks(self.make_neuron, readout, self.bias, self.norms)
 
     def prepare(self, data: DataModule) -> None:
         if self.rewiring is not None:

@@ -29,11 +29,13 @@ from typing import Literal, get_args
 from torch import nn
 
 from snnlab.layers.blocks import Blocks
+from snnlab.layers.group_mean import GroupMean
 from snnlab.layers.network import Network
 from snnlab.layers.residual import Residual
 from snnlab.models.mlp import check_units
 from snnlab.models.model import Model
 from snnlab.models.vgg import Layers, picture, widened
+from snnlab.neurons.neuron import Neuron
 
 Placement = Literal["add", "and", "iand", "current", "preactivation", "none"]
 STAGES = 3
@@ -115,8 +117,13 @@ class SResNet(Model):
             return [(name, Residual(Network(before + body)))]
         if self.residual == "add":
             return [(name, Residual(Network(body + after), Network(shortcut)))]
-        if changes:  # the logical functions take spikes
+        if changes:
             shortcut.append(("shortcut", blocks.neuron(channels)))
+        if not isinstance(inner, Neuron):
+            raise ValueError(
+                f"SResNet: residual = {self.residual} is a logical function of spikes, and {type(inner).__name__} makes "
+                "none; use residual=add"
+            )
         return [(name, Residual(Network(body + after), Network(shortcut), self.residual))]
 
     def readout(self, blocks: Blocks, inputs: int, outputs: int) -> Layers:
@@ -126,7 +133,7 @@ class SResNet(Model):
         if not self.boost:
             return make(inputs, outputs)
         weight, behind = make(inputs, COPIES * outputs)[0], make(inputs, outputs)[1:]
-        return [weight, ("boost", nn.AvgPool1d(COPIES)), *behind]
+        return [weight, ("boost", GroupMean(COPIES)), *behind]
 
 
 def weighted(blocks: Blocks, name: str, inputs: int, channels: int, stride: int = 1) -> Layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import nn
@@ -9,6 +10,8 @@ from torch import nn
 from snnlab.data.contract import DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.batch_norm_through_time import BatchNormThroughTime, SharedBatchNorm
+from snnlab.layers.blocks import Blocks
+from snnlab.neurons.neuron import Neuron
 
 Norm = Literal["bntt", "shared", "none"]
 
@@ -21,7 +24,7 @@ class StepNorms:
         kind: bntt (a norm for every step), shared (one batch norm for all steps) or none.
         data, encoder: what says how many steps there are: the encoder for images, the data set for events.
         momentum, eps: of the norm.
-        shift: whether norms learn an offset. Those on a shortcut do in any case: see ``behind_shortcut``.
+        shift: whether norms learn an offset; those on a shortcut do in any case.
 
     Raises:
         ValueError: when ``kind`` is unknown.
@@ -57,17 +60,31 @@ class StepNorms:
             )
         return int(steps)
 
-    def behind_weight(self, channels: int) -> nn.Module:
-        """The norm of the current that drives a neuron."""
-        return self.made(channels, self.shift)
-
-    def behind_shortcut(self, channels: int) -> nn.Module:
-        """The norm of a shortcut, with an offset: S-ResNet's code leaves it there whatever the others have."""
-        return self.made(channels, shift=True)
-
-    def made(self, channels: int, shift: bool) -> nn.Module:
+    def make(self, channels: int, shift: bool) -> nn.Module:
         if self.kind == "none":
             return nn.Identity()
         if self.kind == "shared":
             return SharedBatchNorm(channels, self.momentum, self.eps, shift)
         return BatchNormThroughTime(channels, self.time_steps(), self.momentum, self.eps, shift)
+
+
+class NormedBlocks(Blocks):
+    """Blocks with a norm behind each weight but the readout's.
+
+    Args:
+        neuron, readout_neuron, bias: as in Blocks.
+        norms: makes the norms.
+    """
+
+    def __init__(
+        self, neuron: Callable[..., Neuron], readout_neuron: Callable[..., nn.Module], bias: bool, norms: StepNorms
+    ) -> None:
+        super().__init__(neuron, readout_neuron, bias)
+        self.norms = norms
+
+    def norm(self, channels: int) -> nn.Module:
+        return self.norms.make(channels, self.norms.shift)
+
+    def shortcut_norm(self, channels: int) -> nn.Module:
+        """With an offset, which S-ResNet's code leaves there whatever the other norms have."""
+        return self.norms.make(channels, shift=True)
