@@ -46,7 +46,10 @@ CASES: dict[str, list[str]] = {
     "stbp_double": [train("method=stbp data=digits trainer.precision=64-true")],
     "bntt": [train("method=bntt data=digits trainer.max_epochs=2")],
     "bntt_resnet": [train("method=bntt data=digits model=resnet9 model.width=0.0625 data.batch_size=8")],
-    "bntt_sresnet": [train("method=bntt", SRESNET, "model.boost=true"), train("method=bntt", SRESNET, "method.shift=true")],
+    "bntt_sresnet": [
+        train("method=bntt", SRESNET, "model.boost=true"),
+        train("method=bntt", SRESNET, "method.shift=true"),
+    ],
     "stbp_sresnet": [
         train("method=stbp", SRESNET, "method.norm=bntt model.residual=iand"),
         train("method=stbp", SRESNET, "method.norm=shared model.residual=preactivation init=kaiming"),

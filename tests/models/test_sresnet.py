@@ -28,20 +28,20 @@ PLACEMENTS = ["add", "and", "iand", "current", "preactivation", "none"]
 BLOCKS = Blocks(lambda: LIF(0.5, 0.3), lambda: LIF(0.5, 0.3))
 
 
-def spec(size=8, classes=3):
-    return DataSpec("pictures", "image", (1, size, size), classes)
+def spec(sides, classes=3):
+    return DataSpec("pictures", "image", (1, *sides), classes)
 
 
-def make(n=1, residual="add", steps=4, kind=BNTT, channels=4, model=None, size=8, **options):
+def make(n=1, residual="add", steps=4, kind=BNTT, channels=4, model=None, sides=(8, 8), **options):
     torch.manual_seed(1)
     model = SResNet(channels, n, residual, **(model or {}))
     options = {"decay": 0.874, **options}
-    return kind(model, spec(size), Direct(steps), torch.optim.SGD, **options)
+    return kind(model, spec(sides), Direct(steps), torch.optim.SGD, **options)
 
 
-def frames_of(steps=4, batch=6, size=8, dtype=torch.float32):
+def frames_of(steps=4, batch=6, dtype=torch.float32):
     torch.manual_seed(2)
-    return torch.rand(batch, 1, size, size, dtype=dtype).expand(steps, -1, -1, -1, -1)
+    return torch.rand(batch, 1, 8, 8, dtype=dtype).expand(steps, -1, -1, -1, -1)
 
 
 def leaves_of(method, kind):
@@ -197,7 +197,7 @@ def test_shortcuts_keep_their_shift_under_either_reading(shift):
 @pytest.mark.parametrize("residual", PLACEMENTS)
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_every_placement_runs_step_by_step_as_it_does_at_once(residual, n):
-    method = make(n=n, residual=residual).double().eval()
+    method = make(n=n, residual=residual, sides=(9, 7)).double().eval()
     frames = torch.rand(4, 2, 1, 9, 7, dtype=torch.float64)
     outputs, states = [], None
     for frame in frames:

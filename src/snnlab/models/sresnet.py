@@ -121,8 +121,8 @@ class SResNet(Model):
             shortcut.append(("shortcut", blocks.neuron(channels)))
         if not isinstance(inner, Neuron):
             raise ValueError(
-                f"SResNet: residual = {self.residual} is a logical function of spikes, and {type(inner).__name__} makes "
-                "none; use residual=add"
+                f"SResNet: residual = {self.residual} is a logical function of spikes, and {type(inner).__name__} "
+                "makes none; use residual=add"
             )
         return [(name, Residual(Network(body + after), Network(shortcut), self.residual))]
 
