@@ -212,9 +212,9 @@ def test_what_leaves_a_block_of_each_placement():
     frames = torch.rand(4, 6, 1, 8, 8) * 3
     for residual in PLACEMENTS:
         network = SResNet(3, 1, residual)(BLOCKS, (1, 8, 8), 2)
-        kept = {}
+        kept: dict[str, torch.Tensor] = {}
         for name, layer in network.layers.items():
-            layer.register_forward_hook(lambda _l, _i, out, name=name: kept.update({name: out}))
+            layer.register_forward_hook(lambda _l, _i, out, name=name, kept=kept: kept.update({name: out}))
         with network.observe() as seen:
             network(frames)
         if residual in ("current", "none"):
