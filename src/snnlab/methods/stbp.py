@@ -29,7 +29,7 @@ from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.methods.base.autograd import Autograd, Regularizer
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
-from snnlab.methods.base.step_norm import Norm, NormedBlocks, StepNorms
+from snnlab.methods.bntt import Norm, NormedBlocks, StepNorms
 from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import Leak, Reset
@@ -61,7 +61,7 @@ class STBP(Autograd):
         regularizer: penalty of the hidden spikes, added to the training loss; see regularizers/.
         rewiring: sparse weights that keep their signs and move; see weights/deep_rewiring.py. None leaves them dense.
         norm, shift: none, bntt or shared behind the weights of a hidden layer, and whether it learns an offset; see
-            methods/base/step_norm.py.
+            methods/bntt.py.
 
     Raises:
         ValueError: when an argument leaves its range.
