@@ -133,3 +133,22 @@ def test_schedules_by_batch_by_figure_and_one_after_another(run_command, monkeyp
     assert rates[0] == pytest.approx(0.05)  # 1 / 10 / 2 after four batches
     assert rates[1] == pytest.approx(0.5)  # the first epoch sets the best figure, the second is no better
     assert rates[2] == pytest.approx(0.25)  # one epoch constant, then one step of the second
+
+
+def test_a_cycle_that_knows_no_number_of_steps_takes_that_of_the_training(run_command, monkeypatch):
+    import lightning as L
+
+    cycles: list[int] = []
+    real = L.Trainer.fit
+
+    def fit(trainer, *given, **named):
+        ended = real(trainer, *given, **named)
+        cycles.append(trainer.lr_scheduler_configs[0].scheduler.total_steps)
+        return ended
+
+    monkeypatch.setattr(L.Trainer, "fit", fit)
+    keep = ["method=stbp", *BASE, *QUICK, "model.hidden=[4]"]
+    for more in ([], ["trainer.accumulate_grad_batches=2"]):
+        code, _, error = run_command(*keep, *more, schedule("OneCycleLR", max_lr=0.1, cycle_momentum="false"))
+        assert code == 0, error
+    assert cycles == [4, 2]

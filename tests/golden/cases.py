@@ -21,6 +21,7 @@ FIXED_FILMS = f"{FIXED} method.samples=8 method.prior=0.3 method.beta=0.01 metho
 ADDING = "data=adding data.steps=20 data.train_sequences=256 data.val_sequences=64 data.test_sequences=64"
 STORE = "data=store_recall data.train_sequences=128 data.val_sequences=32 data.test_sequences=32 data.batch_size=16"
 RANDMAN = "data=randman data.samples=40 data.steps=50 data.batch_size=32"
+SRESNET = "data=digits model=sresnet model.channels=4 model.n=1 encoder=direct encoder.time_steps=3 data.batch_size=8"
 
 
 def train(*words: str) -> str:
@@ -45,6 +46,14 @@ CASES: dict[str, list[str]] = {
     "stbp_double": [train("method=stbp data=digits trainer.precision=64-true")],
     "bntt": [train("method=bntt data=digits trainer.max_epochs=2")],
     "bntt_resnet": [train("method=bntt data=digits model=resnet9 model.width=0.0625 data.batch_size=8")],
+    "bntt_sresnet": [
+        train("method=bntt", SRESNET, "model.boost=true"),
+        train("method=bntt", SRESNET, "method.shift=true"),
+    ],
+    "stbp_sresnet": [
+        train("method=stbp", SRESNET, "method.norm=bntt model.residual=iand"),
+        train("method=stbp", SRESNET, "method.norm=shared model.residual=preactivation init=kaiming"),
+    ],
     "ottt": [train("method=ottt data=digits trainer.max_epochs=2")],
     "ottt_online": [train("method=ottt data=digits method.update=online")],
     "ottt_bptt": [train("method=ottt data=digits method.gradient=bptt")],

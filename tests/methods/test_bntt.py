@@ -8,7 +8,7 @@ from snnlab.config.compose import compose
 from snnlab.data.contract import DataSpec
 from snnlab.data.encoders import SignedPoisson
 from snnlab.errors import InputError
-from snnlab.layers.batch_norm_through_time import BatchNormThroughTime, SharedBatchNorm
+from snnlab.layers.batch_norm_through_time import BatchNormThroughTime, SharedBatchNorm, normalise_together
 from snnlab.methods.base.step_schedule import StepSchedule
 from snnlab.methods.bntt import BNTT
 from snnlab.models.mlp import MLP
@@ -159,6 +159,31 @@ def test_8_the_reset_is_detached():
     (slope,) = torch.autograd.grad(state.v.sum(), v)
     assert 0 < spikes.sum() < 41
     torch.testing.assert_close(slope, torch.full_like(v, 0.95), atol=1e-15, rtol=0)
+
+
+def test_a_shift_is_an_offset_of_every_step_and_channel():
+    torch.manual_seed(0)
+    z = torch.randn(3, 7, 5, dtype=torch.float64)
+    for norm, shape in ((BatchNormThroughTime(5, 3, shift=True), (3, 5)), (SharedBatchNorm(5, shift=True), (5,))):
+        assert norm.double().beta.shape == shape and not norm.beta.any()
+        plain = norm(z)
+        nn.init.normal_(norm.beta)
+        offset = norm.beta.expand(3, 5)[:, None]
+        torch.testing.assert_close(norm(z), plain + offset)
+        state, stepped = norm.initial_state(z[0]), []
+        for current in z:
+            out, state = norm.step(current, state)
+            stepped.append(out)
+        torch.testing.assert_close(torch.stack(stepped), norm(z))
+        mean, var = torch.zeros(3, 5).double(), torch.ones(3, 5).double()
+        shared_out = normalise_together(z, norm.gamma.expand(3, 5), norm.beta.expand(3, 5), mean, var, 0.1, 1e-4)
+        torch.testing.assert_close(shared_out, norm(z))
+    fewer = BatchNormThroughTime(5, 2, shift=True)
+    stored = BatchNormThroughTime(5, 3, shift=True)
+    nn.init.normal_(stored.beta)
+    fewer.load_state_dict(stored.state_dict())
+    assert torch.equal(fewer.beta, stored.beta[:2])
+    assert "beta" not in BatchNormThroughTime(5, 3).state_dict()
 
 
 def test_gamma_of_a_step_learns_from_its_own_step_only():

@@ -134,13 +134,13 @@ def _follow(node: Mapping[str, Any], optimizer: Optimizer, trainer: Mapping[str,
     from snnlab.methods.base.schedule import make_schedule
 
     path = "method.scheduler"
-    schedule = _tried(path, lambda: make_schedule(_maker(node), optimizer))
+    per_epoch = -(-(batches or 1) // trainer["accumulate_grad_batches"])
+    whole = trainer["max_epochs"] * per_epoch
+    schedule = _tried(path, lambda: make_schedule(_maker(node), optimizer, lambda: whole))
     _check_ranges(path, node)
     if schedule.per_batch and batches is None:
         return schedule
-    steps = trainer["max_epochs"] * (
-        -(-(batches or 1) // trainer["accumulate_grad_batches"]) if schedule.per_batch else 1
-    )
+    steps = whole if schedule.per_batch else trainer["max_epochs"]
     if (total := getattr(schedule.scheduler, "total_steps", None)) is not None and total < steps:
         raise InputError(
             f"{path}: {type(schedule.scheduler).__name__} has {total} steps, and this run takes {steps}, one a batch; "

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from snnlab.errors import InputError
 from snnlab.layers.chain import Chain
 from snnlab.layers.dropout import HeldDropout
+from snnlab.layers.group_mean import GroupMean
 from snnlab.layers.network import Composite, Network
 from snnlab.layers.recurrent import Recurrent
 from snnlab.layers.residual import Residual
@@ -139,6 +140,8 @@ def enter(
     for link in Chain(network).links:
         name, layer = prefix + link.name, link.layer
         if isinstance(layer, Residual):
+            if layer.join != "add":
+                raise refusal(name, f"joins its branches by {layer.join}, and NIR's edges add")
             one, made = enter(graph, layer.shortcut, f"{name}_", sources, shape)
             two, shape = enter(graph, layer.body, f"{name}_", sources, shape)
             if made != shape or {*one} & {*two}:
@@ -199,6 +202,9 @@ def passing(name: str, layer: nn.Module, shape: tuple[int, ...]) -> Any:
             raise refusal(name, "averages in a way of its own (ceil_mode, divisor_override, count_include_pad)")
         sizes = (pair(size) for size in (layer.kernel_size, layer.stride, layer.padding))
         return nir.AvgPool2d(*sizes)
+    if isinstance(layer, GroupMean):
+        groups = shape[-1] // layer.size
+        return nir.Linear(np.kron(np.eye(groups), np.full((1, layer.size), 1 / layer.size)).astype(np.float32))
     if isinstance(layer, Scale):
         factor = layer.factor * (1.0 if layer.gain is None else float(layer.gain))
         return nir.Scale(np.full(shape, factor, np.float32))

@@ -38,6 +38,10 @@ class Blocks:
         """Nothing by default: the papers' basic networks have no normalisation."""
         return nn.Identity()
 
+    def shortcut_norm(self, channels: int) -> nn.Module:
+        """The norm behind the weight of a shortcut, whose output no neuron sees before it joins another branch."""
+        return self.norm(channels)
+
     def neuron(self, features: int) -> nn.Module:
         """A neuron layer for ``features`` units or channels."""
         return sized(self.make_neuron, features)

@@ -1,7 +1,7 @@
 """Batch Normalization Through Time (Kim, Panda, Front. Neurosci. 15:773954, 2021; arXiv:2010.01729).
 
     z[t] = W o_below[t]                                         no bias
-    n[t] = gamma[t] * (z[t] - mean[t]) / sqrt(var[t] + eps)     statistics and gamma of this step, no offset
+    n[t] = gamma[t] * (z[t] - mean[t]) / sqrt(var[t] + eps)     statistics and gamma of this step; shift adds beta[t]
     u[t] = decay * u[t-1] + n[t]
     o[t] = 1 where u[t] > threshold                             strict; equality stays silent
     u[t] = u[t] - threshold * o[t]                              soft reset, no gradient through it
@@ -13,12 +13,13 @@ Gradient:   backpropagation through time: along decay * u[t-1] and through the b
 Early exit: where the mean of gamma over channels has decayed in every layer, inference may stop
             (``python -m snnlab.evaluate RUN early_exit``). A net trained for T steps runs for T or fewer.
 Departures: none in the rule. The learning rate falls at the end of the first epoch at or after 50, 70, 90 % of the
-            training, where the authors' code waits for an epoch that equals the share exactly. ``norm``, and
-            curves other than the triangle, are ours.
+            training, where the authors' code waits for an epoch that equals the share exactly. ``norm``, ``shift``
+            and curves other than the triangle are ours.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
@@ -39,30 +40,102 @@ from snnlab.neurons.surrogate import Curve, make_surrogate
 
 FIGURE_SAMPLES = 500  # test samples behind the picture of spikes over time
 
+
 Norm = Literal["bntt", "shared", "none"]
 
 
-class BNTTBlocks(Blocks):
+class StepNorms:
+    """Makes the norms of a network.
+
+    Args:
+        owner: class of the method, for messages.
+        kind: bntt (a norm for every step), shared (one batch norm for all steps) or none.
+        data, encoder: what says how many steps there are: the encoder for images, the data set for events.
+        momentum, eps: of the norm.
+        shift: whether norms learn an offset; those on a shortcut do in any case.
+
+    Raises:
+        ValueError: when ``kind`` is unknown.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        kind: Norm,
+        data: DataSpec,
+        encoder: nn.Module | None,
+        momentum: float = 0.1,
+        eps: float = 1e-4,
+        shift: bool = False,
+    ) -> None:
+        if kind not in ("bntt", "shared", "none"):
+            raise ValueError(f"{owner}: norm = {kind!r} must be bntt, shared or none")
+        self.kind, self.data, self.encoder = kind, data, encoder
+        self.momentum, self.eps, self.shift = momentum, eps, shift
+
+    def time_steps(self) -> int:
+        """T, which the encoder chooses for images and the data set for events.
+
+        Raises:
+            InputError: when neither does.
+        """
+        source = self.data if self.encoder is None else self.encoder
+        steps = getattr(source, "time_steps", None)
+        if steps is None:
+            raise InputError(
+                f"data={self.data.name} does not fix its number of time steps, and method.norm=bntt keeps a norm for "
+                "each; use method.norm=shared or method.norm=none"
+            )
+        return int(steps)
+
+    def make(self, channels: int, shift: bool) -> nn.Module:
+        if self.kind == "none":
+            return nn.Identity()
+        if self.kind == "shared":
+            return SharedBatchNorm(channels, self.momentum, self.eps, shift)
+        return BatchNormThroughTime(channels, self.time_steps(), self.momentum, self.eps, shift)
+
+
+class NormedBlocks(Blocks):
+    """Blocks with a norm behind each weight but the readout's.
+
+    Args:
+        neuron, readout_neuron, bias: as in Blocks.
+        norms: makes the norms.
+    """
+
+    def __init__(
+        self, neuron: Callable[..., Neuron], readout_neuron: Callable[..., nn.Module], bias: bool, norms: StepNorms
+    ) -> None:
+        super().__init__(neuron, readout_neuron, bias)
+        self.norms = norms
+
+    def norm(self, channels: int) -> nn.Module:
+        return self.norms.make(channels, self.norms.shift)
+
+    def shortcut_norm(self, channels: int) -> nn.Module:
+        """With an offset, which S-ResNet's code leaves there whatever the other norms have."""
+        return self.norms.make(channels, shift=True)
+
+
+class BNTTBlocks(NormedBlocks):
     """Weights without bias, Xavier-uniform, each followed by a norm.
 
     Args:
         neuron: makes one neuron layer.
-        norm: makes the norm of so many channels.
+        norms: makes the norms.
         gain: of the Xavier-uniform weights, which lie within gain * sqrt(6 / (fan_in + fan_out)).
     """
 
-    def __init__(self, neuron: Callable[[], Neuron], norm: Callable[[int], nn.Module], gain: float) -> None:
-        super().__init__(neuron, lambda: Integrator(decay=1.0), bias=False)
-        self.make_norm, self.gain = norm, gain
+    def __init__(self, neuron: Callable[[], Neuron], norms: StepNorms, gain: float) -> None:
+        super().__init__(neuron, functools.partial(Integrator, decay=1.0), False, norms)
+        self.gain = gain
 
     def linear(self, inputs: int, outputs: int) -> nn.Module:
         return self.initialised(super().linear(inputs, outputs))
 
     def conv(self, inputs: int, outputs: int, kernel: int, padding: int = 0, stride: int = 1) -> nn.Module:
         return self.initialised(super().conv(inputs, outputs, kernel, padding, stride))
-
-    def norm(self, channels: int) -> nn.Module:
-        return self.make_norm(channels)
 
     def initialised(self, layer: nn.Module) -> nn.Module:
         nn.init.xavier_uniform_(cast(Tensor, layer.weight), self.gain)
@@ -81,6 +154,7 @@ class BNTT(Autograd):
             v = 0 and v = 2 * threshold, or another curve's own.
         peak: height of the surrogate gradient at the threshold, > 0; None takes the curve's own.
         gain: of the Xavier-uniform weights, > 0.
+        shift: whether the norms learn an offset; those behind the weight of a shortcut (model=sresnet) always do.
 
     Raises:
         ValueError: when an argument leaves its range.
@@ -103,30 +177,14 @@ class BNTT(Autograd):
         width: float | None = None,
         peak: float | None = 0.3,
         gain: float = 2.0,
+        shift: bool = False,
     ) -> None:
         if not gain > 0:
             raise ValueError(f"BNTT: gain = {gain} must be positive; 2.0 is the authors' value")
-        if norm not in ("bntt", "shared", "none"):
-            raise ValueError(f"BNTT: norm = {norm!r} must be bntt, shared or none")
         self.decay, self.threshold = decay, threshold
-        self.norm, self.momentum, self.eps = norm, momentum, eps
+        self.norms = StepNorms("BNTT", norm, data, encoder, momentum, eps, shift)
         self.surrogate, self.width, self.peak, self.gain = surrogate, width, peak, gain
         super().__init__(model, data, encoder, optimizer, scheduler)
-
-    def time_steps(self) -> int:
-        """T, which the encoder chooses for images and the data set for events.
-
-        Raises:
-            InputError: when neither does.
-        """
-        source = self.data if self.encoder is None else self.encoder
-        steps = getattr(source, "time_steps", None)
-        if steps is None:
-            raise InputError(
-                f"data={self.data.name} does not fix its number of time steps, and method.norm=bntt keeps a norm for "
-                "each; use method.norm=shared or method.norm=none"
-            )
-        return int(steps)
 
     def make_neuron(self) -> LIF:
         width = self.width
@@ -135,15 +193,8 @@ class BNTT(Autograd):
         spike = make_surrogate(self.surrogate, width, strict=True, peak=self.peak)
         return LIF(self.decay, self.threshold, reset="soft", detach_reset=True, leak="first", surrogate=spike)
 
-    def make_norm(self, channels: int) -> nn.Module:
-        if self.norm == "none":
-            return nn.Identity()
-        if self.norm == "shared":
-            return SharedBatchNorm(channels, self.momentum, self.eps)
-        return BatchNormThroughTime(channels, self.time_steps(), self.momentum, self.eps)
-
     def blocks(self) -> Blocks:
-        return BNTTBlocks(self.make_neuron, self.make_norm, self.gain)
+        return BNTTBlocks(self.make_neuron, self.norms, self.gain)
 
     def scores(self, frames: Tensor) -> Tensor:
         return self.network(frames)[-1] / len(frames)  # u_out / T

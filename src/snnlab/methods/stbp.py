@@ -11,7 +11,8 @@ Gradient:   backpropagation through time, reset gate included (``detach_reset`` 
 Departures: the paper's forget gate is tau * exp(-o / tau), which is the hard gate decay * (1 - o) for small tau;
             this file follows the author's code. The learning rate falls along a cosine to zero. ``neuron``,
             ``reset``, ``leak``, the extra curves, the readout that never fires, the maximum over time, the cross
-            entropy, ``regularizer`` and ``rewiring`` are ours: later surrogate-gradient work trains with them.
+            entropy, ``norm``, ``regularizer`` and ``rewiring`` are ours: later surrogate-gradient work trains with
+            them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.methods.base.autograd import Autograd, Regularizer
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
+from snnlab.methods.bntt import Norm, NormedBlocks, StepNorms
 from snnlab.neurons.choice import choose_neuron
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.lif import Leak, Reset
@@ -58,9 +60,12 @@ class STBP(Autograd):
         criterion: mse (y against the one-hot label) or cross_entropy (y as logits).
         regularizer: penalty of the hidden spikes, added to the training loss; see regularizers/.
         rewiring: sparse weights that keep their signs and move; see weights/deep_rewiring.py. None leaves them dense.
+        norm, shift: none, bntt or shared behind the weights of a hidden layer, and whether it learns an offset; see
+            methods/bntt.py.
 
     Raises:
         ValueError: when an argument leaves its range.
+        InputError: when norm=bntt is to normalise data whose number of time steps is unknown.
     """
 
     answers = (ClassOfSequence, ClassAtEnd)
@@ -90,6 +95,8 @@ class STBP(Autograd):
         criterion: Literal["mse", "cross_entropy"] = "mse",
         regularizer: Regularizer | None = None,
         rewiring: DeepRewiring | None = None,
+        norm: Norm = "none",
+        shift: bool = False,
     ) -> None:
         if not 0 <= readout_decay <= 1:
             raise InputError(f"method.readout_decay = {readout_decay} must lie in [0, 1]; 1 does not forget")
@@ -108,6 +115,7 @@ class STBP(Autograd):
         }
         self.make_neuron = choose_neuron(neuron, neuron_options, shared)
         self.readout, self.readout_decay, self.score, self.criterion = readout, readout_decay, score, criterion
+        self.norms = StepNorms("STBP", norm, data, encoder, shift=shift)
         super().__init__(model, data, encoder, optimizer, scheduler)
         self.regularizer = regularizer
         self.rewiring, self.rewired_step = rewiring, 0
@@ -129,7 +137,7 @@ class STBP(Autograd):
 
     def blocks(self) -> Blocks:
         readout = functools.partial(Integrator, self.readout_decay) if self.readout == "leaky" else self.make_neuron
-        return Blocks(self.make_neuron, readout, bias=self.bias)
+        return NormedBlocks(self.make_neuron, readout, self.bias, self.norms)
 
     def prepare(self, data: DataModule) -> None:
         if self.rewiring is not None:

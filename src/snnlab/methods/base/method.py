@@ -291,8 +291,12 @@ class Method(L.LightningModule):
         optimizer = self.make_optimizer(self.parameter_groups())
         if self.make_scheduler is None:
             return optimizer
-        schedule = make_schedule(self.make_scheduler, optimizer)
+        schedule = make_schedule(self.make_scheduler, optimizer, self.optimizer_steps)
         return {"optimizer": optimizer, "lr_scheduler": schedule.config(self.monitor)}
+
+    def optimizer_steps(self) -> int:
+        """Steps that an optimizer takes in the whole training; 1 where none is planned yet."""
+        return 1 if self._trainer is None else int(self.trainer.estimated_stepping_batches)
 
     # the input --------------------------------------------------------------------------------------------------------
     def here(self, batch: Batch) -> Batch:

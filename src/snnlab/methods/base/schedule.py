@@ -1,7 +1,8 @@
 """A learning rate that changes: which scheduler there is, when it takes a step, and what it is told.
 
 Most step after each epoch. Those that torch's own pages step after each batch (``PER_BATCH``) do so here; one that
-looks at a figure (ReduceLROnPlateau) gets the one that the checkpoint is chosen by.
+looks at a figure (ReduceLROnPlateau) gets the one that the checkpoint is chosen by. A OneCycleLR that is not told how
+many steps there are takes those of the training.
 """
 
 from __future__ import annotations
@@ -54,14 +55,19 @@ class Schedule(NamedTuple):
         return {"scheduler": self.scheduler, "interval": interval, **told}
 
 
-def make_schedule(make: Callable[[torch.optim.Optimizer], Any], optimizer: torch.optim.Optimizer) -> Schedule:
+def make_schedule(
+    make: Callable[[torch.optim.Optimizer], Any], optimizer: torch.optim.Optimizer, steps: Callable[[], int]
+) -> Schedule:
     """Make the scheduler of an optimizer; those that follow one another are made with it first.
+
+    Args:
+        steps: asked for the optimizer steps of the training where a scheduler has to know.
 
     Raises:
         InputError: when schedulers that follow one another differ in when they step, or one looks at a figure.
     """
     if isinstance(make, partial) and make.func in (SequentialLR, ChainedScheduler):
-        parts = [make_schedule(part, optimizer) for part in make.keywords.get("schedulers", [])]
+        parts = [make_schedule(part, optimizer, steps) for part in make.keywords.get("schedulers", [])]
         if len({part.per_batch for part in parts}) > 1 or any(part.on_plateau for part in parts):
             raise InputError(
                 f"method.scheduler: {make.func.__name__} takes schedulers that step together: all after each epoch or "
@@ -69,6 +75,8 @@ def make_schedule(make: Callable[[torch.optim.Optimizer], Any], optimizer: torch
             )
         keywords = {**make.keywords, "schedulers": [part.scheduler for part in parts]}
         return schedule_of(make.func(**keywords, optimizer=optimizer))
+    if isinstance(make, partial) and make.func is OneCycleLR and not {"total_steps", "epochs"} & {*make.keywords}:
+        make = partial(make, total_steps=steps())
     return schedule_of(make(optimizer))
 
 

@@ -207,7 +207,8 @@ class VDIB(Autoencoder):
             optimizers.append(self.make_hidden_optimizer(self.hidden_parameters()))
         if self.make_scheduler is None:
             return optimizers, []
-        return optimizers, [make_schedule(self.make_scheduler, o).config(self.monitor) for o in optimizers]
+        schedules = [make_schedule(self.make_scheduler, o, self.optimizer_steps) for o in optimizers]
+        return optimizers, [schedule.config(self.monitor) for schedule in schedules]
 
     def on_train_start(self) -> None:
         super().on_train_start()
