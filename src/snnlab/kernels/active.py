@@ -1,0 +1,319 @@
+"""Kernels of a backward that visits active entries only: LIF neurons behind a linear layer, a sequence at once.
+
+An entry (t, b, j) is active where a surrogate derivative with an end is not 0. Entries of a tensor [T, B, N] are kept as
+``Entries``, ordered by sample, then step, then unit. With e = g(v) dL/ds at the active entries A,
+
+    trace[t] = decay * trace[t-1] + x[t]            (1)     dW[j, i] = sum over A of e[t, b, j] trace[t, b, i]
+    delta[t] = decay * delta[t+1] + e[t]            (2)     dx[t, b, i] = sum over j of W[j, i] delta[t, b, j]
+
+Neither is passed over step by step: both are kept divided by a power of the decay, which is multiplied in where they are
+read, so a step without an event costs nothing. (1) takes |A| * inputs multiplications, which the kernel counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnlab.kernels.compiled import njit
+from snnlab.kernels.cpu import compiled, number
+from snnlab.kernels.threads import share
+
+WIDTH = 256  # inputs whose traces are followed together; their part of dW stays in the second-level cache
+SMALL = 2.0**-40  # power of the decay below which what is divided by it is multiplied out
+
+summed: Any = njit(error_model="numpy", fastmath={"reassoc", "contract"})  # sums in vectors; the same at every call
+
+
+class Entries(NamedTuple):
+    """Some entries of a tensor [T, B, N].
+
+    first [B * T + 1]: where those of sample b and step t begin, at place b * T + t; units: j; values: of the entries.
+    """
+
+    first: Tensor
+    units: Tensor
+    values: Tensor
+
+
+@compiled
+def fire(
+    begin: Any, end: Any, currents: Any, spikes: Any, counts: Any, decay: Any, threshold: Any, reach: Any, last: Any
+) -> None:
+    """Spikes of currents [T, B, N]; how many of |v - threshold| are below reach; v [B, N] after the last reset."""
+    steps, _, units = currents.shape
+    zero, one = threshold - threshold, threshold / threshold
+    for b in range(begin, end):
+        state = last[b]
+        state[:] = zero
+        for t in range(steps):
+            row, fired = currents[t, b], spikes[t, b]
+            found = 0
+            for j in range(units):
+                potential = decay * state[j] + row[j]
+                x = potential - threshold
+                spike = one if x > zero else zero
+                fired[j] = spike
+                state[j] = potential - threshold * spike
+                found += 1 if abs(x) < reach else 0
+            counts[b * steps + t] = found
+
+
+@compiled
+def collect_active(
+    begin: Any,
+    end: Any,
+    currents: Any,
+    spikes: Any,
+    decay: Any,
+    threshold: Any,
+    reach: Any,
+    first: Any,
+    units: Any,
+    values: Any,
+) -> None:
+    """The entries that ``fire`` has counted, with v - threshold: the membranes once more, in the place of a copy."""
+    steps, _, width = currents.shape
+    state, x = np.empty(width, currents.dtype), np.empty(width, currents.dtype)
+    for b in range(begin, end):
+        state[:] = threshold - threshold
+        for t in range(steps):
+            row, fired = currents[t, b], spikes[t, b]
+            for j in range(width):
+                potential = decay * state[j] + row[j]
+                x[j] = potential - threshold
+                state[j] = potential - threshold * fired[j]
+            place, stop = first[b * steps + t], first[b * steps + t + 1]
+            for j in range(width):
+                if place == stop:
+                    break
+                if abs(x[j]) < reach:
+                    units[place] = j
+                    values[place] = x[j]
+                    place += 1
+
+
+@compiled
+def count(begin: Any, end: Any, x: Any, counts: Any) -> None:
+    """How many numbers of x [T, B, N] are not 0, for each sample and step."""
+    steps, _, units = x.shape
+    for b in range(begin, end):
+        for t in range(steps):
+            row = x[t, b]
+            found = 0
+            for j in range(units):
+                found += 1 if row[j] != 0 else 0
+            counts[b * steps + t] = found
+
+
+@compiled
+def collect(begin: Any, end: Any, x: Any, first: Any, units: Any, values: Any) -> None:
+    """The entries that ``count`` has counted."""
+    steps, _, width = x.shape
+    for b in range(begin, end):
+        for t in range(steps):
+            row, place, stop = x[t, b], first[b * steps + t], first[b * steps + t + 1]
+            for j in range(width):
+                if place == stop:
+                    break
+                if row[j] != 0:
+                    units[place] = j
+                    values[place] = row[j]
+                    place += 1
+
+
+@compiled
+def pick(begin: Any, end: Any, dense: Any, first: Any, units: Any, values: Any) -> None:
+    """values *= dense [T, B, N] at the entries."""
+    steps = dense.shape[0]
+    for b in range(begin, end):
+        for t in range(steps):
+            row = dense[t, b]
+            for a in range(first[b * steps + t], first[b * steps + t + 1]):
+                values[a] *= row[units[a]]
+
+
+@compiled
+def weight_gradient(
+    begin: Any,
+    end: Any,
+    steps: Any,
+    decay: Any,
+    small: Any,
+    first: Any,
+    units: Any,
+    e: Any,
+    first_in: Any,
+    inputs: Any,
+    values: Any,
+    sums: Any,
+    operations: Any,
+) -> None:
+    """sums [N, I] += (1) for the inputs from begin to end; operations[i] counts the products of input i."""
+    one = decay - decay + sums.dtype.type(1)
+    for start in range(begin, end, WIDTH):
+        stop = min(end, start + WIDTH)
+        width = stop - start
+        trace = np.empty(width, sums.dtype)
+        done = 0
+        for b in range((len(first) - 1) // steps):
+            trace[:] = 0
+            scale = one
+            for place in range(b * steps, (b + 1) * steps):
+                scale *= decay
+                if scale < small:
+                    for k in range(width):
+                        trace[k] *= scale
+                    scale = one
+                for n in range(first_in[place], first_in[place + 1]):
+                    i = inputs[n]
+                    if start <= i < stop:
+                        trace[i - start] += values[n] / scale
+                for a in range(first[place], first[place + 1]):
+                    row, factor = sums[units[a], start:stop], e[a] * scale
+                    for k in range(width):
+                        row[k] += factor * trace[k]
+                    done += 1
+        for i in range(start, stop):
+            operations[i] += done
+
+
+@summed
+def input_gradient(
+    begin: Any,
+    end: Any,
+    decay: Any,
+    small: Any,
+    first: Any,
+    units: Any,
+    e: Any,
+    first_in: Any,
+    inputs: Any,
+    weights: Any,
+    gradient: Any,
+) -> None:
+    """gradient [T, B, I] = (2) at the entries of the layer below, for weights [I, N]; the rest is left alone."""
+    width = weights.shape[1]
+    steps = gradient.shape[0]
+    one = decay - decay + weights.dtype.type(1)
+    delta = np.empty(width, weights.dtype)
+    for b in range(begin, end):
+        delta[:] = 0
+        scale = one
+        for t in range(steps - 1, -1, -1):
+            place = b * steps + t
+            scale *= decay
+            if scale < small:
+                for j in range(width):
+                    delta[j] *= scale
+                scale = one
+            for a in range(first[place], first[place + 1]):
+                delta[units[a]] += e[a] / scale
+            row = gradient[t, b]
+            for n in range(first_in[place], first_in[place + 1]):
+                weight = weights[inputs[n]]
+                total = one - one
+                for j in range(width):
+                    total += weight[j] * delta[j]
+                row[inputs[n]] = total * scale
+
+
+@compiled
+def filtered(begin: Any, end: Any, decay: Any, first: Any, units: Any, e: Any, delta: Any) -> None:
+    """delta [T, B, N] of (2), whole."""
+    steps = delta.shape[0]
+    for b in range(begin, end):
+        for t in range(steps - 1, -1, -1):
+            row = delta[t, b]
+            if t == steps - 1:
+                row[:] = 0
+            else:
+                after = delta[t + 1, b]
+                for j in range(len(row)):
+                    row[j] = decay * after[j]
+            for a in range(first[b * steps + t], first[b * steps + t + 1]):
+                row[units[a]] += e[a]
+
+
+def places(counts: Tensor) -> Tensor:
+    """Where each of the counted begins, and the end of all."""
+    first = torch.zeros(len(counts) + 1, dtype=torch.int64)
+    torch.cumsum(counts, 0, out=first[1:])
+    return first
+
+
+def room(counts: Tensor, like: Tensor) -> Entries:
+    """Entries of these counts, not yet filled."""
+    first = places(counts)
+    total = int(first[-1])
+    return Entries(first, torch.empty(total, dtype=torch.int32), like.new_empty(total))
+
+
+def nonzero(x: Tensor) -> Entries:
+    """The entries of x [T, B, N] that are not 0."""
+    counts = torch.empty(x.shape[0] * x.shape[1], dtype=torch.int64)
+    share(count, x.shape[1], x.numpy(), counts.numpy(), least=1)
+    entries = room(counts, x)
+    share(collect, x.shape[1], x.numpy(), *(part.numpy() for part in entries), least=1)
+    return entries
+
+
+def fired(currents: Tensor, decay: float, threshold: float, reach: float) -> tuple[Tensor, Entries, Tensor]:
+    """Spikes [T, B, N] of a LIF neuron that fires above its threshold and has it subtracted; its active entries, with
+    v - threshold; v [B, N] after the last step."""
+    steps, batch, _ = currents.shape
+    spikes, last = torch.empty_like(currents), torch.empty_like(currents[0])
+    counts = torch.empty(steps * batch, dtype=torch.int64)
+    numbers = [number(value, currents) for value in (decay, threshold, reach)]
+    share(fire, batch, currents.numpy(), spikes.numpy(), counts.numpy(), *numbers, last.numpy(), least=1)
+    entries = room(counts, currents)
+    given = (currents.numpy(), spikes.numpy(), *numbers, *(part.numpy() for part in entries))
+    share(collect_active, batch, *given, least=1)
+    return spikes, entries, last
+
+
+def multiplied(active: Entries, dense: Tensor) -> Entries:
+    """The entries, their values times those of ``dense`` [T, B, N]."""
+    values = active.values.clone()
+    share(pick, dense.shape[1], dense.numpy(), active.first.numpy(), active.units.numpy(), values.numpy(), least=1)
+    return active._replace(values=values)
+
+
+def gradient_of_weight(e: Entries, x: Entries, decay: float, steps: int, shape: torch.Size) -> tuple[Tensor, int]:
+    """(1) in the shape [N, I] of the weight, and how many products it took."""
+    sums = e.values.new_zeros(shape)
+    operations = torch.zeros(shape[1], dtype=torch.int64)
+    numbers = (number(decay, sums), number(SMALL, sums))
+    entries = (*(part.numpy() for part in e), *(part.numpy() for part in x))
+    share(weight_gradient, shape[1], steps, *numbers, *entries, sums.numpy(), operations.numpy(), least=64)
+    return sums, int(operations.sum())
+
+
+def gradient_of_input(e: Entries, below: Entries | None, decay: float, weight: Tensor, shape: torch.Size) -> Tensor:
+    """(2) at the active entries of the layer below and 0 elsewhere; whole where the layer below is not known."""
+    steps, batch, _ = shape
+    if below is None:
+        delta = weight.new_empty(steps, batch, len(weight))
+        given = (number(decay, weight), *(part.numpy() for part in e), delta.numpy())
+        share(filtered, batch, *given, least=1)
+        return delta @ weight
+    gradient = weight.new_zeros(shape)
+    numbers = (number(decay, weight), number(SMALL, weight))
+    entries = (*(part.numpy() for part in e), below.first.numpy(), below.units.numpy())
+    weights = weight.t().contiguous()
+    share(input_gradient, batch, *numbers, *entries, weights.numpy(), gradient.numpy(), least=1)
+    return gradient
+
+
+def gradient_of_bias(e: Entries, decay: float, steps: int, units: int) -> Tensor:
+    """The trace of a constant 1 in the place of (1): sum over A of e (1 + decay + ... + decay^t)."""
+    trace = torch.zeros(steps, dtype=torch.float64)
+    for t in range(steps):
+        trace[t] = 1 + decay * (trace[t - 1] if t else 0)
+    counts = e.first.diff()
+    factors = trace.repeat(len(counts) // steps).repeat_interleave(counts)
+    sums = torch.zeros(units, dtype=torch.float64).index_add_(0, e.units.long(), e.values.double() * factors)
+    return sums.to(e.values.dtype)

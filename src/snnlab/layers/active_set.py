@@ -1,0 +1,127 @@
+"""A linear layer and the LIF neurons behind it, trained through the entries alone where the surrogate is not 0.
+
+    c[t] = W x[t] + b,  s = LIF(c)          x [T, B, I], s [T, B, J]
+    A    = {(t, b, j): |v[t] - threshold| < reach}                                      active entries
+    e    = h(v - threshold) dL/ds           at the entries of A, 0 elsewhere            (1)
+    dW[j, i] = sum over A of e[t, b, j] trace[t, b, i],  trace[t] = decay trace[t-1] + x[t]         (2)
+    dx[t]    = W' delta[t],  delta[t] = decay delta[t+1] + e[t]                                     (3)
+
+The gradient of the current is delta: filtered back in time, it is not sparse, so (2) moves the filter to the input. Of
+(3) only the active entries of the layer below are worked out, which multiplies all others by 0. These are the numbers
+that autograd finds for a ``Truncated`` surrogate and a reset outside of the graph, in another order of sums.
+
+Source: Perez-Nieves, Goodman 2021, arXiv:2105.08810, eq. 11 to 14. Kernels: kernels/active.py, on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnlab import kernels
+from snnlab.layers import spike_linear
+from snnlab.layers.over_time import over_time, plain
+from snnlab.neurons.lif import LIF, LIFState
+from snnlab.neurons.surrogate import Truncated
+
+
+@dataclass
+class Count:
+    """What one layer's backward visits: active of all entries, and the products of (2) once it has run."""
+
+    active: int = 0
+    entries: int = 0
+    products: int = 0
+
+
+_counts: ContextVar[dict[nn.Module, Count] | None] = ContextVar("active_counts", default=None)
+
+
+@contextmanager
+def counting() -> Iterator[dict[nn.Module, Count]]:
+    """Count, by neuron layer, what sequences visit that run while the context is open; their backward may come later."""
+    counts: dict[nn.Module, Count] = {}
+    token = _counts.set(counts)
+    try:
+        yield counts
+    finally:
+        _counts.reset(token)
+
+
+def joins(layer: nn.Module, neuron: nn.Module, frames: Tensor) -> bool:
+    """Whether ``layer`` and ``neuron`` learn together from active entries, for frames [T, B, I] of few spikes."""
+    return (
+        type(neuron) is LIF
+        and type(neuron.spike) is Truncated
+        and neuron.spike.skip
+        and neuron.spike.strict
+        and neuron.detach_reset
+        and not neuron.detach_state
+        and (neuron.reset, neuron.leak) == ("soft", "first")
+        and torch.is_grad_enabled()
+        and frames.ndim == 3
+        and frames.is_contiguous()
+        and plain(layer, (nn.Linear,))
+        and spike_linear.takes(layer, frames.view(-1, frames.shape[2]))
+        and spike_linear.share(frames.view(-1, frames.shape[2])) <= spike_linear.SPARSE
+    )
+
+
+def currents(layer: nn.Module, neuron: nn.Module, frames: Tensor) -> Tensor:
+    """The currents [T, B, J] of frames [T, B, I], without gradient; ``neuron`` makes of them spikes that have it."""
+    with torch.no_grad():
+        found = over_time(layer, frames)
+    below = getattr(frames, "active", None)
+    spikes, active = _ActiveSet.apply(frames, layer.weight, layer.bias, neuron, found, below)
+    spikes.active = active
+    kernels.foresee(found, spikes)
+    return found
+
+
+class _ActiveSet(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, neuron: LIF, found: Tensor, below: Any
+    ) -> tuple[Tensor, Any]:
+        from snnlab.kernels import active as kernel
+
+        spike: Any = neuron.spike
+        spikes, active, last = kernel.fired(found, neuron.decay, neuron.threshold, spike.reach)
+        if (watch := kernels.watched_by()) is not None:
+            watch.started(neuron, neuron.initial_state(found[0]))
+            watch.ended(neuron, LIFState(last))
+        if (counts := _counts.get()) is not None:
+            ctx.count = counts.setdefault(neuron, Count())
+            ctx.count.active += len(active.values)
+            ctx.count.entries += found.numel()
+        else:
+            ctx.count = Count()
+        ctx.inputs = kernel.nonzero(x) if ctx.needs_input_grad[1] else None
+        ctx.active, ctx.below, ctx.decay, ctx.spike, ctx.shape = active, below, neuron.decay, spike, x.shape
+        ctx.save_for_backward(weight)
+        return spikes, active
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        from snnlab.kernels import active as kernel
+
+        kernels.first_derivative()
+        (weight,) = ctx.saved_tensors
+        steps = ctx.shape[0]
+        slopes = ctx.spike.scale * ctx.spike.derivative(ctx.active.values)
+        e = kernel.multiplied(ctx.active._replace(values=slopes), grads[0].contiguous())  # (1)
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_x = kernel.gradient_of_input(e, ctx.below, ctx.decay, weight, ctx.shape)  # (3)
+        if ctx.needs_input_grad[1]:
+            of_weight, products = kernel.gradient_of_weight(e, ctx.inputs, ctx.decay, steps, weight.shape)  # (2)
+            ctx.count.products += products
+        if ctx.needs_input_grad[2]:
+            of_bias = kernel.gradient_of_bias(e, ctx.decay, steps, len(weight))
+        return of_x, of_weight, of_bias, None, None, None
