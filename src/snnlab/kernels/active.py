@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from snnlab.kernels.compiled import njit
-from snnlab.kernels.cpu import compiled, number
+from snnlab.kernels.cpu import CHUNK, compiled, number
 from snnlab.kernels.threads import share
 
 WIDTH = 256  # inputs whose traces are followed together; their part of dW stays in the second-level cache
@@ -46,19 +46,18 @@ def fire(
     """Spikes of currents [T, B, N]; how many of |v - threshold| are below reach; v [B, N] after the last reset."""
     steps, _, units = currents.shape
     zero, one = threshold - threshold, threshold / threshold
-    for b in range(begin, end):
-        state = last[b]
-        state[:] = zero
-        for t in range(steps):
-            row, fired = currents[t, b], spikes[t, b]
-            found = 0
+    last[begin:end] = zero
+    for t in range(steps):
+        for b in range(begin, end):
+            row, fired, state = currents[t, b], spikes[t, b], last[b]
+            found = np.int32(0)
             for j in range(units):
                 potential = decay * state[j] + row[j]
                 x = potential - threshold
                 spike = one if x > zero else zero
                 fired[j] = spike
                 state[j] = potential - threshold * spike
-                found += 1 if abs(x) < reach else 0
+                found += np.int32(abs(x) < reach)
             counts[b * steps + t] = found
 
 
@@ -77,35 +76,35 @@ def collect_active(
 ) -> None:
     """The entries that ``fire`` has counted, with v - threshold: the membranes once more, in the place of a copy."""
     steps, _, width = currents.shape
-    state, x = np.empty(width, currents.dtype), np.empty(width, currents.dtype)
-    for b in range(begin, end):
-        state[:] = threshold - threshold
-        for t in range(steps):
-            row, fired = currents[t, b], spikes[t, b]
+    x, states = np.empty(width, currents.dtype), np.zeros((end - begin, width), currents.dtype)
+    for t in range(steps):
+        for b in range(begin, end):
+            row, fired, state = currents[t, b], spikes[t, b], states[b - begin]
             for j in range(width):
                 potential = decay * state[j] + row[j]
                 x[j] = potential - threshold
                 state[j] = potential - threshold * fired[j]
-            place, stop = first[b * steps + t], first[b * steps + t + 1]
-            for j in range(width):
-                if place == stop:
-                    break
-                if abs(x[j]) < reach:
-                    units[place] = j
-                    values[place] = x[j]
-                    place += 1
+            place = first[b * steps + t]
+            for start in range(0, width if place < first[b * steps + t + 1] else 0, CHUNK):
+                part, found = x[start : start + CHUNK], np.int32(0)
+                for k in range(len(part)):
+                    found += np.int32(abs(part[k]) < reach)
+                for k in range(len(part) if found else 0):
+                    if abs(part[k]) < reach:
+                        units[place] = start + k
+                        values[place] = part[k]
+                        place += 1
 
 
 @compiled
 def count(begin: Any, end: Any, x: Any, counts: Any) -> None:
     """How many numbers of x [T, B, N] are not 0, for each sample and step."""
-    steps, _, units = x.shape
-    for b in range(begin, end):
-        for t in range(steps):
-            row = x[t, b]
-            found = 0
-            for j in range(units):
-                found += 1 if row[j] != 0 else 0
+    steps, _, width = x.shape
+    for t in range(steps):
+        for b in range(begin, end):
+            row, found = x[t, b], np.int32(0)
+            for j in range(width):
+                found += np.int32(row[j] != 0)
             counts[b * steps + t] = found
 
 
@@ -113,24 +112,26 @@ def count(begin: Any, end: Any, x: Any, counts: Any) -> None:
 def collect(begin: Any, end: Any, x: Any, first: Any, units: Any, values: Any) -> None:
     """The entries that ``count`` has counted."""
     steps, _, width = x.shape
-    for b in range(begin, end):
-        for t in range(steps):
-            row, place, stop = x[t, b], first[b * steps + t], first[b * steps + t + 1]
-            for j in range(width):
-                if place == stop:
-                    break
-                if row[j] != 0:
-                    units[place] = j
-                    values[place] = row[j]
-                    place += 1
+    for t in range(steps):
+        for b in range(begin, end):
+            row, place = x[t, b], first[b * steps + t]
+            for start in range(0, width, CHUNK):
+                part, found = row[start : start + CHUNK], np.int32(0)
+                for k in range(len(part)):
+                    found += np.int32(part[k] != 0)
+                for k in range(len(part) if found else 0):
+                    if part[k] != 0:
+                        units[place] = start + k
+                        values[place] = part[k]
+                        place += 1
 
 
 @compiled
 def pick(begin: Any, end: Any, dense: Any, first: Any, units: Any, values: Any) -> None:
     """values *= dense [T, B, N] at the entries."""
     steps = dense.shape[0]
-    for b in range(begin, end):
-        for t in range(steps):
+    for t in range(steps):
+        for b in range(begin, end):
             row = dense[t, b]
             for a in range(first[b * steps + t], first[b * steps + t + 1]):
                 values[a] *= row[units[a]]
