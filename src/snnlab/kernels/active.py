@@ -31,12 +31,18 @@ summed: Any = njit(error_model="numpy", fastmath={"reassoc", "contract"})  # sum
 class Entries(NamedTuple):
     """Some entries of a tensor [T, B, N].
 
-    first [B * T + 1]: where those of sample b and step t begin, at place b * T + t; units: j; values: of the entries.
+    steps: T; first [B * T + 1]: where those of sample b and step t begin, at place b * T + t; units: j; values: of the
+    entries.
     """
 
+    steps: int
     first: Tensor
     units: Tensor
     values: Tensor
+
+    @property
+    def arrays(self) -> tuple[Any, Any, Any]:
+        return self.first.numpy(), self.units.numpy(), self.values.numpy()
 
 
 @compiled
@@ -127,6 +133,30 @@ def collect(begin: Any, end: Any, x: Any, first: Any, units: Any, values: Any) -
 
 
 @compiled
+def gather(
+    begin: Any, end: Any, steps: Any, first: Any, inputs: Any, values: Any, weights: Any, bias: Any, outputs: Any
+) -> None:
+    """outputs [T, B, N] = bias + the sum of values times their rows of weights [I, N]; the sums of ``cpu.gather``."""
+    units = weights.shape[1]
+    for t in range(steps):
+        for b in range(begin, end):
+            output, place, stop = outputs[t, b], first[b * steps + t], first[b * steps + t + 1]
+            for j in range(units):
+                output[j] = bias[j]
+            rest = stop - (stop - place) % 4
+            for f in range(place, rest, 4):
+                va, vb, vc, vd = values[f], values[f + 1], values[f + 2], values[f + 3]
+                wa, wb = weights[inputs[f]], weights[inputs[f + 1]]
+                wc, wd = weights[inputs[f + 2]], weights[inputs[f + 3]]
+                for j in range(units):
+                    output[j] += (va * wa[j] + vb * wb[j]) + (vc * wc[j] + vd * wd[j])
+            for f in range(rest, stop):
+                v, w = values[f], weights[inputs[f]]
+                for j in range(units):
+                    output[j] += v * w[j]
+
+
+@compiled
 def pick(begin: Any, end: Any, dense: Any, first: Any, units: Any, values: Any) -> None:
     """values *= dense [T, B, N] at the entries."""
     steps = dense.shape[0]
@@ -154,7 +184,7 @@ def weight_gradient(
     operations: Any,
 ) -> None:
     """sums [N, I] += (1) for the inputs from begin to end; operations[i] counts the products of input i."""
-    one = decay - decay + sums.dtype.type(1)
+    one = sums.dtype.type(1)
     for start in range(begin, end, WIDTH):
         stop = min(end, start + WIDTH)
         width = stop - start
@@ -199,7 +229,7 @@ def input_gradient(
     """gradient [T, B, I] = (2) at the entries of the layer below, for weights [I, N]; the rest is left alone."""
     width = weights.shape[1]
     steps = gradient.shape[0]
-    one = decay - decay + weights.dtype.type(1)
+    zero, one = weights.dtype.type(0), weights.dtype.type(1)
     delta = np.empty(width, weights.dtype)
     for b in range(begin, end):
         delta[:] = 0
@@ -216,10 +246,26 @@ def input_gradient(
             row = gradient[t, b]
             for n in range(first_in[place], first_in[place + 1]):
                 weight = weights[inputs[n]]
-                total = one - one
+                total = zero
                 for j in range(width):
                     total += weight[j] * delta[j]
                 row[inputs[n]] = total * scale
+
+
+@summed
+def product_at(begin: Any, end: Any, dense: Any, first: Any, inputs: Any, weights: Any, gradient: Any) -> None:
+    """gradient [T, B, I] = dense [T, B, N] times weights [I, N] at the entries; the rest is left alone."""
+    width = weights.shape[1]
+    steps = gradient.shape[0]
+    zero = weights.dtype.type(0)
+    for t in range(steps):
+        for b in range(begin, end):
+            row, given = gradient[t, b], dense[t, b]
+            for n in range(first[b * steps + t], first[b * steps + t + 1]):
+                weight, total = weights[inputs[n]], zero
+                for j in range(width):
+                    total += weight[j] * given[j]
+                row[inputs[n]] = total
 
 
 @compiled
@@ -247,10 +293,10 @@ def places(counts: Tensor) -> Tensor:
 
 
 def room(counts: Tensor, like: Tensor) -> Entries:
-    """Entries of these counts, not yet filled."""
+    """Entries of a tensor [T, ...], as many as were counted for each sample and step, not yet filled."""
     first = places(counts)
     total = int(first[-1])
-    return Entries(first, torch.empty(total, dtype=torch.int32), like.new_empty(total))
+    return Entries(len(like), first, torch.empty(total, dtype=torch.int32), like.new_empty(total))
 
 
 def nonzero(x: Tensor) -> Entries:
@@ -258,7 +304,7 @@ def nonzero(x: Tensor) -> Entries:
     counts = torch.empty(x.shape[0] * x.shape[1], dtype=torch.int64)
     share(count, x.shape[1], x.numpy(), counts.numpy(), least=1)
     entries = room(counts, x)
-    share(collect, x.shape[1], x.numpy(), *(part.numpy() for part in entries), least=1)
+    share(collect, x.shape[1], x.numpy(), *entries.arrays, least=1)
     return entries
 
 
@@ -271,9 +317,27 @@ def fired(currents: Tensor, decay: float, threshold: float, reach: float) -> tup
     numbers = [number(value, currents) for value in (decay, threshold, reach)]
     share(fire, batch, currents.numpy(), spikes.numpy(), counts.numpy(), *numbers, last.numpy(), least=1)
     entries = room(counts, currents)
-    given = (currents.numpy(), spikes.numpy(), *numbers, *(part.numpy() for part in entries))
-    share(collect_active, batch, *given, least=1)
+    share(collect_active, batch, currents.numpy(), spikes.numpy(), *numbers, *entries.arrays, least=1)
     return spikes, entries, last
+
+
+def currents(x: Entries, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x W' + b [T, B, N] of the entries x of the input, for a weight [N, I]."""
+    batch = (len(x.first) - 1) // x.steps
+    outputs = x.values.new_empty(x.steps, batch, len(weight))
+    start = weight.new_zeros(len(weight)) if bias is None else bias.contiguous()
+    given = (part.numpy() for part in (weight.t().contiguous(), start, outputs))
+    share(gather, batch, x.steps, *x.arrays, *given, least=1)
+    return outputs
+
+
+def product_at_entries(dense: Tensor, below: Entries, weight: Tensor) -> Tensor:
+    """dense [T * B, N] times the weight [N, I] at the entries of [T, B, I], 0 elsewhere; [T, B, I]."""
+    dense = dense.contiguous().view(below.steps, -1, len(weight))
+    gradient = dense.new_zeros(*dense.shape[:2], weight.shape[1])
+    given = (dense, below.first, below.units, weight.t().contiguous(), gradient)
+    share(product_at, dense.shape[1], *(part.numpy() for part in given), least=1)
+    return gradient
 
 
 def multiplied(active: Entries, dense: Tensor) -> Entries:
@@ -283,13 +347,13 @@ def multiplied(active: Entries, dense: Tensor) -> Entries:
     return active._replace(values=values)
 
 
-def gradient_of_weight(e: Entries, x: Entries, decay: float, steps: int, shape: torch.Size) -> tuple[Tensor, int]:
+def gradient_of_weight(e: Entries, x: Entries, decay: float, shape: torch.Size) -> tuple[Tensor, int]:
     """(1) in the shape [N, I] of the weight, and how many products it took."""
     sums = e.values.new_zeros(shape)
     operations = torch.zeros(shape[1], dtype=torch.int64)
     numbers = (number(decay, sums), number(SMALL, sums))
-    entries = (*(part.numpy() for part in e), *(part.numpy() for part in x))
-    share(weight_gradient, shape[1], steps, *numbers, *entries, sums.numpy(), operations.numpy(), least=64)
+    given = (*e.arrays, *x.arrays, sums.numpy(), operations.numpy())
+    share(weight_gradient, shape[1], e.steps, *numbers, *given, least=64)
     return sums, int(operations.sum())
 
 
@@ -298,23 +362,19 @@ def gradient_of_input(e: Entries, below: Entries | None, decay: float, weight: T
     steps, batch, _ = shape
     if below is None:
         delta = weight.new_empty(steps, batch, len(weight))
-        given = (number(decay, weight), *(part.numpy() for part in e), delta.numpy())
-        share(filtered, batch, *given, least=1)
+        share(filtered, batch, number(decay, weight), *e.arrays, delta.numpy(), least=1)
         return delta @ weight
     gradient = weight.new_zeros(shape)
     numbers = (number(decay, weight), number(SMALL, weight))
-    entries = (*(part.numpy() for part in e), below.first.numpy(), below.units.numpy())
-    weights = weight.t().contiguous()
-    share(input_gradient, batch, *numbers, *entries, weights.numpy(), gradient.numpy(), least=1)
+    given = (*e.arrays, *below.arrays[:2], weight.t().contiguous().numpy(), gradient.numpy())
+    share(input_gradient, batch, *numbers, *given, least=1)
     return gradient
 
 
-def gradient_of_bias(e: Entries, decay: float, steps: int, units: int) -> Tensor:
+def gradient_of_bias(e: Entries, decay: float, units: int) -> Tensor:
     """The trace of a constant 1 in the place of (1): sum over A of e (1 + decay + ... + decay^t)."""
-    trace = torch.zeros(steps, dtype=torch.float64)
-    for t in range(steps):
-        trace[t] = 1 + decay * (trace[t - 1] if t else 0)
+    trace = torch.cumsum(decay ** torch.arange(e.steps, dtype=torch.float64), 0)
     counts = e.first.diff()
-    factors = trace.repeat(len(counts) // steps).repeat_interleave(counts)
+    factors = trace.repeat(len(counts) // e.steps).repeat_interleave(counts)
     sums = torch.zeros(units, dtype=torch.float64).index_add_(0, e.units.long(), e.values.double() * factors)
     return sums.to(e.values.dtype)

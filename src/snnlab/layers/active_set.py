@@ -19,16 +19,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from snnlab import kernels
 from snnlab.layers import spike_linear
-from snnlab.layers.over_time import over_time, plain
+from snnlab.layers.over_time import notice, plain
 from snnlab.neurons.lif import LIF, LIFState
 from snnlab.neurons.surrogate import Truncated
+
+if TYPE_CHECKING:
+    from snnlab.kernels.active import Entries
 
 
 @dataclass
@@ -75,22 +78,34 @@ def joins(layer: nn.Module, neuron: nn.Module, frames: Tensor) -> bool:
 
 def currents(layer: nn.Module, neuron: nn.Module, frames: Tensor) -> Tensor:
     """The currents [T, B, J] of frames [T, B, I], without gradient; ``neuron`` makes of them spikes that have it."""
+    from snnlab.kernels import active as kernel
+
     with torch.no_grad():
-        found = over_time(layer, frames)
-    below = getattr(frames, "active", None)
-    spikes, active = _ActiveSet.apply(frames, layer.weight, layer.bias, neuron, found, below)
+        inputs = kernel.nonzero(frames)
+        found = kernel.currents(inputs, layer.weight, layer.bias)  # type: ignore[arg-type]
+        notice(layer, found[-1])
+    joined = Joined(neuron, found, inputs, getattr(frames, "active", None))  # type: ignore[arg-type]
+    spikes, active = _ActiveSet.apply(frames, layer.weight, layer.bias, joined)
     spikes.active = active
     kernels.foresee(found, spikes)
     return found
 
 
+class Joined(NamedTuple):
+    """The neurons behind a linear layer, their currents [T, B, J], the input's entries, and the active ones below."""
+
+    neuron: LIF
+    currents: Tensor
+    inputs: Entries
+    below: Entries | None
+
+
 class _ActiveSet(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, neuron: LIF, found: Tensor, below: Any
-    ) -> tuple[Tensor, Any]:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, joined: Joined) -> tuple[Tensor, Entries]:
         from snnlab.kernels import active as kernel
 
+        neuron, found = joined.neuron, joined.currents
         spike: Any = neuron.spike
         spikes, active, last = kernel.fired(found, neuron.decay, neuron.threshold, spike.reach)
         if (watch := kernels.watched_by()) is not None:
@@ -102,8 +117,8 @@ class _ActiveSet(torch.autograd.Function):
             ctx.count.entries += found.numel()
         else:
             ctx.count = Count()
-        ctx.inputs = kernel.nonzero(x) if ctx.needs_input_grad[1] else None
-        ctx.active, ctx.below, ctx.decay, ctx.spike, ctx.shape = active, below, neuron.decay, spike, x.shape
+        ctx.active, ctx.inputs, ctx.below = active, joined.inputs, joined.below
+        ctx.decay, ctx.spike, ctx.shape = neuron.decay, spike, x.shape
         ctx.save_for_backward(weight)
         return spikes, active
 
@@ -113,15 +128,14 @@ class _ActiveSet(torch.autograd.Function):
 
         kernels.first_derivative()
         (weight,) = ctx.saved_tensors
-        steps = ctx.shape[0]
         slopes = ctx.spike.scale * ctx.spike.derivative(ctx.active.values)
         e = kernel.multiplied(ctx.active._replace(values=slopes), grads[0].contiguous())  # (1)
         of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
             of_x = kernel.gradient_of_input(e, ctx.below, ctx.decay, weight, ctx.shape)  # (3)
         if ctx.needs_input_grad[1]:
-            of_weight, products = kernel.gradient_of_weight(e, ctx.inputs, ctx.decay, steps, weight.shape)  # (2)
+            of_weight, products = kernel.gradient_of_weight(e, ctx.inputs, ctx.decay, weight.shape)  # (2)
             ctx.count.products += products
         if ctx.needs_input_grad[2]:
-            of_bias = kernel.gradient_of_bias(e, ctx.decay, steps, len(weight))
-        return of_x, of_weight, of_bias, None, None, None
+            of_bias = kernel.gradient_of_bias(e, ctx.decay, len(weight))
+        return of_x, of_weight, of_bias, None
