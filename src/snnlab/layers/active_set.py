@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab import kernels
+from snnlab.kernels.sight import hooked
 from snnlab.layers import spike_linear
 from snnlab.layers.over_time import notice, plain
 from snnlab.neurons.lif import LIF, LIFState
@@ -61,6 +62,7 @@ def joins(layer: nn.Module, neuron: nn.Module, frames: Tensor) -> bool:
     """Whether ``layer`` and ``neuron`` learn together from active entries, for frames [T, B, I] of few spikes."""
     return (
         type(neuron) is LIF
+        and unwatched(neuron)
         and type(neuron.spike) is Truncated
         and neuron.spike.skip
         and neuron.spike.strict
@@ -76,16 +78,23 @@ def joins(layer: nn.Module, neuron: nn.Module, frames: Tensor) -> bool:
     )
 
 
+def unwatched(neuron: nn.Module) -> bool:
+    """Whether nobody waits for the call of a neuron but those who look at its spikes."""
+    own = neuron._forward_pre_hooks or neuron._backward_hooks or neuron._backward_pre_hooks or "forward" in vars(neuron)
+    return not (own or hooked(neuron))
+
+
 def currents(layer: nn.Module, neuron: nn.Module, frames: Tensor) -> Tensor:
     """The currents [T, B, J] of frames [T, B, I], without gradient; ``neuron`` makes of them spikes that have it."""
     from snnlab.kernels import active as kernel
 
-    with torch.no_grad():
-        inputs = kernel.nonzero(frames)
-        found = kernel.currents(inputs, layer.weight, layer.bias)  # type: ignore[arg-type]
-        notice(layer, found[-1])
+    weight: Any = layer.weight  # asked for once, with its graph: a constraint may make it
+    bias: Any = layer.bias
+    inputs = kernel.nonzero(frames.detach())
+    found = kernel.currents(inputs, weight.detach(), None if bias is None else bias.detach())
+    notice(layer, found[-1])
     joined = Joined(neuron, found, inputs, getattr(frames, "active", None))  # type: ignore[arg-type]
-    spikes, active = _ActiveSet.apply(frames, layer.weight, layer.bias, joined)
+    spikes, active = _ActiveSet.apply(frames, weight, bias, joined)
     spikes.active = active
     kernels.foresee(found, spikes)
     return found

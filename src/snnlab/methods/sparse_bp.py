@@ -24,7 +24,7 @@ import functools
 import math
 from typing import Any, Literal
 
-import torch
+from lightning import LightningModule
 from torch import Tensor, nn
 
 from snnlab.data.contract import Batch, DataSpec
@@ -159,6 +159,7 @@ class SparseBP(Autograd):
         """Log, by layer, the share of entries that were active and the products of dW, |A| * inputs, a batch."""
         names = {layer: name for name, layer in self.network.neurons().items()}
         for layer, count in self.counts.items():
-            every: Any = {"on_step": False, "on_epoch": True, "batch_size": 1}
-            self.log(f"train/active_share/{names[layer]}", count.active / count.entries, **every)
-            self.log(f"train/weight_products/{names[layer]}", float(count.products), **every)
+            # of this process alone: another may have taken the masked form, and would not be there to share
+            every: Any = {"on_step": False, "on_epoch": True, "batch_size": 1, "sync_dist": False}
+            LightningModule.log(self, f"train/active_share/{names[layer]}", count.active / count.entries, **every)
+            LightningModule.log(self, f"train/weight_products/{names[layer]}", float(count.products), **every)

@@ -224,6 +224,8 @@ class Truncated(Surrogate):
         return self.curve.scale * self.curve.derivative(x) * (x.abs() < self.reach).to(x.dtype)
 
     def antiderivative(self, x: Tensor) -> Tensor:
+        if math.isinf(self.reach):
+            return self.curve.scale * self.curve.antiderivative(x)
         reach = torch.full_like(x, self.reach)
         inside = self.curve.antiderivative(torch.minimum(torch.maximum(x, -reach), reach))
         return self.curve.scale * (inside - self.curve.antiderivative(-reach))
