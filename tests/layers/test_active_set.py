@@ -1,6 +1,7 @@
-"""A linear layer and its LIF neurons through active entries alone: the numbers of the masked dense layer by autograd."""
+"""A linear layer and its LIF neurons through active entries alone: autograd of the masked dense layer."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def network(skip=True, sizes=(60, 40, 30), reach=0.2, decay=0.9, bias=False, dty
     """Layers whose sums are exact in any order: weights are whole multiples of 1/64."""
     torch.manual_seed(0)
     layers = []
-    for i, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes), start=1):
         linear = nn.Linear(inputs, outputs, bias=bias)
         for parameter in linear.parameters():
             parameter.data = torch.randn_like(parameter).mul_(16 if parameter.dim() == 2 else 4).round() / 64

@@ -12,7 +12,6 @@ from snnlab.layers.active_set import counting
 from snnlab.methods.sparse_bp import SparseBP
 from snnlab.models.mlp import MLP
 from snnlab.neurons.surrogate import FastSigmoid, Truncated
-from snnlab.regularizers.homeostasis import Homeostasis
 from snnlab.runs.in_process import run
 
 SPEC = DataSpec("vectors", "event", (50,), 4, time_steps=30)
@@ -104,7 +103,9 @@ def test_weights_start_as_in_the_card():
 
 
 def test_a_run_keeps_the_figures_and_learns(empty_data, tmp_path):
-    train = run([*SHORT, "trainer.max_epochs=2", "method.optimizer.lr=0.01", f"paths.output={tmp_path}"]).metrics["train"]
+    train = run([*SHORT, "trainer.max_epochs=2", "method.optimizer.lr=0.01", f"paths.output={tmp_path}"]).metrics[
+        "train"
+    ]
     assert 0 < train["active_share"]["hidden1"] < 0.05
     share = train["active_share"]["hidden1"]
     # 1,437 training samples in batches of 50 and a last one of fewer

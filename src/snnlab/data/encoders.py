@@ -229,7 +229,9 @@ class Latency(Encoder):
         if curve not in ("linear", "logarithmic"):
             raise InputError(f"encoder.curve = {curve!r} must be linear or logarithmic")
         if curve == "logarithmic" and reverse:
-            raise InputError("encoder.reverse=true is of encoder.curve=linear; a brighter pixel charges a membrane faster")
+            raise InputError(
+                "encoder.reverse=true is of encoder.curve=linear; a brighter pixel charges a membrane faster"
+            )
         if not tau > 0:
             raise InputError(f"encoder.tau = {tau} steps must be positive; 20 is the paper's at 1 ms")
         if not 0 < floor < 1:

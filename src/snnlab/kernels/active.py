@@ -1,13 +1,13 @@
 """Kernels of a backward that visits active entries only: LIF neurons behind a linear layer, a sequence at once.
 
-An entry (t, b, j) is active where a surrogate derivative with an end is not 0. Entries of a tensor [T, B, N] are kept as
-``Entries``, ordered by sample, then step, then unit. With e = g(v) dL/ds at the active entries A,
+An entry (t, b, j) is active where a surrogate derivative with an end is not 0. Entries of a tensor [T, B, N] are kept
+as ``Entries``, ordered by sample, then step, then unit. With e = g(v) dL/ds at the active entries A,
 
     trace[t] = decay * trace[t-1] + x[t]            (1)     dW[j, i] = sum over A of e[t, b, j] trace[t, b, i]
     delta[t] = decay * delta[t+1] + e[t]            (2)     dx[t, b, i] = sum over j of W[j, i] delta[t, b, j]
 
-Neither is passed over step by step: both are kept divided by a power of the decay, which is multiplied in where they are
-read, so a step without an event costs nothing. (1) takes |A| * inputs multiplications, which the kernel counts.
+Neither decays step by step: both are kept divided by a power of the decay, which is multiplied in where they are read,
+so a step without an event costs nothing. (1) takes |A| * inputs multiplications, which the kernel counts.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ _counts: ContextVar[dict[nn.Module, Count] | None] = ContextVar("active_counts",
 
 @contextmanager
 def counting() -> Iterator[dict[nn.Module, Count]]:
-    """Count, by neuron layer, what sequences visit that run while the context is open; their backward may come later."""
+    """Count, by neuron layer, what is visited of sequences that start while the context is open."""
     counts: dict[nn.Module, Count] = {}
     token = _counts.set(counts)
     try:

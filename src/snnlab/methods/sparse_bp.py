@@ -7,7 +7,7 @@
     ds/dv = 1 / (|v - threshold| / width + 1)^2 on the active set, else 0
     A     = {(t, b, j): b_low < v[t, b, j] < 2 threshold - b_low}   active set
 
-Symbols:    V v, beta decay, B_low b_low, B_th threshold - b_low, 100 is 1 / width; tr and delta in layers/active_set.py.
+Symbols:    V v, beta decay, B_low b_low, B_th threshold - b_low, 100 is 1 / width; tr, delta: layers/active_set.py.
 Backward:   sparse visits A alone: |A| * inputs products for dW, and the gradient of a spike where the layer below is
             active. masked is its twin, the same gradient by autograd over all entries, and dense has the surrogate
             without an end: it answers what the truncation costs.
@@ -157,7 +157,7 @@ class SparseBP(Autograd):
 
     def on_after_backward(self) -> None:
         """Log, by layer, the share of entries that were active and the products of dW, |A| * inputs, a batch."""
-        names = {layer: name for name, layer in self.network.neurons().items()}
+        names: dict[nn.Module, str] = {layer: name for name, layer in self.network.neurons().items()}
         for layer, count in self.counts.items():
             # of this process alone: another may have taken the masked form, and would not be there to share
             every: Any = {"on_step": False, "on_epoch": True, "batch_size": 1, "sync_dist": False}

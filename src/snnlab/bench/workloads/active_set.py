@@ -65,7 +65,8 @@ def measure(
                 below = torch.rand(frames.shape, generator=generator) < active / 100
             reach = reach_of(weight, frames, active / 100)
             nets = {"all": net(weight, reach, False), "active": net(weight, reach, True)}
-            check(layer, *(gradients(each, frames, upstream, below) for each in nets.values()), below)
+            found = {name: gradients(each, frames, upstream, below) for name, each in nets.items()}
+            check(layer, found["all"], found["active"], below)
             jobs = {name: job(each, frames, upstream, below) for name, each in nets.items()}
             title = f"{layer}, batch {size}, {share:g} % spikes, {active:g} % active"
             case: Case = bench.compare(title, jobs, "all", share=1 / len(layers) / len(percent), keep=jobs)
