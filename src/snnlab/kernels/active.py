@@ -183,12 +183,12 @@ def weight_gradient(
     sums: Any,
     operations: Any,
 ) -> None:
-    """sums [N, I] += (1) for the inputs from begin to end; operations[i] counts the products of input i."""
+    """sums [N, I] = (1) for the inputs from begin to end; operations[i] counts the products of input i."""
     one = sums.dtype.type(1)
     for start in range(begin, end, WIDTH):
         stop = min(end, start + WIDTH)
         width = stop - start
-        trace = np.empty(width, sums.dtype)
+        trace, part = np.empty(width, sums.dtype), np.zeros((len(sums), width), sums.dtype)
         done = 0
         for b in range((len(first) - 1) // steps):
             trace[:] = 0
@@ -204,12 +204,12 @@ def weight_gradient(
                     if start <= i < stop:
                         trace[i - start] += values[n] / scale
                 for a in range(first[place], first[place + 1]):
-                    row, factor = sums[units[a], start:stop], e[a] * scale
+                    row, factor = part[units[a]], e[a] * scale
                     for k in range(width):
                         row[k] += factor * trace[k]
                     done += 1
-        for i in range(start, stop):
-            operations[i] += done
+        sums[:, start:stop] = part
+        operations[start:stop] = done
 
 
 @summed
@@ -349,8 +349,8 @@ def multiplied(active: Entries, dense: Tensor) -> Entries:
 
 def gradient_of_weight(e: Entries, x: Entries, decay: float, shape: torch.Size) -> tuple[Tensor, int]:
     """(1) in the shape [N, I] of the weight, and how many products it took."""
-    sums = e.values.new_zeros(shape)
-    operations = torch.zeros(shape[1], dtype=torch.int64)
+    sums = e.values.new_empty(shape)
+    operations = torch.empty(shape[1], dtype=torch.int64)
     numbers = (number(decay, sums), number(SMALL, sums))
     given = (*e.arrays, *x.arrays, sums.numpy(), operations.numpy())
     share(weight_gradient, shape[1], e.steps, *numbers, *given, least=64)
