@@ -64,6 +64,10 @@ CASES: dict[str, list[str]] = {
     "spike_bp_lenet": [
         train("method=spike_bp data=digits model=lenet model.channels=[4,8] model.padding=same encoder.time_steps=10")
     ],
+    "sparse_bp": [train("method=sparse_bp data=digits trainer.max_epochs=2")],
+    "sparse_bp_dense_max": [
+        train("method=sparse_bp data=digits method.backward=dense method.score=max init=fluctuation")
+    ],
     "ssnn_bp": [train("method=ssnn_bp data=digits trainer.max_epochs=2")],
     "ssnn_bp_rounded": [train("method=ssnn_bp data=digits method.rounding=0.0078125 method.update_every=10")],
     "ssnn_bp_twin": [train("method=ssnn_bp data=digits method.gradient=backprop")],

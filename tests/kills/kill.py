@@ -35,6 +35,7 @@ METHODS = {
     "ssnn_bp": f"method=ssnn_bp {DIGITS} encoder.time_steps=10",
     "vdib": f"method=vdib {DIGITS} method.warmup=1 method.n_out=16 encoder.time_steps=5",
     "fptt": f"method=fptt {DIGITS} model.hidden=[16]",
+    "sparse_bp": f"method=sparse_bp {DIGITS} encoder.time_steps=20",
     "multispike_fast_deep": f"method=multispike_fast_deep {DIGITS} model.hidden=[16]",
     "vdsp": f"method=vdsp {DIGITS} method.neurons=10 encoder.time_steps=10 method.label_samples=100",
     "burstccn": f"method=burstccn {DIGITS}",

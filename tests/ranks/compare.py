@@ -37,6 +37,7 @@ CASES = {  # by what the table calls it; a method's own config comes first
     "stbp, memristor": f"method=stbp {DIGITS} hardware=memristor",
     "ann": "method=ann data=digits",
     "spike_bp": f"method=spike_bp {DIGITS}",
+    "sparse_bp": f"method=sparse_bp {DIGITS}",
     "bntt": f"method=bntt {DIGITS}",
     "bntt, shared": f"method=bntt {DIGITS} method.norm=shared",
     "conversion": f"method=conversion {DIGITS} method.calibration=10",

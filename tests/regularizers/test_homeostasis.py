@@ -59,3 +59,14 @@ def test_it_is_added_to_the_training_loss_and_leaves_the_readout_alone(empty_dat
     assert (more - plain).item() == pytest.approx(0.01 * seen["hidden1"].sum().item(), rel=1e-4)
     more.backward()
     assert method.network.layers["weight1"].weight.grad.abs().sum() > 0
+
+
+def test_the_upper_bound_may_count_linearly():
+    """Perez-Nieves & Goodman 2021: 0.06 max(0, mean spikes - 1), the mean over samples outside of the bound."""
+    spikes = torch.zeros(5, 2, 4)
+    spikes[:3, 0] = 1  # 3 spikes a neuron in the first sample, none in the second
+    linear = Homeostasis(0.0, 0.0, 1.0, 0.06, upper_power=1)
+    assert linear({"hidden": spikes}).item() == pytest.approx(0.06 * (2 + 0) / 2, abs=1e-7)
+    assert Homeostasis(0.0, 0.0, 1.0, 0.06)({"hidden": spikes}).item() == pytest.approx(0.06 * 4 / 2, abs=1e-7)
+    with pytest.raises(InputError, match="upper_power = 3 must be 1 or 2"):
+        Homeostasis(upper_power=3)

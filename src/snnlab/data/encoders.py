@@ -203,23 +203,64 @@ class Latency(Encoder):
     none, and index 0 is never used. With ``reverse`` it comes at round(x (T - 1)): brighter is later. ``times`` gives
     the same spikes before they are rounded to a step, for methods that have none.
 
-    Source: Skatchkovsky, Simeone, Jang 2021, arXiv:2106.01177 (VDIB, time encoding).
+    curve="logarithmic": a membrane of time constant tau, driven by x, reaches ``floor`` at tau ln(x / (x - floor)). The
+    spike comes at the step in which that lies; none where x <= floor or it lies at T or later.
+
+    Args:    reverse: whether brighter is later; of the linear curve alone.
+             curve: linear or logarithmic.
+             tau: of the logarithmic curve, > 0, in steps.
+             floor: of the logarithmic curve, in (0, 1): the pixel that never spikes.
+    Raises:  InputError: an argument out of its range, or ``reverse`` of a logarithmic curve.
+    Source:  linear: Skatchkovsky, Simeone, Jang 2021, arXiv:2106.01177 (VDIB, time encoding). logarithmic:
+             Perez-Nieves, Goodman 2021, arXiv:2105.08810, authors' code.
     """
 
     fewest = 2
 
-    def __init__(self, time_steps: int, reverse: bool = False) -> None:
+    def __init__(
+        self,
+        time_steps: int,
+        reverse: bool = False,
+        curve: Literal["linear", "logarithmic"] = "linear",
+        tau: float = 20.0,
+        floor: float = 0.2,
+    ) -> None:
         super().__init__(time_steps)
-        self.reverse = reverse
+        if curve not in ("linear", "logarithmic"):
+            raise InputError(f"encoder.curve = {curve!r} must be linear or logarithmic")
+        if curve == "logarithmic" and reverse:
+            raise InputError(
+                "encoder.reverse=true is of encoder.curve=linear; a brighter pixel charges a membrane faster"
+            )
+        if not tau > 0:
+            raise InputError(f"encoder.tau = {tau} steps must be positive; 20 is the paper's at 1 ms")
+        if not 0 < floor < 1:
+            raise InputError(f"encoder.floor = {floor} must lie in (0, 1), the range of a pixel; 0.2 is the paper's")
+        self.reverse, self.curve, self.tau, self.floor = reverse, curve, tau, floor
+
+    def index(self, images: Tensor) -> Tensor:
+        """The step of each pixel's spike, -1 where there is none."""
+        if self.curve == "logarithmic":
+            times = self.times(images)
+            return torch.where(times < self.time_steps, times.floor(), -1)
+        level = (images * (self.time_steps - 1)).round()
+        return torch.where(level > 0, level if self.reverse else self.time_steps - level, -1)
 
     def frames(self, images: Tensor) -> Iterator[Tensor]:
-        level = (images * (self.time_steps - 1)).round()
-        index = level if self.reverse else self.time_steps - level
-        index = torch.where(level > 0, index, -1)
+        index = self.index(images)
         for t in range(self.time_steps):
             yield (index == t).to(images.dtype)
 
+    def forward(self, images: Tensor) -> Tensor:
+        index = self.index(images)[None]
+        frames = images.new_zeros(self.time_steps, *images.shape)
+        return frames.scatter_(0, index.clamp(min=0).long(), (index >= 0).to(images.dtype))
+
     def times(self, images: Tensor) -> Tensor:
         """Return the exact time of each pixel's spike in steps, [B, C, H, W], infinite where there is none."""
+        if self.curve == "logarithmic":
+            above = images - self.floor
+            times = self.tau * torch.log(images / torch.where(above > 0, above, 1))
+            return torch.where((above > 0) & (times < self.time_steps), times, torch.inf)
         level = images * (self.time_steps - 1)
         return torch.where(level.round() > 0, level if self.reverse else self.time_steps - level, torch.inf)

@@ -269,10 +269,12 @@ def neuron(graph: Graph, name: str, layer: nn.Module, shape: tuple[int, ...]) ->
     assert isinstance(layer, Integrator)
     nir, decay = library(), layer.decay
     if decay == 0:
-        return None
+        return None  # its gain is 1, too
+    if layer.gain == 0:
+        raise refusal(name, "takes nothing of its input (decay = 1, leak = scaled)")
     if decay == 1:
         return nir.I(full(shape, 1 / graph.time_step), metadata={"decay": 1.0})
-    tau, r, rest = (full(shape, value) for value in (graph.time_step / (1 - decay), 1 / (1 - decay), 0.0))
+    tau, r, rest = (full(shape, v) for v in (graph.time_step / (1 - decay), layer.gain / (1 - decay), 0.0))
     return nir.LI(tau, r, rest, metadata={"decay": float(decay)})
 
 

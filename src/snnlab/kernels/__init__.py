@@ -7,7 +7,7 @@ fused forms are taken.
 
 from snnlab.kernels.backends import backend, on_cpu
 from snnlab.kernels.fuse import fused
-from snnlab.kernels.offer import accept, first_derivative, offer
+from snnlab.kernels.offer import accept, first_derivative, foresee, foreseen, offer
 from snnlab.kernels.path import Choice, Path, current, using
 from snnlab.kernels.watch import Watch, read_freely, watched_by, watching
 
@@ -19,6 +19,8 @@ __all__ = [
     "backend",
     "current",
     "first_derivative",
+    "foresee",
+    "foreseen",
     "fused",
     "offer",
     "on_cpu",

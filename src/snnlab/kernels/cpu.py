@@ -20,6 +20,7 @@ from snnlab.kernels.program import ZERO, Line, Program
 from snnlab.kernels.threads import share
 
 BLOCK = 1024  # neurons that share a pass; a few float32 rows of them stay in the first-level cache
+CHUNK = 32  # numbers that are looked at together for one that is not 0
 SPAN = 256  # rows of a sparse sum that are taken together
 
 # many arrays in one loop: let LLVM check at run time that they do not overlap, and use the widest instructions
@@ -228,10 +229,14 @@ def gather(begin: Any, end: Any, numbers: Any, weights: Any, bias: Any, outputs:
     for r in range(begin, end):
         row, output = numbers[r], outputs[r]
         found = 0
-        for i in range(inputs):
-            if row[i] != 0:
-                places[found] = i
-                found += 1
+        for start in range(0, inputs, CHUNK):
+            part, some = row[start : start + CHUNK], np.int32(0)
+            for i in range(len(part)):
+                some += np.int32(part[i] != 0)
+            for i in range(len(part) if some else 0):
+                if part[i] != 0:
+                    places[found] = start + i
+                    found += 1
         for j in range(units):
             output[j] = bias[j]
         for f in range(0, found - 3, 4):

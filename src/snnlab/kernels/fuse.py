@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.kernels.backends import backend
+from snnlab.kernels.offer import foreseen
 from snnlab.kernels.path import current
 from snnlab.kernels.program import Program, trace
 from snnlab.kernels.record import Unsupported
@@ -28,7 +29,10 @@ def fused(neuron: nn.Module, currents: Tensor) -> Tensor | None:
 
     A program that cannot be compiled here is told once and left alone from then on.
     """
-    path, name, outputs = current(), type(neuron).__name__, None
+    path, name, outputs = current(), type(neuron).__name__, foreseen(currents)
+    if outputs is not None:
+        path.fused.add(name)
+        return outputs
     wanted = path.enabled and currents.numel() and currents.ndim > 1 and not torch.compiler.is_compiling()
     kernel = backend(currents) if wanted else None
     program = None if kernel is None else _program(neuron, currents)

@@ -1,4 +1,5 @@
-"""What a fused layer may do with what it is given: write over currents that nobody else needs; no second derivative."""
+"""What a fused layer may do with what it is given: write over currents that nobody else needs, or pass on the outputs
+that were worked out together with them; no second derivative."""
 
 from __future__ import annotations
 
@@ -20,3 +21,13 @@ def offer(currents: Tensor) -> None:
 def accept(currents: Tensor) -> bool:
     """Whether these currents are offered; an offer is taken once."""
     return bool(vars(currents).pop("offered", False))
+
+
+def foresee(currents: Tensor, outputs: Tensor) -> None:
+    """Let the neuron that these currents are given to next return ``outputs``, which are its own to the bit."""
+    currents.outputs = outputs  # type: ignore[attr-defined]
+
+
+def foreseen(currents: Tensor) -> Tensor | None:
+    """The outputs for these currents, where somebody has worked them out; they are taken once."""
+    return vars(currents).pop("outputs", None)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from snnlab import kernels
+from snnlab.layers import active_set
 from snnlab.layers.edges import Flow, Signal
 from snnlab.layers.over_time import over_time, plain, watched
 from snnlab.neurons.neuron import Neuron, Temporal
@@ -66,16 +67,18 @@ class Network(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         with kernels.using(self.kernels):
             before: nn.Module | None = None
-            for layer in self.layers.values():
+            layers = [layer for layer in self.layers.values() if not plain(layer, (nn.Identity,))]
+            for layer, after in zip(layers, [*layers[1:], None], strict=True):
                 if isinstance(layer, Temporal):
                     alone = type(layer).forward is Temporal.forward and not watched(layer)  # its currents are its own
                     if before is not None and plain(before, PASSING) and alone:
                         kernels.offer(frames)
                     frames = layer(frames)
+                elif after is not None and active_set.joins(layer, after, frames):
+                    frames = active_set.currents(layer, after, frames)
                 else:
                     frames = over_time(layer, frames)
-                if not plain(layer, (nn.Identity,)):
-                    before = layer
+                before = layer
             return frames
 
     @parametrize.cached()

@@ -29,7 +29,7 @@ def over_time(layer: nn.Module, sequence: Tensor) -> Tensor:
         return once.expand(steps, *once.shape)
     merged = sequence.flatten(0, 1)  # [T*B, ...]
     if spike_linear.takes(layer, merged) and not watched(layer):
-        outputs = spike_linear.spike_linear(layer, merged)  # type: ignore[arg-type]
+        outputs = spike_linear.spike_linear(layer, merged, getattr(sequence, "active", None))  # type: ignore[arg-type]
     elif kernels.current().enabled and spike_pool.takes(layer) and not watched(layer):
         outputs = spike_pool.pool(layer, merged)  # type: ignore[arg-type]
     else:

@@ -12,7 +12,7 @@ instead of multiplying all: the same sums in another order.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from snnlab import kernels
 from snnlab.kernels import threads
 from snnlab.kernels.bits import LEAST, Packed, pack, unpack_rows
+
+if TYPE_CHECKING:
+    from snnlab.kernels.active import Entries
 
 SPARSE = 0.08  # share of non-zero numbers below which gathering wins; measured, see docs/speed.md
 PROBED = 1 << 14  # numbers that the share is estimated from
@@ -41,11 +44,11 @@ def takes(layer: nn.Module, x: Tensor) -> bool:
     )
 
 
-def spike_linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    """Return ``layer(x)`` for x [N, in]."""
+def spike_linear(layer: nn.Linear, x: Tensor, active: Entries | None = None) -> Tensor:
+    """Return ``layer(x)`` for x [N, in]; (2) is asked for at the entries ``active`` of x alone (active_set.py)."""
     if not torch.is_grad_enabled():
         return product(x, layer.weight.t(), layer.bias)
-    outputs: Tensor = _SpikeLinear.apply(x, layer.weight, layer.bias)
+    outputs: Tensor = _SpikeLinear.apply(x, layer.weight, layer.bias, active)
     return outputs
 
 
@@ -86,7 +89,8 @@ def add_outer(sums: Tensor, a: Tensor, b: Tensor, sparse: bool) -> None:
 
 class _SpikeLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, active: Entries | None) -> Tensor:
+        ctx.active = active
         outputs = product(x, weight.t(), bias)  # (1)
         if ctx.needs_input_grad[1]:
             ctx.saved = pack(x)
@@ -100,14 +104,23 @@ class _SpikeLinear(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         kernels.first_derivative()
         weight, x = ctx.saved_tensors
         g = grads[0].contiguous()
         of_weight = _of_weight(ctx.saved if ctx.packed else x, ctx.share, g) if ctx.needs_input_grad[1] else None
-        of_x = product(g, weight) if ctx.needs_input_grad[0] else None  # (2)
+        of_x = _of_input(g, weight, ctx.active) if ctx.needs_input_grad[0] else None  # (2)
         of_bias = g.sum(0) if ctx.needs_input_grad[2] else None  # (4)
-        return of_x, of_weight, of_bias
+        return of_x, of_weight, of_bias, None
+
+
+def _of_input(g: Tensor, weight: Tensor, active: Entries | None) -> Tensor:
+    """(2), at the active entries alone where they are known."""
+    if active is None:
+        return product(g, weight)
+    from snnlab.kernels import active as kernel
+
+    return kernel.product_at_entries(g, active, weight).flatten(0, 1)
 
 
 def _of_weight(saved: Tensor | Packed, density: float, g: Tensor) -> Tensor:

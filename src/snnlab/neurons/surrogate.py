@@ -200,6 +200,40 @@ class DampedTriangle(Surrogate):
         return self.damping * (0.5 + z - z * z.abs() / 2)
 
 
+class Truncated(Surrogate):
+    """h(x) = that of ``curve`` where |x| < reach, else 0: entries beyond the reach have no gradient, and are skipped.
+
+    Perez-Nieves & Goodman 2021. Not one of CURVES: it takes a curve.
+
+    Args:
+        curve: whose h, width and strictness it has.
+        reach: > 0, in the unit of v; infinite leaves the curve as it is.
+        skip: whether a fused backward may visit the entries within reach alone (layers/active_set.py); same numbers.
+
+    Raises:
+        ValueError: when reach is not positive.
+    """
+
+    def __init__(self, curve: Surrogate, reach: float, skip: bool = True) -> None:
+        super().__init__(curve.width, curve.strict)
+        if not reach > 0:
+            raise ValueError(f"Truncated: reach = {reach} must be positive; 0.2 is the paper's, inf truncates nothing")
+        self.curve, self.reach, self.skip = curve, reach, skip
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return self.curve.scale * self.curve.derivative(x) * (x.abs() < self.reach).to(x.dtype)
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        if math.isinf(self.reach):
+            return self.curve.scale * self.curve.antiderivative(x)
+        reach = torch.full_like(x, self.reach)
+        inside = self.curve.antiderivative(torch.minimum(torch.maximum(x, -reach), reach))
+        return self.curve.scale * (inside - self.curve.antiderivative(-reach))
+
+    def extra_repr(self) -> str:
+        return f"reach={self.reach}, skip={self.skip}"
+
+
 CURVES: dict[str, type[Surrogate]] = {
     "rectangle": Rectangle,
     "triangle": Triangle,
