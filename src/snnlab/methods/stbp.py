@@ -34,6 +34,7 @@ from snnlab.neurons.lif import Leak, Reset
 from snnlab.neurons.surrogate import Curve, make_surrogate
 from snnlab.questions.class_at_end import ClassAtEnd
 from snnlab.questions.class_of_sequence import ClassOfSequence
+from snnlab.questions.value_at_end import ValueAtEnd
 from snnlab.weights.deep_rewiring import DeepRewiring
 
 
@@ -51,11 +52,13 @@ class STBP(Autograd):
         detach_reset: cut the gradient through the reset gate.
         gradient: stbp (space and time) or sdbp (space only).
         bias: whether weights carry a bias.
-        readout: spikes (the neuron of the other layers; the score is their rate) or leaky (an integrator that
-            never fires; the score is its v).
-        readout_decay: factor that a leaky readout keeps per step, in [0, 1]; exp(-time_step / tau).
-        score: mean or max of the readout over time.
-        criterion: mse (y against the one-hot label) or cross_entropy (y as logits).
+        readout: spikes (the neuron of the other layers; the score is their rate), leaky (an integrator that never
+            fires; the score is its v) or trace (weights on a trace of what the last layer sent, its shares adding up
+            to 1; the score is what they make of it).
+        readout_decay: factor that a leaky readout or the trace keeps per step, in [0, 1]; exp(-time_step / tau). A
+            trace that keeps all of 1 takes nothing in.
+        score: mean or max of the readout over time, or its last step.
+        criterion: mse (y against the one-hot label) or cross_entropy (y as logits); values have their squared error.
         regularizer: penalty of the hidden spikes, added to the training loss; see regularizers/.
         rewiring: sparse weights that keep their signs and move; see weights/deep_rewiring.py. None leaves them dense.
 
@@ -63,7 +66,7 @@ class STBP(Autograd):
         ValueError: when an argument leaves its range.
     """
 
-    answers = (ClassOfSequence, ClassAtEnd)
+    answers = (ClassOfSequence, ClassAtEnd, ValueAtEnd)
 
     def __init__(
         self,
@@ -84,15 +87,19 @@ class STBP(Autograd):
         detach_reset: bool = False,
         gradient: Literal["stbp", "sdbp"] = "stbp",
         bias: bool = True,
-        readout: Literal["spikes", "leaky"] = "spikes",
+        readout: Literal["spikes", "leaky", "trace"] = "spikes",
         readout_decay: float = 1.0,
-        score: Literal["mean", "max"] = "mean",
+        score: Literal["mean", "max", "last"] = "mean",
         criterion: Literal["mse", "cross_entropy"] = "mse",
         regularizer: Regularizer | None = None,
         rewiring: DeepRewiring | None = None,
     ) -> None:
         if not 0 <= readout_decay <= 1:
             raise InputError(f"method.readout_decay = {readout_decay} must lie in [0, 1]; 1 does not forget")
+        if readout == "trace" and readout_decay == 1:
+            raise InputError(
+                "method.readout_decay = 1.0: a trace that keeps all takes nothing in; method.readout_decay=0.9 is usual"
+            )
         self.threshold, self.decay = threshold, decay
         self.reset, self.leak, self.surrogate, self.width = reset, leak, surrogate, width
         self.strict, self.detach_reset, self.gradient, self.bias = strict, detach_reset, gradient, bias
@@ -128,6 +135,9 @@ class STBP(Autograd):
         super().check_processes(asked)
 
     def blocks(self) -> Blocks:
+        if self.readout == "trace":
+            through = functools.partial(Integrator, 0.0)
+            return Blocks(self.make_neuron, through, bias=self.bias, trace=self.readout_decay)
         readout = functools.partial(Integrator, self.readout_decay) if self.readout == "leaky" else self.make_neuron
         return Blocks(self.make_neuron, readout, bias=self.bias)
 
@@ -136,9 +146,13 @@ class STBP(Autograd):
             self.rewiring.settle(self.network)
 
     def score_of(self, outputs: Tensor) -> Tensor:
+        if self.score == "last":
+            return outputs[-1]
         return outputs.amax(0) if self.score == "max" else super().score_of(outputs)
 
     def scores_over_time(self, frames: Tensor) -> Tensor:
+        if self.score == "last":
+            return self.network(frames)  # type: ignore[no-any-return]
         return self.network(frames).cummax(0).values if self.score == "max" else super().scores_over_time(frames)
 
     def on_train_start(self) -> None:
@@ -150,6 +164,8 @@ class STBP(Autograd):
             self.rewiring.step(self.network, self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        if not self.data.question.has_classes:
+            return self.data.question.loss(scores, labels)
         if self.criterion == "cross_entropy":
             return nn.functional.cross_entropy(scores, labels)
         target = nn.functional.one_hot(labels, self.data.classes).to(scores.dtype)

@@ -22,6 +22,7 @@ NEURONS = {
     "plif": "snnlab.neurons.plif.PLIF",
     "cuba_lif": "snnlab.neurons.cuba_lif.CubaLIF",
     "alif": "snnlab.neurons.alif.ALIF",
+    "egru": "snnlab.neurons.egru.EGRU",
     "ltc": "snnlab.neurons.ltc.LTC",
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from snnlab import kernels
 from snnlab.errors import InputError
 from snnlab.neurons.response import Response
 from snnlab.neurons.time import Unit, units
+
+
+Sends = Literal["spikes", "values at events", "values"]
 
 
 class Temporal(nn.Module):
@@ -80,7 +83,14 @@ class Temporal(nn.Module):
 
 
 class Neuron(Temporal):
-    """A spiking neuron layer: outputs are 0/1 in the dtype of the currents."""
+    """A spiking neuron layer: outputs are 0/1 in the dtype of the currents, unless it says otherwise in ``sends``."""
+
+    sends: Sends = "spikes"  # values at events: 0 or a number that the next weight multiplies; values: no events at all
+    currents_per_unit: ClassVar[int] = 1  # above 1: it has gates, and returns its outputs to itself
+
+    def events(self, outputs: Tensor) -> Tensor:
+        """Where ``outputs`` [...] were sent, as 0/1: what counts spikes counts these."""
+        return outputs
 
 
 def check_state(name: str, v: Tensor, current: Tensor) -> None:
