@@ -35,6 +35,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab import kernels
+from snnlab.neurons.egru_sequence import Options, unroll
 from snnlab.neurons.neuron import Neuron, Sends
 from snnlab.neurons.surrogate import DampedTriangle
 from snnlab.neurons.time import units
@@ -116,6 +118,7 @@ class EGRU(Neuron):
         if not 0 <= zoneout < 1:
             raise ValueError(f"EGRU: zoneout = {zoneout} must lie in [0, 1); 0 is none")
         self.features, self.form, self.zoneout = features, form, zoneout
+        self.dampening, self.epsilon = dampening, epsilon
         self.sparse_backward, self.detach_state = sparse_backward, detach_state
         self.sends: Sends = "values at events" if events else "values"
         self.gates = nn.Linear(features, 2 * features, bias)  # R_u, R_r
@@ -161,6 +164,37 @@ class EGRU(Neuron):
         if self.form == "released":
             v = v - events * threshold  # (7)
         return sent, EGRUState(v, sent, events)
+
+    def unroll(self, currents: Tensor, state: EGRUState | None = None) -> tuple[Tensor, EGRUState]:
+        first = self.initial_state(currents[0]) if state is None else state
+        path, fuses = kernels.current(), self.fuses()
+        (path.fused if fuses else path.looped).add(type(self).__name__)
+        if not fuses:
+            return super().unroll(currents, first)
+        threshold = currents.new_zeros(self.features) if self.threshold is None else self.threshold.clamp(min=0)
+        options = Options(self.form == "released", self.dampening, self.epsilon, self.threshold is not None)
+        weights = (self.gates.weight, self.gates.bias), (self.candidate.weight, self.candidate.bias)
+        sent, v, events = unroll(options, currents, first.v, first.y, threshold, *weights)
+        if (watch := kernels.watched_by()) is not None:
+            watch.started(self, first)
+            watch.ended(self, EGRUState(v[-1], sent[-1], events[-1]))
+        return sent, EGRUState(v, sent, events)
+
+    def forward(self, currents: Tensor) -> Tensor:
+        return self.unroll(currents)[0]
+
+    def fuses(self) -> bool:
+        """Whether a sequence goes through egru_sequence.py: nobody watches its parts, and ``step`` is the one above."""
+        parts = (self.gates, self.candidate)
+        return (
+            kernels.current().enabled
+            and type(self).step is EGRU.step
+            and not (self.zoneout or self.detach_state)
+            and not kernels.hooked(self)
+            and all(isinstance(part, nn.Linear) and type(part).forward is nn.Linear.forward for part in parts)
+            and not torch.compiler.is_compiling()
+            and not torch.is_autocast_enabled(self.gates.weight.device.type)
+        )
 
     def needed(self, state: EGRUState) -> Tensor:
         """Where the gradient of y [B, H] matters: units that sent something, or could have."""
