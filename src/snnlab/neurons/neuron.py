@@ -28,6 +28,8 @@ class Temporal(nn.Module):
     times: ClassVar[Mapping[str, Unit]] = units()  # the arguments that are times, or go with the step
     by_step: ClassVar[bool] = True  # whether forward goes through ``step``, and a limit of the state there holds there
 
+    filters: ClassVar[bool] = False  # whether it makes analog values of the spikes that it gets
+
     @abstractmethod
     def initial_state(self, current: Tensor) -> Any:
         """Return the state before the first step, for a current [B, ...] of that step."""
