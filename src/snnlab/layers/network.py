@@ -90,6 +90,9 @@ class Network(nn.Module):
                 elif isinstance(layer, Temporal):
                     frames, states = layer.unroll(frames)
                     record[name] = (frames, states)
+                    for watcher in self.watchers:
+                        for t, output in enumerate(frames):
+                            watcher(layer, output, state_at(states, t), t == 0)
                 else:
                     frames = over_time(layer, frames)
             return frames, record
@@ -214,6 +217,13 @@ def stack_states(states: tuple[Any, ...]) -> Any:
     if isinstance(states[0], Tensor):
         return torch.stack(states)
     return type(states[0])(*map(stack_states, zip(*states, strict=True)))
+
+
+def state_at(states: Any, t: int) -> Any:
+    """The state after step t of ``stack_states``; a field may be None."""
+    if states is None or isinstance(states, Tensor):
+        return None if states is None else states[t]
+    return type(states)(*(state_at(part, t) for part in states))
 
 
 def check_names(owner: str, names: list[str]) -> None:

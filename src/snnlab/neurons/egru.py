@@ -81,6 +81,8 @@ class EGRU(Neuron):
         sparse_backward: leave units out of the backward product that have no part in it.
         detach_state: cut the gradient through the state of the step before: spatial backpropagation only.
         bias: whether R has a bias.
+        update_bias: start of R_u's bias where there is one: sigmoid(update_bias) is what a unit keeps per step at first
+            in the released form, and what it gives up in the paper's; None draws it as the others.
 
     Shapes: currents [T, B, 3 H] -> values sent [T, B, H], 0 where no event is; every field of the state [B, H].
 
@@ -104,6 +106,7 @@ class EGRU(Neuron):
         sparse_backward: bool = False,
         detach_state: bool = False,
         bias: bool = True,
+        update_bias: float | None = None,
     ) -> None:
         super().__init__()
         if features < 1:
@@ -117,12 +120,16 @@ class EGRU(Neuron):
                 raise ValueError(f"EGRU: {name} = {value} must be positive; {usual} is the authors'")
         if not 0 <= zoneout < 1:
             raise ValueError(f"EGRU: zoneout = {zoneout} must lie in [0, 1); 0 is none")
+        if update_bias is not None and not (bias and abs(update_bias) < float("inf")):
+            raise ValueError(f"EGRU: update_bias = {update_bias} must be a number, and goes with bias=true; 2 is usual")
         self.features, self.form, self.zoneout = features, form, zoneout
         self.dampening, self.epsilon = dampening, epsilon
         self.sparse_backward, self.detach_state = sparse_backward, detach_state
         self.sends: Sends = "values at events" if events else "values"
         self.gates = nn.Linear(features, 2 * features, bias)  # R_u, R_r
         self.candidate = nn.Linear(features, features, bias)  # R_g
+        if update_bias is not None:
+            nn.init.constant_(self.gates.bias[:features], update_bias)
         self.spike = DampedTriangle(1 / epsilon, strict=True, peak=dampening)
         drawn = torch.distributions.Beta(3 * threshold_mean / (1 - threshold_mean), 3.0).sample((features,))
         self.threshold = nn.Parameter(drawn, requires_grad=train_threshold) if events else None
@@ -133,7 +140,7 @@ class EGRU(Neuron):
                 f"EGRU: current {list(current.shape)} must be [B, {3 * self.features}], one for each of three gates of "
                 f"{self.features} units"
             )
-        zero = current.new_zeros(len(current), self.features)
+        zero = torch.zeros_like(current[:, : self.features])
         return EGRUState(zero, zero, zero)
 
     def step(self, current: Tensor, state: EGRUState) -> tuple[Tensor, EGRUState]:
