@@ -157,7 +157,10 @@ def test_one_operation_gives_the_numbers_of_the_loop(form, events, bias, dtype, 
     found = []
     for unroll in (functools.partial(Temporal.unroll, made), made.unroll):
         made.zero_grad()
-        leaves = [x.clone().requires_grad_(), *(torch.full((4, 6), v, dtype=dtype).requires_grad_() for v in (0.4, 0.3))]
+        leaves = [
+            x.clone().requires_grad_(),
+            *(torch.full((4, 6), v, dtype=dtype).requires_grad_() for v in (0.4, 0.3)),
+        ]
         sent, states = unroll(leaves[0], EGRUState(leaves[1], leaves[2], torch.ones(4, 6, dtype=dtype)))
         total = (sent * given[0]).sum() + (states.v * given[1]).sum()
         (total + (states.spikes * given[2]).sum() if events else total).backward()

@@ -25,7 +25,12 @@ def test_both_penalties_by_hand():
 
 
 def test_bad_values_are_refused():
-    for options in ({"activity": 1.5}, {"activity_strength": -1.0}, {"voltage": float("nan")}, {"voltage_strength": -1}):
+    for options in (
+        {"activity": 1.5},
+        {"activity_strength": -1.0},
+        {"voltage": float("nan")},
+        {"voltage_strength": -1},
+    ):
         with pytest.raises(InputError, match=next(iter(options))):
             Activity(**options)
 
