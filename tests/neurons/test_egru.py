@@ -278,7 +278,7 @@ def test_a_model_arranges_three_currents_a_unit(model):
 
 
 def test_a_model_that_arranges_one_current_a_unit_is_refused():
-    with pytest.raises(InputError, match="EGRU takes 3 currents a unit.*use model=mlp or model=recurrent_mlp"):
+    with pytest.raises(InputError, match=r"EGRU takes 3 currents a unit.*use model=mlp or model=recurrent_mlp"):
         SmallConv([4], 5)(Blocks(EGRU, lambda: Integrator(0.0)), (1, 28, 28), 10)
 
 

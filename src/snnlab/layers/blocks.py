@@ -62,8 +62,8 @@ class Blocks:
         """
         if self.neuron_currents > 1 and features not in self.arranged:
             raise InputError(
-                f"{kind_of(self.make_neuron).__name__} takes {self.neuron_currents} currents a unit, and this model arranges one for "
-                f"each of its {features} units or channels; use model=mlp or model=recurrent_mlp"
+                f"{kind_of(self.make_neuron).__name__} takes {self.neuron_currents} currents a unit, and this model "
+                f"arranges one for each of its {features} units or channels; use model=mlp or model=recurrent_mlp"
             )
         return sized(self.make_neuron, features)
 

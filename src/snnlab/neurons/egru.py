@@ -10,7 +10,7 @@ Currents come three a unit, behind one another [x_u, x_r, x_g] = W x + b; y[t-1]
     c* = u g + (1 - u) c[t-1] - y[t-1]                                  form="paper": the value sent is taken off, late
     o[t] = 1 where c* > threshold                                   (5) event; equality is none
     y[t] = o[t] c*                                                  (6) what is sent: the value, not 1
-    c[t] = c* - o[t] threshold                                      (7) form="released": the threshold is taken off, at once
+    c[t] = c* - o[t] threshold                                      (7) form="released": threshold taken off, at once
     c[t] = c*                                                           form="paper"
 
     zoneout p: c* keeps c[t-1] of a unit with probability p in training, and is p c[t-1] + (1 - p) c* otherwise, before

@@ -18,7 +18,6 @@ from snnlab.errors import InputError
 from snnlab.neurons.response import Response
 from snnlab.neurons.time import Unit, units
 
-
 Sends = Literal["spikes", "values at events", "values"]
 
 

@@ -232,7 +232,7 @@ def nested(logged: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     return tree
 
 
-def shown(method: Any, name: str) -> str:
+def shown(method: Any, name: str | None) -> str:
     """What people are shown in place of ``name``, the config's: the method's label, and whether it sends values."""
     label, sends = method.label or name, method.sends()
     return f"{label} ({sends})" if sends else str(label)

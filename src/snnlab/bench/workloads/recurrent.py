@@ -1,4 +1,4 @@
-"""Cells whose step mixes units by a product: a sequence forward and backward, against ``torch.nn.GRU`` of the same size.
+"""Cells whose step mixes units by a product, a sequence forward and backward, against ``torch.nn.GRU``.
 
     gru         torch.nn.GRU: 6 units^2 products a step
     egru        EGRU behind a linear layer, as a network calls it: 6 units^2; egru_step is its loop over ``step``
@@ -6,8 +6,8 @@
     ltc         FPTT's liquid neuron behind a linear layer, its spikes returning to it: 6 units^2
     products    the products of the GRU alone, forward and backward: the floor
 
-Inputs are [T, batch, units], as many as there are units; gradients reach every weight and no input. The forms of EGRU are
-first held against each other.
+Inputs are [T, batch, units], as many as there are units; gradients reach every weight and no input. The forms of EGRU
+are first held against each other.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ def measure(
     """
     for name, numbers in (("units", units), ("time_steps", time_steps), ("batch", [batch])):
         if not numbers or min(numbers) < 1:
-            raise InputError(
-                f"recurrent: {name} = {numbers} must be 1 or more; units=[128] time_steps=[28] is quickest"
-            )
+            raise InputError(f"recurrent: {name} = {numbers} must be 1 or more; 128 units, 28 steps are quickest")
     for size in units:
         for steps in time_steps:
             torch.manual_seed(bench.seed)
