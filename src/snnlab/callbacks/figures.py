@@ -267,9 +267,11 @@ def spikes_figure(states: dict[str, Any], method: Method) -> Any:
         return None
     figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.7 * len(layers) + 0.5), sharex=True, squeeze=False)
     for axis, name in zip(axes[:, 0], layers, strict=True):
-        spikes = states[name][0][:, 0].flatten(1).cpu()  # [T, N]
+        layer = method.network.neurons()[name]
+        spikes = layer.events(states[name][0])[:, 0].flatten(1).cpu()  # [T, N]
         shown = style.raster(axis, spikes)
-        axis.set(ylabel="unit", title=f"{name}: {shown}, {spikes.float().mean():.3f} spikes per neuron and step")
+        what = "spikes per neuron and step" if layer.sends == "spikes" else "events (of any value) per neuron and step"
+        axis.set(ylabel="unit", title=f"{name}: {shown}, {spikes.float().mean():.3f} {what}")
     axes[-1, 0].set_xlabel("time step")
     return figure
 
@@ -288,6 +290,7 @@ def membranes_figure(states: dict[str, Any], distances: Mapping[str, Tensor], me
     figure, axes = plt.subplots(len(layers), 1, figsize=(7, 1.9 * len(layers) + 0.5), sharex=True, squeeze=False)
     for axis, name in zip(axes[:, 0], layers, strict=True):
         spikes, state = states[name]
+        spikes = neurons[name].events(spikes) if name in neurons else spikes
         counts = spikes[:, 0].flatten(1).float().cpu()  # [T, N]
         v, words = state.v[:, 0].flatten(1).cpu(), "v after the step"
         threshold = getattr(neurons.get(name), "threshold", None)
@@ -310,7 +313,8 @@ def membranes_figure(states: dict[str, Any], distances: Mapping[str, Tensor], me
         if threshold is not None:
             axis.axhline(threshold, color=style.INK, linewidth=0.8, linestyle="--", label="threshold")
         if spiking:
-            axis.plot([], [], "^", markersize=4, color=style.MUTED, label="spike")
+            word = "spike" if neurons[name].sends == "spikes" else "event"
+            axis.plot([], [], "^", markersize=4, color=style.MUTED, label=word)
         unit = "" if threshold is None else ", in the unit of its threshold"
         axis.set(ylabel=style.broken(words, 14), title=name + unit)
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -79,7 +79,10 @@ class Health(L.Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._open is None:
             return
-        rates = {layer: spikes.detach().mean() for layer, spikes in self._seen.items()}
+        sends = {name: neuron.sends for name, neuron in pl_module.network.neurons().items()}
+        rates = {
+            layer: spikes.detach().mean() for layer, spikes in self._seen.items() if sends.get(layer) != "values"
+        }  # what sends values at every step is neither dead nor saturated
         found = [*self._gradients.values(), *rates.values()]
         read = torch.stack(found).tolist() if found else []  # at once: a GPU waits with every read
         for layer, size in zip(self._gradients, read, strict=False):
@@ -97,18 +100,19 @@ class Health(L.Callback):
             if trainer is not None:
                 done = trainer.current_epoch + batch_idx / max(int(trainer.num_training_batches), 1)
                 self.rates.setdefault(layer, []).append((done, rate))
+            what = "spikes" if sends.get(layer, "spikes") == "spikes" else "events"
             self.find(
                 layer,
                 "dead",
                 rate < DEAD,
-                f"is dead: {rate:.1e} spikes per neuron and step, look after look: try {self.threshold(0.5)} or "
+                f"is dead: {rate:.1e} {what} per neuron and step, look after look: try {self.threshold(0.5)} or "
                 "init=kaiming init.gain=2",
             )
             self.find(
                 layer,
                 "saturated",
                 rate > SATURATED,
-                f"is saturated: {rate:.2f} spikes per neuron and step, look after look: try {self.threshold(2)} or "
+                f"is saturated: {rate:.2f} {what} per neuron and step, look after look: try {self.threshold(2)} or "
                 "init=kaiming init.gain=0.5",
             )
         self._open.close()

@@ -171,6 +171,14 @@ def check_neuron(link: Link, target: Target, outside: bool) -> None:
             if target.whole_numbers
             else "hardware.state_low=null hardware.state_high=null limits the weights alone",
         )
+    if target.state_high is not None and getattr(neuron, "sends", "spikes") != "spikes":
+        raise refusal(
+            target,
+            f"{link.name} ({kind}) sends values, not spikes",
+            OTHER
+            if target.whole_numbers
+            else "hardware.state_low=null hardware.state_high=null limits the weights alone",
+        )
     if reset is not None and target.resets is not None and reset not in target.resets:
         raise refusal(target, f"{link.name} has reset={reset}", f"use method.reset={' or '.join(target.resets)}")
     if target.refractory is not None and int(getattr(neuron, "refractory", 0) or 0) > target.refractory:
@@ -241,7 +249,8 @@ def settle_current(neuron: Any, target: Target) -> None:
 
 def unit_of(neuron: Any, target: Target) -> float:
     """What one level of a neuron's state is worth: a power of two, in the unit of the membrane."""
-    threshold = abs(float(getattr(neuron, "threshold", 1.0))) or 1.0
+    threshold = getattr(neuron, "threshold", None)
+    threshold = 1.0 if threshold is None else float(torch.as_tensor(threshold).abs().max()) or 1.0
     if target.whole_numbers:
         return whole.power_of_two(threshold / target.threshold_levels)
     return whole.power_of_two(threshold * target.state_span / (target.state_high or 1))

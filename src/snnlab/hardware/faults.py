@@ -136,7 +136,8 @@ class _Stuck(Temporal):
     def step(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
         output, after = super().step(current, state)  # type: ignore[safe-super]
         output = self._held(output, 1)
-        return output, after._replace(spikes=output) if "spikes" in getattr(after, "_fields", ()) else after
+        fields = {*getattr(after, "_fields", ())} & {"spikes", "y"}  # what returns to it
+        return output, after._replace(**dict.fromkeys(fields, output)) if fields else after
 
     def forward(self, currents: Tensor) -> Tensor:
         return self._held(super().forward(currents), 2)

@@ -9,6 +9,7 @@ from snnlab.kernels.backends import backend, on_cpu
 from snnlab.kernels.fuse import fused
 from snnlab.kernels.offer import accept, first_derivative, foresee, foreseen, offer
 from snnlab.kernels.path import Choice, Path, current, using
+from snnlab.kernels.sight import hooked
 from snnlab.kernels.watch import Watch, read_freely, watched_by, watching
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "foresee",
     "foreseen",
     "fused",
+    "hooked",
     "offer",
     "on_cpu",
     "read_freely",

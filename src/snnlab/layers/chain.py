@@ -183,10 +183,16 @@ def wrapped(layer: nn.Module) -> Weight | None:
     return found[0] if len(found) == 1 else None
 
 
+def filters(layer: nn.Module) -> bool:
+    """Whether a layer makes analog values of spikes, without a parameter."""
+    return isinstance(layer, Temporal) and layer.filters
+
+
 def flow(found: dict[str, Edge], prefix: str, network: Network, signal: Signal) -> Signal:
     """Enter the edges of ``network`` into ``found``, their names behind ``prefix``; return what leaves it.
 
-    A neuron makes spikes; a layer with parameters turns them into currents; all others pass on what they get.
+    A neuron makes spikes, or values at events; a layer with parameters turns them into currents, a filter into a trace;
+    all others pass on what they get.
     """
     for short, layer in network.layers.items():
         name = prefix + short
@@ -197,16 +203,17 @@ def flow(found: dict[str, Edge], prefix: str, network: Network, signal: Signal) 
         if isinstance(layer, Neuron):
             for targets in signal.drives:
                 targets.append(name)
+            spikes = layer.sends != "values"
             found |= {
-                n: Edge(n, weight, (name,), True, recurrent=True, targets=[name]) for n, weight in weights.items()
+                n: Edge(n, weight, (name,), spikes, recurrent=True, targets=[name]) for n, weight in weights.items()
             }
-            signal = Signal((name,), True)
+            signal = Signal((name,), spikes)
         else:
             edges = {
                 n: Edge(n, weight, signal.sources, signal.spikes, signal.recurrent) for n, weight in weights.items()
             }
             found |= edges
             drives = tuple(edge.targets for edge in edges.values()) or signal.drives
-            spikes = signal.spikes and not any(True for _ in layer.parameters())
+            spikes = signal.spikes and not any(True for _ in layer.parameters()) and not filters(layer)
             signal = Signal(signal.sources, spikes, drives, signal.recurrent and not edges)
     return signal

@@ -93,6 +93,9 @@ class Network(nn.Module):
                 elif isinstance(layer, Temporal):
                     frames, states = layer.unroll(frames)
                     record[name] = (frames, states)
+                    for watcher in self.watchers:
+                        for t, output in enumerate(frames):
+                            watcher(layer, output, state_at(states, t), t == 0)
                 else:
                     frames = over_time(layer, frames)
             return frames, record
@@ -121,17 +124,18 @@ class Network(nn.Module):
     def observe(self) -> Iterator[Seen]:
         """Collect, while the context is open, the spikes [T, B, ...] of every spiking layer of the last sequence.
 
+        Of a layer that sends values these are its events, 0 or 1, without a gradient.
         A sequence is one ``forward``, or the steps since the last one that started from no state.
         """
         seen = Seen()
-        names = {layer: name for name, layer in self.neurons().items()}
+        names: dict[Any, str] = {layer: name for name, layer in self.neurons().items()}
 
-        def keep_sequence(layer: nn.Module, _inputs: Any, output: Tensor) -> None:
-            seen[names[layer]] = output  # type: ignore[index]
+        def keep_sequence(layer: Any, _inputs: Any, output: Tensor) -> None:
+            seen[names[layer]] = layer.events(output)
 
-        def keep_step(layer: nn.Module, output: Tensor, _state: Any, first: bool) -> None:
+        def keep_step(layer: Any, output: Tensor, _state: Any, first: bool) -> None:
             if layer in names:
-                seen.add(names[layer], output, first)  # type: ignore[index]
+                seen.add(names[layer], layer.events(output), first)
 
         hooks = [layer.register_forward_hook(keep_sequence) for layer in names]
         try:
@@ -216,6 +220,13 @@ def stack_states(states: tuple[Any, ...]) -> Any:
     if isinstance(states[0], Tensor):
         return torch.stack(states)
     return type(states[0])(*map(stack_states, zip(*states, strict=True)))
+
+
+def state_at(states: Any, t: int) -> Any:
+    """The state after step t of ``stack_states``; a field may be None."""
+    if states is None or isinstance(states, Tensor):
+        return None if states is None else states[t]
+    return type(states)(*(state_at(part, t) for part in states))
 
 
 def check_names(owner: str, names: list[str]) -> None:

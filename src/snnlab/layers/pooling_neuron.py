@@ -19,6 +19,10 @@ class PoolingNeuron(Neuron):
     def __init__(self, pool: nn.Module, neuron: Neuron) -> None:
         super().__init__()
         self.pool, self.neuron = pool, neuron
+        self.sends = neuron.sends
+
+    def events(self, outputs: Tensor) -> Tensor:
+        return self.neuron.events(outputs)
 
     def initial_state(self, current: Tensor) -> Any:
         return self.neuron.initial_state(self.pool(current))

@@ -31,6 +31,10 @@ class Recurrent(Neuron):
     def __init__(self, neuron: Neuron, weight: nn.Module) -> None:
         super().__init__()
         self.neuron, self.weight = neuron, weight
+        self.sends = neuron.sends
+
+    def events(self, outputs: Tensor) -> Tensor:
+        return self.neuron.events(outputs)
 
     def initial_state(self, current: Tensor) -> RecurrentState:
         state, silence = self.neuron.initial_state(current), torch.zeros_like(current)

@@ -36,6 +36,7 @@ from snnlab.neurons.lif import Leak, Reset
 from snnlab.neurons.surrogate import Curve, make_surrogate
 from snnlab.questions.class_at_end import ClassAtEnd
 from snnlab.questions.class_of_sequence import ClassOfSequence
+from snnlab.questions.value_at_end import ValueAtEnd
 from snnlab.weights.deep_rewiring import DeepRewiring
 
 
@@ -53,11 +54,13 @@ class STBP(Autograd):
         detach_reset: cut the gradient through the reset gate.
         gradient: stbp (space and time) or sdbp (space only).
         bias: whether weights carry a bias.
-        readout: spikes (the neuron of the other layers; the score is their rate) or leaky (an integrator that
-            never fires; the score is its v).
-        readout_decay: factor that a leaky readout keeps per step, in [0, 1]; exp(-time_step / tau).
-        score: mean or max of the readout over time.
-        criterion: mse (y against the one-hot label) or cross_entropy (y as logits).
+        readout: spikes (the neuron of the other layers; the score is their rate), leaky (an integrator that never
+            fires; the score is its v) or trace (weights on a trace of what the last layer sent, its shares adding up
+            to 1; the score is what they make of it).
+        readout_decay: factor that a leaky readout or the trace keeps per step, in [0, 1]; exp(-time_step / tau). A
+            trace that keeps all of 1 takes nothing in.
+        score: mean or max of the readout over time, or its last step.
+        criterion: mse (y against the one-hot label) or cross_entropy (y as logits); values have their squared error.
         regularizer: penalty of the hidden spikes, added to the training loss; see regularizers/.
         rewiring: sparse weights that keep their signs and move; see weights/deep_rewiring.py. None leaves them dense.
         norm, shift: none, bntt or shared behind the weights of a hidden layer, and whether it learns an offset; see
@@ -68,7 +71,7 @@ class STBP(Autograd):
         InputError: when norm=bntt is to normalise data whose number of time steps is unknown.
     """
 
-    answers = (ClassOfSequence, ClassAtEnd)
+    answers = (ClassOfSequence, ClassAtEnd, ValueAtEnd)
 
     def __init__(
         self,
@@ -89,9 +92,9 @@ class STBP(Autograd):
         detach_reset: bool = False,
         gradient: Literal["stbp", "sdbp"] = "stbp",
         bias: bool = True,
-        readout: Literal["spikes", "leaky"] = "spikes",
+        readout: Literal["spikes", "leaky", "trace"] = "spikes",
         readout_decay: float = 1.0,
-        score: Literal["mean", "max"] = "mean",
+        score: Literal["mean", "max", "last"] = "mean",
         criterion: Literal["mse", "cross_entropy"] = "mse",
         regularizer: Regularizer | None = None,
         rewiring: DeepRewiring | None = None,
@@ -100,6 +103,10 @@ class STBP(Autograd):
     ) -> None:
         if not 0 <= readout_decay <= 1:
             raise InputError(f"method.readout_decay = {readout_decay} must lie in [0, 1]; 1 does not forget")
+        if readout == "trace" and readout_decay == 1:
+            raise InputError(
+                "method.readout_decay = 1.0: a trace that keeps all takes nothing in; method.readout_decay=0.9 is usual"
+            )
         self.threshold, self.decay = threshold, decay
         self.reset, self.leak, self.surrogate, self.width = reset, leak, surrogate, width
         self.strict, self.detach_reset, self.gradient, self.bias = strict, detach_reset, gradient, bias
@@ -136,6 +143,9 @@ class STBP(Autograd):
         super().check_processes(asked)
 
     def blocks(self) -> Blocks:
+        if self.readout == "trace":
+            through = functools.partial(Integrator, 0.0)
+            return Blocks(self.make_neuron, through, bias=self.bias, trace=self.readout_decay)
         readout = functools.partial(Integrator, self.readout_decay) if self.readout == "leaky" else self.make_neuron
         return NormedBlocks(self.make_neuron, readout, self.bias, self.norms)
 
@@ -144,9 +154,13 @@ class STBP(Autograd):
             self.rewiring.settle(self.network)
 
     def score_of(self, outputs: Tensor) -> Tensor:
+        if self.score == "last":
+            return outputs[-1]
         return outputs.amax(0) if self.score == "max" else super().score_of(outputs)
 
     def scores_over_time(self, frames: Tensor) -> Tensor:
+        if self.score == "last":
+            return self.network(frames)  # type: ignore[no-any-return]
         return self.network(frames).cummax(0).values if self.score == "max" else super().scores_over_time(frames)
 
     def on_train_start(self) -> None:
@@ -158,6 +172,8 @@ class STBP(Autograd):
             self.rewiring.step(self.network, self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        if not self.data.question.has_classes:
+            return self.data.question.loss(scores, labels)
         if self.criterion == "cross_entropy":
             return nn.functional.cross_entropy(scores, labels)
         target = nn.functional.one_hot(labels, self.data.classes).to(scores.dtype)

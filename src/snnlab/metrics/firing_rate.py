@@ -12,7 +12,8 @@ from torchmetrics import Metric
 class FiringRate(Metric):
     """Accumulates spike counts over batches.
 
-    ``update(seen, samples)`` takes spikes [T, B, ...] by layer. ``compute`` returns
+    ``update(seen, samples)`` takes spikes [T, B, ...] by layer; of neurons that send values, where they did (0/1), as
+    ``Network.observe`` gives them. ``compute`` returns
     ``firing_rate/<layer>`` (spikes per neuron and step, 0 to 1) and ``spikes_per_inference`` (all layers, one sample).
     """
 

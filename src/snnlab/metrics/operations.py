@@ -5,8 +5,9 @@
     dense_operations        every input times every weight, whatever their values, at every step
 
 A weight accumulates where all that reached it are whole numbers: spikes, signed spikes, or counts (2 events in a bin
-are 2 accumulates). It multiplies where anything else did: pooled spikes, membranes, images; and wherever the network
-says that what it reads is no spikes (layers/edges.py), so the first layer of direct coding multiplies at every step.
+are 2 accumulates). It multiplies where anything else did: pooled spikes, values sent at events, membranes, images; and
+wherever the network says that what it reads is no spikes (layers/edges.py), so the first layer of direct coding
+multiplies at every step.
 Inputs and weights that are 0 count in ``dense_operations`` only. Borders are exact: padding is no input. What comes
 back to a layer counts at each step at which it does. Biases, pools, norms, leaks, resets and memory traffic do not.
 """

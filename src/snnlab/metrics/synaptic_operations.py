@@ -1,8 +1,9 @@
 """Synaptic operations: each spike times the synapses it reaches.
 
-Only weights fed with spikes count (layers/chain.py), those inside residual blocks and loops included. An event count of
-2 is two operations per synapse; a pooled spike (0.25) is one, and so is a signed one (-1). The fan-out of a weight is
-exact at borders, and counts the synapses that exist: those that a mask or Deep Rewiring leaves out are none.
+Only weights fed with spikes count (layers/chain.py), those inside residual blocks and loops included. An event count
+of 2 is two operations per synapse; a pooled spike (0.25) is one, and so are a signed one (-1) and a value in [-1, 1]
+sent at an event, which multiplies (operations.py). What sends values at every step sends no spikes. The fan-out of a
+weight is exact at borders, and counts the synapses that exist: those that a mask or Deep Rewiring leaves out are none.
 """
 
 from __future__ import annotations

@@ -35,9 +35,10 @@ class MLP(Model):
         inputs = math.prod(input_shape)
         layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
         for i, units in enumerate(self.hidden, start=1):
+            currents = blocks.currents(units)
             layers += [
-                (f"weight{i}", blocks.linear(inputs, units)),
-                (f"norm{i}", blocks.norm(units)),
+                (f"weight{i}", blocks.linear(inputs, currents)),
+                (f"norm{i}", blocks.norm(currents)),
                 (f"hidden{i}", self.neuron(blocks, units)),
             ]
             if self.dropout:

@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -22,6 +22,7 @@ NEURONS = {
     "plif": "snnlab.neurons.plif.PLIF",
     "cuba_lif": "snnlab.neurons.cuba_lif.CubaLIF",
     "alif": "snnlab.neurons.alif.ALIF",
+    "egru": "snnlab.neurons.egru.EGRU",
     "ltc": "snnlab.neurons.ltc.LTC",
 }
 
@@ -71,4 +72,5 @@ def _check(path: str, value: Any, hint: Any) -> None:
     try:
         TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
     except ValidationError as error:
-        raise InputError(f"{path} = {value!r} must be {getattr(hint, '__name__', hint)}") from error
+        kind = " or ".join(map(str, get_args(hint))) if get_origin(hint) is Literal else getattr(hint, "__name__", hint)
+        raise InputError(f"{path} = {value!r} must be {kind}") from error

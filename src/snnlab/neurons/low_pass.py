@@ -43,6 +43,7 @@ class LowPass(Temporal):
     times = units(k="share per step")
 
     by_step = False
+    filters = True
 
     def __init__(self, k: float = 0.1, start: Start = "zero") -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,16 @@ from snnlab.errors import InputError
 from snnlab.neurons.response import Response
 from snnlab.neurons.time import Unit, units
 
+Sends = Literal["spikes", "values at events", "values"]
+
 
 class Temporal(nn.Module):
     """A layer with a state: a NamedTuple of tensors [B, ...], or of the states of layers inside it."""
 
     times: ClassVar[Mapping[str, Unit]] = units()  # the arguments that are times, or go with the step
     by_step: ClassVar[bool] = True  # whether forward goes through ``step``, and a limit of the state there holds there
+
+    filters: ClassVar[bool] = False  # whether it makes analog values of the spikes that it gets
 
     @abstractmethod
     def initial_state(self, current: Tensor) -> Any:
@@ -80,7 +84,14 @@ class Temporal(nn.Module):
 
 
 class Neuron(Temporal):
-    """A spiking neuron layer: outputs are 0/1 in the dtype of the currents."""
+    """A spiking neuron layer: outputs are 0/1 in the dtype of the currents, unless it says otherwise in ``sends``."""
+
+    sends: Sends = "spikes"  # values at events: 0 or a number that the next weight multiplies; values: no events at all
+    currents_per_unit: ClassVar[int] = 1  # above 1: it has gates, and returns its outputs to itself
+
+    def events(self, outputs: Tensor) -> Tensor:
+        """Where ``outputs`` [...] were sent, as 0/1: what counts spikes counts these."""
+        return outputs
 
 
 def check_state(name: str, v: Tensor, current: Tensor) -> None:

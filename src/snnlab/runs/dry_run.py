@@ -13,6 +13,7 @@ from snnlab.config.compose import Composition
 from snnlab.data.contract import Batch
 from snnlab.neurons.neuron import Temporal
 from snnlab.runs.post_training import start_from
+from snnlab.runs.record import shown
 from snnlab.runs.warm_start import warm_start
 from snnlab.runs.wiring import try_trainer
 
@@ -32,7 +33,7 @@ def dry_run(composition: Composition) -> str:
     rows = layer_rows(method.network, frames)
     seconds, peak, backward = time_step(method.network, frames)
     what = "forward and backward" if backward else "forward (this method's own updates come on top)"
-    name = method.label or composition.choices["method"]
+    name = shown(method, composition.choices["method"])
     lines = [f"{name} on {spec.name}: frames {list(frames.shape)} (time, batch, ...)"]
     width = max(len(row[0]) for row in rows)
     lines += [f"  {name:{width}}  {shape:<22} {count:>12,} parameters" for name, shape, count in rows]

@@ -68,7 +68,7 @@ class RunRecord:
                 "schema": SCHEMA,
                 "status": "running",
                 **{group: composition.choices[group] for group in ("method", "model", "data", "encoder", "hardware")},
-                "label": parts.method.label or composition.choices["method"],
+                "label": shown(parts.method, composition.choices["method"]),
                 "seed": config["seed"],
                 "config": config,
                 "identity": deciding(config),
@@ -233,6 +233,12 @@ def nested(logged: Mapping[str, float]) -> dict[str, dict[str, Any]]:
             node = node.setdefault(part, {})
         node[leaf] = value
     return tree
+
+
+def shown(method: Any, name: str | None) -> str:
+    """What people are shown in place of ``name``, the config's: the method's label, and whether it sends values."""
+    label, sends = method.label or name, method.sends()
+    return f"{label} ({sends})" if sends else str(label)
 
 
 def label_of(content: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -23,10 +24,28 @@ class Autograd(Method):
             scores = self.scores(frames)
             loss = self.loss(scores, batch.labels)
         else:
-            with self.network.observe() as seen:
-                scores = self.scores(frames)
-            last = list(self.network.leaves())[-1]  # the readout is no hidden layer
-            penalty = self.regularizer({name: spikes for name, spikes in seen.items() if name != last})
+            scores, penalty = self.penalised(frames)
             loss = self.loss(scores, batch.labels) + penalty
         self.log_scores("train", scores, batch.labels, loss)
         return loss
+
+    def penalised(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of frames [T, B, ...], and the penalty of the hidden layers on the way."""
+        regularizer: Any = self.regularizer
+        hidden = self.network.neurons()
+        hidden.pop(list(self.network.leaves())[-1], None)  # the readout is no hidden layer
+        reads_states = getattr(regularizer, "reads_states", False)
+        if not reads_states and all(neuron.sends == "spikes" for neuron in hidden.values()):
+            with self.network.observe() as seen:
+                scores = self.scores(frames)
+            return scores, regularizer({name: spikes for name, spikes in seen.items() if name in hidden})
+        outputs, record = self.network.unroll(frames)  # of values sent, the events and their gradient lie in the states
+        scores = self.score_of(outputs)
+        found = {name: record[name] for name in hidden}
+        events = {
+            name: spikes if hidden[name].sends == "spikes" else state.spikes for name, (spikes, state) in found.items()
+        }
+        penalty = regularizer(events)
+        if reads_states:
+            penalty = penalty + regularizer.of_states({name: state.v for name, (_, state) in found.items()})
+        return scores, penalty

@@ -262,6 +262,11 @@ class Method(L.LightningModule):
         """Number of units of the readout."""
         return self.data.classes
 
+    def sends(self) -> str:
+        """What its neurons send where that is no spikes, for people: their counters count events; "" else."""
+        kinds = {neuron.sends for neuron in self.network.neurons().values()} - {"spikes"}
+        return " and ".join(sorted(kinds))
+
     def units(self) -> int:
         """Units that the weights lead to, a channel of a convolution as one: the least that a step holds."""
         return sum(weight.outputs for weight in Chain(self.network).weights().values())

@@ -48,20 +48,24 @@ from snnlab.questions.value_at_end import ValueAtEnd
 from snnlab.weights.linear import LinearWeight
 from snnlab.weights.weight import Weight
 
-Readout = Literal["liquid", "leaky", "membrane"]
+Readout = Literal["liquid", "leaky", "membrane", "trace"]
 
 
 class FPTTBlocks(Blocks):
     """Plain weights; behind them a readout that integrates, or none where the method reads the membrane itself.
 
     Args:
-        neuron, readout_neuron, bias: as in Blocks; readout_neuron None leaves the readout to the method.
+        neuron, readout_neuron, bias, trace: as in Blocks; readout_neuron None leaves the readout to the method.
     """
 
     def __init__(
-        self, neuron: Callable[..., Neuron], readout_neuron: Callable[..., nn.Module] | None, bias: bool
+        self,
+        neuron: Callable[..., Neuron],
+        readout_neuron: Callable[..., nn.Module] | None,
+        bias: bool,
+        trace: float | None = None,
     ) -> None:
-        super().__init__(neuron, readout_neuron or nn.Identity, bias)
+        super().__init__(neuron, readout_neuron or nn.Identity, bias, trace)
         self.membrane = readout_neuron is None
         self.units = 0  # of the spiking layer made last
 
@@ -104,8 +108,9 @@ class FPTT(Online):
         threshold, strength, decay, decay_adaptation, reset, leak: see neurons/ltc.py, alif.py, lif.py.
         surrogate, width, strict: as in STBP.
         readout: liquid (integrates the last spikes at a learned rate of its own, neurons/ltc.py), leaky
-            (neurons/integrator.py) or membrane (weights on v of the last spiking layer after its reset).
-        readout_decay: of the leaky readout, in [0, 1].
+            (neurons/integrator.py), membrane (weights on v of the last spiking layer after its reset) or trace
+            (weights on a trace of what that layer sent).
+        readout_decay: of the leaky readout, in [0, 1], or of the trace, below 1.
         bias: whether weights carry a bias.
 
     Raises:
@@ -164,6 +169,10 @@ class FPTT(Online):
         for name, share in {**shares, "decay_adaptation": decay_adaptation}.items():
             if share is not None and not 0 <= share <= 1:
                 raise InputError(f"method.{name} = {share} must lie in [0, 1]")
+        if readout == "trace" and readout_decay == 1:
+            raise InputError(
+                "method.readout_decay = 1.0: a trace that keeps all takes nothing in; method.readout_decay=0.9 is usual"
+            )
         if gradient_clip is not None and not gradient_clip > 0:
             raise InputError(f"method.gradient_clip = {gradient_clip} must be positive; 1 is the paper's, null: none")
         if weighting == "released" and data.question.has_classes:
@@ -212,10 +221,12 @@ class FPTT(Online):
             "liquid": LiquidIntegrator,
             "leaky": lambda: Integrator(self.readout_decay),
             "membrane": None,
+            "trace": lambda: Integrator(0.0),
         }
         if self.readout not in makers:
-            raise InputError(f"method.readout = {self.readout} must be liquid, leaky or membrane")
-        self.menu = FPTTBlocks(self.make_neuron, makers[self.readout], self.bias)
+            raise InputError(f"method.readout = {self.readout} must be liquid, leaky, membrane or trace")
+        trace = self.readout_decay if self.readout == "trace" else None
+        self.menu = FPTTBlocks(self.make_neuron, makers[self.readout], self.bias, trace)
         return self.menu
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
