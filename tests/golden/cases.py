@@ -106,6 +106,14 @@ CASES: dict[str, list[str]] = {
     ],
     "multispike": [train("method=multispike_fast_deep data=digits model.hidden=[32] trainer.limit_train_batches=6")],
     "multispike_yin_yang": [train("method=multispike_fast_deep data=yin_yang trainer.limit_train_batches=10")],
+    "eventprop": [
+        train("method=eventprop data=digits model.hidden=[32] trainer.limit_train_batches=6 method.lbd_upper=0.01"),
+        train(
+            "method=eventprop data=digits model=recurrent_mlp model.hidden=[16] method.objective=sum_weigh_exp "
+            "method.time_step=0.0005 trainer.limit_train_batches=4"
+        ),
+    ],
+    "eventprop_yin_yang": [train("method=eventprop data=yin_yang model.hidden=[30] trainer.limit_train_batches=10")],
     "vdsp": [train("method=vdsp data=digits method.neurons=20 encoder.time_steps=20 method.label_samples=200")],
     "vdsp_step": [
         train("method=vdsp data=digits method.neurons=10 encoder.time_steps=10 method.label_samples=100 kernels=step")
