@@ -1,8 +1,8 @@
-"""A chain of weights and neurons that hands on exact spike times instead of steps: simulators/event.py layer by layer.
+"""A chain of weights and neurons that hands on exact spike times instead of steps, layer by layer (simulators/).
 
 Inside, spike times are [B, N, K], infinite = silent; at the boundary time comes first, as everywhere: [K, B, ...] in,
-[K, B, outputs] out. Whoever observes or unrolls the network sees rasters [T, B, N]: spikes counted in ``STEPS`` equal
-parts of the simulated time.
+[K, B, outputs] out, or, where the last layer never fires, its potentials [T, B, outputs]. Whoever observes or unrolls
+the network sees rasters [T, B, N]: spikes counted in ``STEPS`` equal parts of the simulated time.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor, nn
 
+from snnlab.errors import InputError
 from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network, Record, Seen, States
-from snnlab.neurons.neuron import Neuron
-from snnlab.simulators.event import check_neuron, membrane, raster, spike_times
+from snnlab.layers.recurrent import Recurrent
+from snnlab.neurons.neuron import Neuron, Temporal
+from snnlab.simulators.event import ClosedForm, raster
+from snnlab.simulators.simulator import Firing, Simulator, Spikes
 from snnlab.weights.weight import Weight
 
 STEPS = 100  # of a raster
@@ -28,23 +31,35 @@ class ExactNeuron(Neuron):
 
     Args:
         threshold: of the potential, > 0; a spike subtracts it.
-        tau_synapse: tau_s, s; the membrane's tau is 2 tau_s.
+        tau_synapse: tau_s, s.
         duration: simulated time, s.
         most: spikes of a neuron in that time, >= 1.
+        simulator: of its dynamics; the closed form, whose membrane has 2 tau_s, is the usual.
 
-    Shapes: spike times [B, N, K] and weight [M, N] -> spike times [B, M, most].
+    Shapes: spike times [B, N, K], weight [M, N] and, where spikes return, recurrent [M, M] -> spike times [B, M, most].
     Raises: ValueError: when an argument leaves its range.
     """
 
     by_step = False
 
-    def __init__(self, threshold: float, tau_synapse: float, duration: float, most: int) -> None:
+    def __init__(
+        self, threshold: float, tau_synapse: float, duration: float, most: int, simulator: Simulator | None = None
+    ) -> None:
         super().__init__()
         self.threshold, self.tau_synapse, self.duration, self.most = threshold, tau_synapse, duration, most
-        check_neuron(threshold, tau_synapse, duration, most)
+        self.simulator = ClosedForm() if simulator is None else simulator
+        self.firing.check()
 
-    def forward(self, times: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
-        return spike_times(times, weight, self.threshold, self.tau_synapse, self.duration, self.most)
+    @property
+    def firing(self) -> Firing:
+        return Firing(self.threshold, self.tau_synapse, self.duration, self.most)
+
+    def forward(self, times: Tensor, weight: Tensor, recurrent: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        return self.fire(times, weight, recurrent).times
+
+    def fire(self, times: Tensor, weight: Tensor, recurrent: Tensor | None = None) -> Spikes:
+        """Spike times [B, M, most], and counts [B, M], whose gradient a simulator may have a way for."""
+        return self.simulator.simulate(times, weight, self.firing, recurrent)
 
     def step(self, current: Tensor, state: Any) -> NoReturn:
         raise RuntimeError("ExactNeuron: exact spike times have no time steps; call forward")
@@ -54,6 +69,42 @@ class ExactNeuron(Neuron):
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold}, tau_synapse={self.tau_synapse}, duration={self.duration}, most={self.most}"
+
+
+class ExactOutput(Temporal):
+    """Units that never fire: u of the same synapse and membrane, without a threshold; the weights are those in front.
+
+    Args:
+        tau_synapse, duration: as in ExactNeuron.
+        simulator: of the dynamics.
+
+    Shapes: spike times [B, N, K] and weight [M, N] -> potentials [T, B, M] at the end of each step of a raster.
+    """
+
+    by_step = False
+
+    def __init__(self, tau_synapse: float, duration: float, simulator: Simulator) -> None:
+        super().__init__()
+        self.tau_synapse, self.duration, self.simulator = tau_synapse, duration, simulator
+        self.firing = Firing(1.0, tau_synapse, duration, 1).check()  # of which only tau_synapse is asked
+
+    def forward(self, times: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
+        silent = times.new_full((len(times), len(weight), 1), torch.inf)
+        return self.simulator.membrane(ends(self.duration, times), times, weight, silent, self.firing)
+
+    def step(self, current: Tensor, state: Any) -> NoReturn:
+        raise RuntimeError("ExactOutput: exact spike times have no time steps; call forward")
+
+    def initial_state(self, current: Tensor) -> NoReturn:
+        self.step(current, None)
+
+    def extra_repr(self) -> str:
+        return f"tau_synapse={self.tau_synapse}, duration={self.duration}"
+
+
+def ends(duration: float, like: Tensor) -> Tensor:
+    """The ends [T] of the steps of a raster."""
+    return duration * torch.arange(1, STEPS + 1, device=like.device, dtype=like.dtype) / STEPS
 
 
 class Potential(NamedTuple):
@@ -66,10 +117,11 @@ class SpikeTimeNetwork(Network):
     """The layers of a model, Linear and ExactNeuron in turn, run on spike times.
 
     Args:
-        layers: by name; Flatten and Identity may stand anywhere.
+        layers: by name; Flatten and Identity may stand anywhere, an ExactNeuron in a Recurrent, and an ExactOutput in
+            the place of the last.
         duration: simulated time, s.
 
-    Shapes: spike times [K, B, ...] -> [K', B, outputs], infinite = silent.
+    Shapes: spike times [K, B, ...] -> [K', B, outputs], infinite = silent, or potentials [T, B, outputs].
     Raises: ValueError: another kind of layer, or weights without neurons behind them.
     """
 
@@ -81,7 +133,8 @@ class SpikeTimeNetwork(Network):
         kinds = [
             link.weight is not None and link.weight.dense and link.weight.bias_values is None
             if position % 2 == 0
-            else isinstance(link.layer, ExactNeuron)
+            else isinstance(link.neuron, ExactNeuron)
+            or (isinstance(link.layer, ExactOutput) and position == len(chain) - 1)
             for position, link in enumerate(chain)
         ]
         if not chain or len(chain) % 2 or not all(kinds):
@@ -94,23 +147,47 @@ class SpikeTimeNetwork(Network):
             for weight, neuron in zip(chain[::2], chain[1::2], strict=True)
             if weight.weight is not None
         }
+        returning = {link.name: link.returning for link in chain}
+        self.returning: dict[str, Weight] = {  # through which spikes come back to these neurons
+            name: link.weight for name, link in returning.items() if link is not None and link.weight is not None
+        }
+        for name, weight in self.returning.items():
+            if weight.bias_values is not None or not self.neuron(name).simulator.recurs:
+                why = "its weight has a bias" if weight.bias_values is not None else "its simulator knows none"
+                raise InputError(f"{name}: spikes cannot return to their own layer, {why}; use model=mlp")
 
-    def trains(self, frames: Tensor) -> dict[str, Tensor]:
-        """Spike times [B, N, K] of the input (``input``) and of every layer of neurons, by name, in order.
+    def neuron(self, name: str) -> Any:
+        """The ExactNeuron or ExactOutput of that name, inside its Recurrent where it is in one."""
+        layer = self.layers[name]
+        return layer.neuron if isinstance(layer, Recurrent) else layer
+
+    def trains(self, frames: Tensor, counts: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Spike times [B, N, K] of the input (``input``) and of every layer that fires, by name, in order.
 
         They are simulated on the CPU, so layers hand them on there: a GPU waits once for all, not with every layer.
+        The numbers of spikes [B, N] of every layer, see ``Spikes``, are put into ``counts``.
         """
         found = {"input": frames.flatten(2).permute(1, 2, 0)}
         times = found["input"].cpu()
-        for neuron, weight in self.weights.items():
-            times = self.layers[neuron](times, weight.used)
-            found[neuron] = times.to(frames.device)
+        for name, weight in self.weights.items():
+            if isinstance(neuron := self.neuron(name), ExactOutput):
+                break
+            recurrent = self.returning[name].used if name in self.returning else None
+            spikes = neuron.fire(times, weight.used, recurrent)
+            times = spikes.times
+            found[name] = times.to(frames.device)
+            if counts is not None:
+                counts[name] = spikes.counts.to(frames.device)
         for seen in self.seeing:
-            seen.update({name: self.raster(found[name]) for name in self.weights})
+            seen.update({name: self.raster(found[name]) for name in self.weights if name in found})
         return found
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.trains(frames)[list(self.weights)[-1]].permute(2, 0, 1)
+        trains, last = self.trains(frames), list(self.weights)[-1]
+        if last in trains:
+            return trains[last].permute(2, 0, 1)
+        output: Tensor = self.neuron(last)(list(trains.values())[-1], self.weights[last].used)
+        return output
 
     def raster(self, times: Tensor) -> Tensor:
         """Spike counts [T, B, N] of spike times [B, N, K]."""
@@ -120,13 +197,18 @@ class SpikeTimeNetwork(Network):
         raise RuntimeError("SpikeTimeNetwork: exact spike times have no time steps; call forward")
 
     def unroll(self, frames: Tensor) -> tuple[Tensor, Record]:
-        """Return spike times [K', B, outputs] and, for each layer of neurons, raster and Potential [T, B, N]."""
+        """Return what ``forward`` does and, for each layer, raster (or potentials) and Potential [T, B, N]."""
         trains, record = self.trains(frames), Record()
         names = list(trains)
-        grid = self.duration * torch.arange(1, STEPS + 1, device=frames.device, dtype=frames.dtype) / STEPS
+        grid = ends(self.duration, frames)
         for before, (name, weight) in zip(names, self.weights.items(), strict=False):
-            neuron: Any = self.layers[name]
-            v = membrane(grid, trains[before], weight.used, trains[name], neuron.threshold, neuron.tau_synapse)
+            neuron = self.neuron(name)
+            if name not in trains:
+                v = neuron(trains[before], weight.used)
+                record[name] = (v, Potential(v))
+                return v, record
+            recurrent = self.returning[name].used if name in self.returning else None
+            v = neuron.simulator.membrane(grid, trains[before], weight.used, trains[name], neuron.firing, recurrent)
             record[name] = (self.raster(trains[name]), Potential(v))
         return trains[names[-1]].permute(2, 0, 1), record
 

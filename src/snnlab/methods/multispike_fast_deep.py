@@ -22,83 +22,24 @@ Input:      images by exact latency (``encoder=latency``, before rounding to ste
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Literal, NoReturn
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from snnlab import ranks
-from snnlab.data.contract import Batch, DataSpec
-from snnlab.data.encoders import Latency, Rate
+from snnlab.data.contract import DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.spike_time_network import ExactNeuron
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
-from snnlab.methods.base.spike_times import SpikeCount, SpikeTimes, count_loss
+from snnlab.methods.base.silent_neurons import RaisesSilent
+from snnlab.methods.base.spike_time_blocks import SpikeTimeBlocks, uniform
+from snnlab.methods.base.spike_times import SpikeCount, count_loss, first_spike_loss, first_spikes
 
 MOST_TAUS = 80  # duration / tau_synapse; e^88 is the end of float32
-DOUBLINGS = 10  # a bump is at most 2^10 times the first
-
 MOST_SPIKES = 10_000  # of a neuron in a sample
 
 
-class SpikeTimeBlocks(Blocks):
-    """Weights without bias, drawn uniformly, in front of exact neurons; one threshold and buffer for each layer.
-
-    Args:
-        name: of the method, for what it refuses.
-        hidden: makes the neurons of the i-th hidden layer, from 0.
-        readout: neuron of the readout.
-        weight_range, readout_range: bounds of the initial weights.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        hidden: Callable[[int], ExactNeuron],
-        readout: ExactNeuron,
-        weight_range: tuple[float, float],
-        readout_range: tuple[float, float],
-    ) -> None:
-        self.name, self.hidden, self.layers = name, hidden, 0
-        self.weight_range, self.readout_range = weight_range, readout_range
-        super().__init__(self.next_hidden, lambda: readout, bias=False)
-
-    def next_hidden(self) -> ExactNeuron:
-        self.layers += 1
-        return self.hidden(self.layers - 1)
-
-    def linear(self, inputs: int, outputs: int) -> nn.Module:
-        layer = super().linear(inputs, outputs)
-        nn.init.uniform_(layer.get_parameter("weight"), *self.weight_range)
-        return layer
-
-    def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
-        layers = super().readout(inputs, outputs)
-        nn.init.uniform_(layers[0][1].get_parameter("weight"), *self.readout_range)
-        return layers
-
-    def refuse(self, what: str, way_out: str = "use model=mlp") -> NoReturn:
-        raise InputError(f"method={self.name} hands on spike times and knows no {what}; {way_out}")
-
-    def conv(self, inputs: int, outputs: int, kernel: int, padding: int = 0, stride: int = 1) -> NoReturn:
-        self.refuse("convolution")
-
-    def recurrent(self, features: int) -> NoReturn:
-        self.refuse("recurrent layer")
-
-    def pool(self, kernel: int) -> NoReturn:
-        self.refuse("pooling")
-
-    def feedback(self, inputs: int, outputs: int, size: tuple[int, int]) -> NoReturn:
-        self.refuse("feedback")
-
-    def dropout(self, p: float) -> NoReturn:
-        self.refuse("dropout", "use model.dropout=0")
-
-
-class MultispikeFastDeep(SpikeTimes):
+class MultispikeFastDeep(RaisesSilent):
     """Exact spike times and their exact gradients, layer by layer.
 
     Args:
@@ -122,8 +63,6 @@ class MultispikeFastDeep(SpikeTimes):
         InputError: for layers that are not fully connected, input that is not spikes, more numbers than layers, and
             a target that the buffer cannot hold.
     """
-
-    writes_weights = True  # the bump
 
     def __init__(
         self,
@@ -191,37 +130,31 @@ class MultispikeFastDeep(SpikeTimes):
                 f"MultispikeFastDeep: duration / tau_synapse = {duration / tau_synapse:g} must be at most {MOST_TAUS}; "
                 "the loss of a late spike, early * e^(t / tau_synapse), outgrows float32; use method.early=0"
             )
-        if bump < 0:
-            raise ValueError(f"MultispikeFastDeep: bump = {bump} must be 0 (never) or more; 5e-4 is usual")
-        for name, share in (("silent_share", silent_share), ("readout_silent_share", readout_silent_share)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"MultispikeFastDeep: {name} = {share} must lie in 0 to 1; 0.99 is usual")
-        if encoder is not None and not isinstance(encoder, Latency | Rate):
-            raise InputError(
-                f"encoder={type(encoder).__name__.lower()} sends other numbers than 0 and 1; use encoder=latency"
-            )
-        if data.kind == "sequence":
-            raise InputError(
-                "data.sequence=rows sends analog values, and multispike_fast_deep needs spikes; use data.sequence=none"
-            )
+        self.check_spikes(data, encoder, "multispike_fast_deep")
         self.objective = objective
         self.targets, self.tau_loss, self.early, self.tau_synapse = targets, tau_loss, early, tau_synapse
         self.threshold = threshold if isinstance(threshold, list) else [threshold]
         self.max_spikes = max_spikes if isinstance(max_spikes, list) else [max_spikes]
         self.readout_threshold, self.readout_max_spikes = readout_threshold, readout_max_spikes
         self.weight_range, self.readout_range = weight_range, readout_range
-        self.bump, self.silent_share, self.readout_silent_share = bump, silent_share, readout_silent_share
-        super().__init__(model, data, encoder, optimizer, scheduler, duration, input_window)
+        super().__init__(
+            model,
+            data,
+            encoder,
+            optimizer,
+            scheduler,
+            duration,
+            input_window,
+            bump,
+            silent_share,
+            readout_silent_share,
+        )
         for name, numbers in (("threshold", self.threshold), ("max_spikes", self.max_spikes)):
             if len(numbers) > (layers := max(1, len(self.weights) - 1)):
                 raise InputError(
                     f"method.{name} = {numbers} has {len(numbers)} numbers, and the model {layers} hidden "
                     f"layer{'s' if layers > 1 else ''}; give one for each, the last one serves all further layers"
                 )
-        for name, weight in self.weights.items():
-            self.register_buffer(f"silent_{name}", torch.zeros(weight.outputs))  # batches in a row
-        self.bumped_step = 0
-        self.silent: dict[str, Tensor] = {}  # share of the last batch in which each neuron was silent
 
     def blocks(self) -> Blocks:
         def hidden(i: int) -> ExactNeuron:  # the last number serves all further layers
@@ -230,7 +163,9 @@ class MultispikeFastDeep(SpikeTimes):
             )
 
         readout = self.neuron(self.readout_threshold, self.readout_max_spikes)
-        return SpikeTimeBlocks("multispike_fast_deep", hidden, readout, self.weight_range, self.readout_range)
+        return SpikeTimeBlocks(
+            "multispike_fast_deep", hidden, readout, uniform(self.weight_range), uniform(self.readout_range)
+        )
 
     def neuron(self, threshold: float, most: int) -> ExactNeuron:
         return ExactNeuron(threshold, self.tau_synapse, self.duration, most)
@@ -238,51 +173,11 @@ class MultispikeFastDeep(SpikeTimes):
     def read(self, times: Tensor) -> Tensor:
         """Return the scores [B, classes] of the readout's spike times [B, classes, K]."""
         if self.objective == "first":
-            return -times[..., 0].clamp(max=self.duration) / self.tau_loss
+            return first_spikes(times, self.duration, self.tau_loss)
         counts: Tensor = SpikeCount.apply(times, self.duration)  # type: ignore[no-untyped-call]
         return counts
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         if self.objective == "first":
-            of_label = -self.tau_loss * scores.gather(1, labels[:, None])  # its time
-            return (
-                nn.functional.cross_entropy(scores, labels)
-                + self.early * torch.expm1(of_label / self.tau_synapse).mean()
-            )
+            return first_spike_loss(scores, labels, self.tau_loss, self.early, self.tau_synapse)
         return count_loss(scores, labels, self.targets).mean()
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        trains = self.chain.trains(self.frames(batch))
-        scores = self.read(trains[list(trains)[-1]])
-        self.silent = {name: trains[name][..., 0].isinf().to(scores.dtype) for name in self.weights}
-        own = nn.functional.one_hot(batch.labels, self.data.classes)
-        missed, shown = ranks.total((self.silent["readout"] * own).sum(0)), ranks.total(own.sum(0))
-        self.silent["readout"] = missed / shown.clamp(min=1)
-        self.silent |= {name: self.mean_of(silent) for name, silent in self.silent.items() if silent.dim() > 1}
-        loss = self.loss(scores, batch.labels)
-        self.log_scores("train", scores, batch.labels, loss)
-        return loss
-
-    def on_train_start(self) -> None:
-        self.bumped_step = self.global_step
-
-    def mean_of(self, silent: Tensor) -> Tensor:
-        """The mean over the whole batch of [B, N], of which this process has a share."""
-        return silent.mean(0) if ranks.number() == 1 else ranks.total(silent.mean(0) * ranks.share()) / ranks.number()
-
-    @torch.no_grad()
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Raise the weights into neurons that were silent in too much of the batch: no gradient reaches them."""
-        if self._trainer is not None and self.global_step == self.bumped_step:  # while gradients accumulate
-            return
-        self.bumped_step = self.global_step
-        for name, weight in self.weights.items():
-            if not weight.stored.requires_grad:  # frozen
-                continue
-            rows: Tensor = getattr(self, f"silent_{name}")  # batches in a row before this one
-            low = self.silent[name] > (self.readout_silent_share if name == "readout" else self.silent_share)
-            rise = self.bump * 2.0 ** rows.clamp(max=DOUBLINGS)
-            values = weight.latent
-            values += torch.where(low, rise, torch.zeros_like(rise))[:, None]
-            weight.write(values)
-            rows.copy_(torch.where(low, rows + 1, torch.zeros_like(rows)))

@@ -29,9 +29,30 @@ from torch import Tensor
 
 from snnlab.errors import InputError
 from snnlab.kernels import threads
+from snnlab.simulators.simulator import GRAZING, Firing, Simulator, Spikes, check_layer
 
-GRAZING = 1e-3  # least slope du/dt that (4) divides by, in units of threshold / tau
 LEAST = 8  # samples that are worth a thread
+
+
+class ClosedForm(Simulator):
+    """Neurons with tau = 2 tau_s; counts have no gradient, and spikes do not return to their own layer."""
+
+    def simulate(self, times: Tensor, weight: Tensor, firing: Firing, recurrent: Tensor | None = None) -> Spikes:
+        if recurrent is not None:
+            raise InputError("the closed form of tau = 2 tau_s knows no recurrent weights; use model=mlp")
+        found = spike_times(times, weight, *firing)
+        return Spikes(found, (found < firing.duration).sum(-1).to(found.dtype))
+
+    def membrane(
+        self,
+        grid: Tensor,
+        times: Tensor,
+        weight: Tensor,
+        own: Tensor,
+        firing: Firing,
+        recurrent: Tensor | None = None,
+    ) -> Tensor:
+        return membrane(grid, times, weight, own, firing.threshold, firing.tau_synapse)
 
 
 def spike_times(
@@ -51,24 +72,10 @@ def spike_times(
         ValueError: shapes that do not fit, or an argument out of its range.
         InputError: weights in 16 bits.
     """
-    if times.dim() != 3 or weight.dim() != 2 or times.shape[1] != weight.shape[1]:
-        raise ValueError(
-            f"spike_times: times {list(times.shape)} must be [B, N, K] and weight {list(weight.shape)} [M, N]"
-        )
-    if weight.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"spike times need float32 or float64, not {weight.dtype}; use trainer.precision=32-true")
-    check_neuron(threshold, tau_synapse, duration, most)
+    check_layer(times, weight)
+    Firing(threshold, tau_synapse, duration, most).check()
     outputs: Tensor = _SpikeTimes.apply(times, weight, threshold, tau_synapse, duration, most)  # type: ignore[no-untyped-call]
     return outputs
-
-
-def check_neuron(threshold: float, tau_synapse: float, duration: float, most: int) -> None:
-    """Raise ValueError when an argument of ``spike_times`` leaves its range."""
-    for name, value in (("threshold", threshold), ("tau_synapse", tau_synapse), ("duration", duration)):
-        if not 0 < value < float("inf"):
-            raise ValueError(f"spike_times: {name} = {value} must be positive and finite")
-    if most < 1:
-        raise ValueError(f"spike_times: most = {most} must be at least 1; 1 is time to first spike, 30 is usual")
 
 
 def membrane(grid: Tensor, times: Tensor, weight: Tensor, own: Tensor, threshold: float, tau_synapse: float) -> Tensor:

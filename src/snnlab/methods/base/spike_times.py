@@ -1,5 +1,9 @@
 """The family of exact spike times: layers hand on times [B, N, K], infinite = silent, in place of frames.
 
+A method gives the blocks (spike_time_blocks.py), whose neurons say which simulator has their dynamics, ``read`` and
+``loss``; one whose readout never fires overrides ``scored`` in place of ``read``. silent_neurons.py raises the weights
+into neurons that no gradient reaches.
+
 Input:  images by exact latency (``encoder=latency``, before rounding to steps), events at the start of their bin,
         several in one bin as one; the steps of encoder or data set fill ``input_window`` evenly.
 Watched in rasters: a spike belongs to the step of the raster in which it comes, see layers/spike_time_network.py.
@@ -7,7 +11,6 @@ Watched in rasters: a spike belongs to the step of the raster in which it comes,
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.data.contract import Batch, DataSpec
-from snnlab.data.encoders import Latency
+from snnlab.data.encoders import Latency, Rate
 from snnlab.errors import InputError
 from snnlab.layers.chain import Chain
 from snnlab.layers.spike_time_network import STEPS, SpikeTimeNetwork
@@ -49,6 +52,16 @@ class SpikeTimes(Autograd):
         self.weights = self.chain.weights
         self.cost.time_step = 1.0  # the duration is in seconds
 
+    @staticmethod
+    def check_spikes(data: DataSpec, encoder: nn.Module | None, name: str) -> None:
+        """Raise InputError where the input is no spikes; ``name`` is the method's."""
+        if encoder is not None and not isinstance(encoder, Latency | Rate):
+            raise InputError(
+                f"encoder={type(encoder).__name__.lower()} sends other numbers than 0 and 1; use encoder=latency"
+            )
+        if data.kind == "sequence":
+            raise InputError(f"data.sequence=rows sends analog values, and {name} needs spikes; use data.sequence=none")
+
     @property
     def chain(self) -> SpikeTimeNetwork:
         """The network, which runs on spike times."""
@@ -72,18 +85,26 @@ class SpikeTimes(Autograd):
         first, last = self.input_window
         return first + steps * ((last - first) / count)
 
-    @abstractmethod
     def read(self, times: Tensor) -> Tensor:
         """Return the scores [B, classes] of the readout's spike times [B, classes, K]."""
+        raise NotImplementedError(f"{type(self).__name__} gives read, or scored")
+
+    def scored(self, trains: dict[str, Tensor]) -> Tensor:
+        """Return the scores [B, classes] of the spike times [B, N, K] of the input and every layer that fires."""
+        return self.read(trains[list(trains)[-1]])
 
     def scores(self, frames: Tensor) -> Tensor:
-        return self.read(self.chain(frames).permute(1, 2, 0))
+        return self.scored(self.chain.trains(frames))
 
     def scores_over_time(self, frames: Tensor) -> Tensor:
         """Return the scores [T, B, classes] of the spikes that have come by the end of each part of the duration."""
-        times = self.chain(frames).permute(1, 2, 0)
+        trains = self.chain.trains(frames)
         ends = [self.duration * step / STEPS for step in range(1, STEPS + 1)]
-        return torch.stack([self.read(torch.where(times < end, times, torch.inf)) for end in ends])
+        return torch.stack([self.scored_until(trains, end) for end in ends])
+
+    def scored_until(self, trains: dict[str, Tensor], end: float) -> Tensor:
+        """The scores [B, classes] of the spikes before ``end``."""
+        return self.scored({name: torch.where(times < end, times, torch.inf) for name, times in trains.items()})
 
     def observed_scores(self, frames: Tensor) -> Tensor:
         samples = frames.shape[1]
@@ -95,15 +116,29 @@ class SpikeTimes(Autograd):
         self.cost.took(self.duration, samples)
         if self.cost.macs is None:
             self.cost.memory.update(self.network)
-            self.cost.look_at(self.network, {n: float(w.used.numel()) for n, w in self.weights.items()})
-        return self.read(trains[list(trains)[-1]])
+            weights = self.chain.weights | {f"{name}.weight": weight for name, weight in self.chain.returning.items()}
+            self.cost.look_at(self.network, {name: float(weight.used.numel()) for name, weight in weights.items()})
+        return self.scored(trains)
 
     def reached(self, trains: dict[str, Tensor], taps: Callable[[Weight], Tensor | None]) -> Any:
-        """Synapses, of the chosen ones, that the spikes of a batch reach; the readout's reach nothing."""
+        """Synapses, of the chosen ones, that the spikes of a batch reach; a readout's spikes reach nothing."""
+        ways = [*zip(trains.values(), self.weights.values(), strict=False)]
+        ways += [(trains[name], weight) for name, weight in self.chain.returning.items()]
         return sum(
             ((times < self.duration).sum(-1).double() * weight.reach(times[..., 0], taps(weight))).sum()
-            for times, weight in zip(trains.values(), self.weights.values(), strict=False)
+            for times, weight in ways
         )
+
+
+def first_spikes(times: Tensor, duration: float, tau_loss: float) -> Tensor:
+    """Scores [B, classes] = -first spike / tau_loss of spike times [B, classes, K]; a silent neuron fires at T."""
+    return -times[..., 0].clamp(max=duration) / tau_loss
+
+
+def first_spike_loss(scores: Tensor, labels: Tensor, tau_loss: float, early: float, tau_early: float) -> Tensor:
+    """Cross-entropy of softmax(-t_j / tau_loss), plus early (e^(t_label / tau_early) - 1) that pulls it forward."""
+    of_label = -tau_loss * scores.gather(1, labels[:, None])  # its time
+    return nn.functional.cross_entropy(scores, labels) + early * torch.expm1(of_label / tau_early).mean()
 
 
 def count_loss(counts: Tensor, labels: Tensor, targets: tuple[float, float]) -> Tensor:
