@@ -19,7 +19,9 @@ from snnlab.layers.chain import Chain
 from snnlab.layers.network import Network, Record, Seen, States
 from snnlab.layers.recurrent import Recurrent
 from snnlab.neurons.neuron import Neuron, Temporal
+from snnlab.simulators.current_based import CurrentBased
 from snnlab.simulators.event import ClosedForm, raster
+from snnlab.simulators.leaky_output import Shape, largest_potential, mean_potential, potentials
 from snnlab.simulators.simulator import Firing, Simulator, Spikes
 from snnlab.weights.weight import Weight
 
@@ -72,25 +74,38 @@ class ExactNeuron(Neuron):
 
 
 class ExactOutput(Temporal):
-    """Units that never fire: u of the same synapse and membrane, without a threshold; the weights are those in front.
+    """Units that never fire, tau_m V' = -V + I and tau_s I' = -I; the weights are those in front.
 
     Args:
-        tau_synapse, duration: as in ExactNeuron.
-        simulator: of the dynamics.
+        tau_membrane, tau_synapse: tau_m and tau_s, s.
+        duration: simulated time T, s.
 
     Shapes: spike times [B, N, K] and weight [M, N] -> potentials [T, B, M] at the end of each step of a raster.
+    Raises: ValueError: when an argument leaves its range.
     """
 
     by_step = False
 
-    def __init__(self, tau_synapse: float, duration: float, simulator: Simulator) -> None:
+    def __init__(self, tau_membrane: float, tau_synapse: float, duration: float) -> None:
         super().__init__()
-        self.tau_synapse, self.duration, self.simulator = tau_synapse, duration, simulator
-        self.firing = Firing(1.0, tau_synapse, duration, 1).check()  # of which only tau_synapse is asked
+        self.tau_membrane, self.tau_synapse, self.duration = tau_membrane, tau_synapse, duration
+        CurrentBased(tau_membrane)  # refuses what is out of range
+        self.firing = Firing(1.0, tau_synapse, duration, 1).check()  # of which tau_synapse and duration are asked
 
     def forward(self, times: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
-        silent = times.new_full((len(times), len(weight), 1), torch.inf)
-        return self.simulator.membrane(ends(self.duration, times), times, weight, silent, self.firing)
+        return potentials(times, weight, self.firing, self.tau_membrane, STEPS)[1:]
+
+    def at_points(self, times: Tensor, weight: Tensor) -> Tensor:
+        """V [POINTS + 1, B, M] at equal distances from 0 to T."""
+        return potentials(times, weight, self.firing, self.tau_membrane)
+
+    def mean(self, times: Tensor, weight: Tensor, shape: Shape, inputs: Tensor | None = None) -> Tensor:
+        """1/T int g V dt [B, M]; ``shape`` is g, see simulators/leaky_output.py."""
+        return mean_potential(times, weight, self.firing, self.tau_membrane, shape, inputs)
+
+    def largest(self, times: Tensor, weight: Tensor) -> Tensor:
+        """max of V over time [B, M], exactly."""
+        return largest_potential(times, weight, self.firing, self.tau_membrane)
 
     def step(self, current: Tensor, state: Any) -> NoReturn:
         raise RuntimeError("ExactOutput: exact spike times have no time steps; call forward")
@@ -99,7 +114,7 @@ class ExactOutput(Temporal):
         self.step(current, None)
 
     def extra_repr(self) -> str:
-        return f"tau_synapse={self.tau_synapse}, duration={self.duration}"
+        return f"tau_membrane={self.tau_membrane}, tau_synapse={self.tau_synapse}, duration={self.duration}"
 
 
 def ends(duration: float, like: Tensor) -> Tensor:

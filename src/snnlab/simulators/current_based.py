@@ -30,6 +30,8 @@ from snnlab.kernels import threads
 from snnlab.simulators.simulator import GRAZING, Firing, Simulator, Spikes, check_layer
 
 LEAST = 8  # samples that are worth a thread
+Kernels = tuple[str, str]  # forward and backward, by their names in current_kernels.py
+KERNELS: tuple[Kernels, Kernels] = (("simulate", "credit"), ("simulate_recurrent", "credit_recurrent"))
 
 
 def left(gap: Tensor, tau_membrane: float, tau_synapse: float) -> tuple[Tensor, Tensor]:
@@ -61,7 +63,7 @@ class CurrentBased(Simulator):
     def simulate(self, times: Tensor, weight: Tensor, firing: Firing, recurrent: Tensor | None = None) -> Spikes:
         check_layer(times, weight, recurrent)
         firing.check()
-        return Spikes(*_Layer.apply(times, weight, recurrent, firing, self.numbers(firing)))  # type: ignore[no-untyped-call]
+        return layer(times, weight, recurrent, firing, self.numbers(firing), KERNELS[recurrent is not None])
 
     def numbers(self, firing: Firing) -> np.ndarray:
         """What the kernels know of the neurons, see current_kernels.py."""
@@ -87,6 +89,13 @@ class CurrentBased(Simulator):
             reset = torch.where(own < t, torch.exp(-(t - own) / self.tau_membrane), torch.zeros_like(own)).sum(-1)
             potentials.append(drive - firing.threshold * reset)
         return torch.stack(potentials)
+
+
+def layer(
+    times: Tensor, weight: Tensor, recurrent: Tensor | None, firing: Firing, numbers: np.ndarray, kernels: Kernels
+) -> Spikes:
+    """The spikes of a layer with the adjoint of ``kernels``; recurrent weights only where they take them."""
+    return Spikes(*_Layer.apply(times, weight, recurrent, firing, numbers, kernels))  # type: ignore[no-untyped-call]
 
 
 class Run(NamedTuple):
@@ -117,28 +126,43 @@ class Run(NamedTuple):
         return (*self[:5], *self.recurrent, *self[6:])
 
 
-def run(times: Tensor, weight: Tensor, recurrent: Tensor | None, firing: Firing, numbers: np.ndarray) -> Run:
-    """Simulate a layer: (1) and (2); on the CPU, wherever the tensors lie."""
-    from snnlab.simulators import current_kernels, kernels
+def sorted_events(times: Tensor, dtype: Any, duration: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times, places i K + k and, of each sample, offsets [B + 1] of the spikes [B, N, K] before ``duration``."""
+    from snnlab.simulators import kernels
 
-    batch, _, slots = times.shape
-    neurons, most = len(weight), firing.most
-    spikes = times.detach().to("cpu", weight.dtype).numpy()
-    weights = sending(weight)
-    returning = () if recurrent is None else (sending(recurrent),)
-    stop = weights.dtype.type(firing.duration)
+    batch = len(times)
+    spikes = np.asarray(times.detach().cpu().numpy(), dtype)
+    stop = spikes.dtype.type(duration)
     counts, offsets = np.zeros(batch, np.int64), np.zeros(batch + 1, np.int64)
     threads.share(kernels.count_events, batch, spikes, stop, counts, least=LEAST)
     np.cumsum(counts, out=offsets[1:])
-    event_times, places = np.empty(offsets[-1], weights.dtype), np.empty(offsets[-1], np.int32)
+    event_times, places = np.empty(offsets[-1], dtype), np.empty(offsets[-1], np.int32)
     threads.share(kernels.sort_events, batch, spikes, stop, offsets, event_times, places, least=LEAST)
+    return event_times, places, offsets
+
+
+def run(
+    times: Tensor,
+    weight: Tensor,
+    recurrent: Tensor | None,
+    firing: Firing,
+    numbers: np.ndarray,
+    kernel: str = "simulate",
+) -> Run:
+    """Simulate a layer: (1) and (2), by a kernel that takes recurrent weights where there are any; on the CPU."""
+    from snnlab.simulators import current_kernels
+
+    batch, _, slots = times.shape
+    neurons, most = len(weight), firing.most
+    weights = sending(weight)
+    returning = () if recurrent is None else (sending(recurrent),)
+    event_times, places, offsets = sorted_events(times, weights.dtype, firing.duration)
     outputs = np.full((batch, neurons, most), np.inf, weights.dtype)
     slopes = np.empty_like(outputs)
     behind, fired = (np.empty((batch, neurons * most), np.int32) for _ in range(2))
     found = np.zeros(batch, np.int64)
     done = Run(event_times, places, offsets, slots, weights, returning, outputs, slopes, behind, fired, found)
-    kernel = current_kernels.simulate_recurrent if returning else current_kernels.simulate
-    threads.share(kernel, batch, numbers, *done.arguments, least=LEAST)
+    threads.share(getattr(current_kernels, kernel), batch, numbers, *done.arguments, least=LEAST)
     return done
 
 
@@ -147,9 +171,16 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, times: Tensor, weight: Tensor, recurrent: Tensor | None, firing: Firing, numbers: np.ndarray
+        ctx: Any,
+        times: Tensor,
+        weight: Tensor,
+        recurrent: Tensor | None,
+        firing: Firing,
+        numbers: np.ndarray,
+        kernels: Kernels,
     ) -> tuple[Tensor, Tensor]:
-        done = run(times, weight, recurrent, firing, numbers)
+        done = run(times, weight, recurrent, firing, numbers, kernels[0])
+        ctx.kernel = kernels[1]
         ctx.numbers, ctx.run, ctx.shape, ctx.weight_device = numbers, done, times.shape, weight.device
         made = torch.from_numpy(done.outputs.copy()).to(times.device)
         return made, (made < firing.duration).sum(-1).to(made.dtype)
@@ -166,7 +197,7 @@ class _Layer(torch.autograd.Function):
         sums = [np.zeros((parts, *each.shape), each.dtype) for each in (done.weights, *done.recurrent)]
         timed = bool(ctx.needs_input_grad[0])
         of_events = np.zeros(len(done.times) if timed else 0, done.weights.dtype)
-        kernel = current_kernels.credit_recurrent if done.recurrent else current_kernels.credit
+        kernel = getattr(current_kernels, ctx.kernel)
         threads.share(
             kernel, batch, ctx.numbers, *done.arguments, errors, pulls, *sums, used, of_events, timed, least=LEAST
         )
@@ -177,7 +208,7 @@ class _Layer(torch.autograd.Function):
             placed = np.zeros((batch, units * slots), of_events.dtype)
             placed[np.repeat(np.arange(batch), np.diff(done.offsets)), done.places] = of_events
             of_times = torch.from_numpy(placed.reshape(ctx.shape)).to(grads[0].device)
-        return of_times, of_weights[0], of_weights[1] if done.recurrent else None, None, None
+        return of_times, of_weights[0], of_weights[1] if done.recurrent else None, None, None, None
 
 
 def sending(weight: Tensor) -> np.ndarray:
