@@ -207,9 +207,9 @@ def test_equal_time_constants_are_the_limit(reset):
 
 
 def test_equal_time_constants_of_the_kernel_at_one_percent():
-    """Invariant 3: at 1 % apart, mean kept, the general kernel is the alpha kernel to 1e-4, and so is what it drives."""
+    """Invariant 3: 1 % apart, mean kept, the general kernel is the alpha kernel to 1e-4, and so are its spikes."""
     s = torch.linspace(0, 60, 6001, dtype=torch.float64)
-    half = 1 + 0.005
+    half = 1.005
     general, alpha = epsilon(s, 5.0 * half, 5.0 / half), epsilon(s, 5.0, 5.0)
     general = general / (5.0 / half) * 5.0  # of the same charge
     assert (general - alpha).abs().max() < 1e-4 * alpha.max()

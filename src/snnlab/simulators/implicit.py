@@ -30,7 +30,7 @@ from torch import Tensor
 
 from snnlab.errors import InputError
 from snnlab.kernels import threads
-from snnlab.simulators.current_based import LEAST, receiving, sending
+from snnlab.simulators.current_based import LEAST, receiving, sending, sorted_events
 from snnlab.simulators.simulator import GRAZING, Firing, Simulator, Spikes, check_layer
 
 Reset = Literal["subtractive", "hard"]
@@ -98,21 +98,6 @@ class Implicit(Simulator):
         arrays = (*events, times.shape[2], weights, spikes, moments, potentials)
         threads.share(implicit_kernels.potentials, len(times), numbers, *arrays, least=LEAST)
         return torch.from_numpy(potentials).to(grid.device)
-
-
-def sorted_events(times: Tensor, dtype: Any, duration: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Times, places i K + k and, of each sample, offsets [B + 1] of the spikes [B, N, K] before ``duration``."""
-    from snnlab.simulators import kernels
-
-    batch = len(times)
-    spikes = np.asarray(times.detach().cpu().numpy(), dtype)
-    stop = spikes.dtype.type(duration)
-    counts, offsets = np.zeros(batch, np.int64), np.zeros(batch + 1, np.int64)
-    threads.share(kernels.count_events, batch, spikes, stop, counts, least=LEAST)
-    np.cumsum(counts, out=offsets[1:])
-    event_times, places = np.empty(offsets[-1], dtype), np.empty(offsets[-1], np.int32)
-    threads.share(kernels.sort_events, batch, spikes, stop, offsets, event_times, places, least=LEAST)
-    return event_times, places, offsets
 
 
 class _Layer(torch.autograd.Function):
