@@ -84,6 +84,16 @@ CASES: dict[str, list[str]] = {
     "fptt_bptt_alif": [train("method=fptt data=digits method.gradient=bptt method.neuron=alif model.hidden=[16]")],
     "multispike": [train("method=multispike_fast_deep data=digits model.hidden=[32] trainer.limit_train_batches=6")],
     "multispike_yin_yang": [train("method=multispike_fast_deep data=yin_yang trainer.limit_train_batches=10")],
+    "multispike_timing": [
+        train(
+            "method=multispike_timing data=digits model.hidden=[16] trainer.max_epochs=1 trainer.limit_train_batches=6"
+        )
+    ],
+    "multispike_timing_hard": [
+        train(
+            "method=multispike_timing data=yin_yang method.reset=hard trainer.max_epochs=1 trainer.limit_train_batches=6"
+        )
+    ],
     "vdsp": [train("method=vdsp data=digits method.neurons=20 encoder.time_steps=20 method.label_samples=200")],
     "vdsp_step": [
         train("method=vdsp data=digits method.neurons=10 encoder.time_steps=10 method.label_samples=100 kernels=step")
