@@ -91,7 +91,7 @@ CASES: dict[str, list[str]] = {
     ],
     "multispike_timing_hard": [
         train(
-            "method=multispike_timing data=yin_yang method.reset=hard trainer.max_epochs=1 trainer.limit_train_batches=6"
+            "method=multispike_timing data=yin_yang method.reset=hard trainer.limit_train_batches=6"
         )
     ],
     "vdsp": [train("method=vdsp data=digits method.neurons=20 encoder.time_steps=20 method.label_samples=200")],
