@@ -14,6 +14,7 @@ from snnlab.bench.workloads.workload import outlines
 TINY = {
     "binning": ["events=[200]", "total=400", "time_steps=4"],
     "conv": ["channels=[2,3]", "hidden=4", "side=8", "batch=2", "time_steps=3"],
+    "exact_times": ["batches=[1,3]", "inputs=20", "hidden=8", "steps=10"],
     "generic": ["neurons=[LIF,FilteredLIF,CompositeNeuron,Adaptive]", "units=8", "batch=2", "time_steps=5"],
     "levels": ["units=8", "batch=2", "time_steps=5"],
     "linear_lif": ["units=[8,16]", "batch=2", "time_steps=5"],

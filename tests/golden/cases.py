@@ -84,15 +84,19 @@ CASES: dict[str, list[str]] = {
     "fptt_bptt_alif": [train("method=fptt data=digits method.gradient=bptt method.neuron=alif model.hidden=[16]")],
     "multispike": [train("method=multispike_fast_deep data=digits model.hidden=[32] trainer.limit_train_batches=6")],
     "multispike_yin_yang": [train("method=multispike_fast_deep data=yin_yang trainer.limit_train_batches=10")],
-    "multispike_timing": [
+    "eventprop": [
+        train("method=eventprop data=digits model.hidden=[32] trainer.limit_train_batches=6 method.lbd_upper=0.01"),
         train(
-            "method=multispike_timing data=digits model.hidden=[16] trainer.max_epochs=1 trainer.limit_train_batches=6"
-        )
+            "method=eventprop data=digits model=recurrent_mlp model.hidden=[16] method.objective=sum_weigh_exp "
+            "method.time_step=0.0005 trainer.limit_train_batches=4"
+        ),
+    ],
+    "eventprop_yin_yang": [train("method=eventprop data=yin_yang model.hidden=[30] trainer.limit_train_batches=10")],
+    "multispike_timing": [
+        train("method=multispike_timing data=digits model.hidden=[16] trainer.limit_train_batches=6"),
     ],
     "multispike_timing_hard": [
-        train(
-            "method=multispike_timing data=yin_yang method.reset=hard trainer.limit_train_batches=6"
-        )
+        train("method=multispike_timing data=yin_yang method.reset=hard trainer.limit_train_batches=6"),
     ],
     "vdsp": [train("method=vdsp data=digits method.neurons=20 encoder.time_steps=20 method.label_samples=200")],
     "vdsp_step": [

@@ -36,6 +36,7 @@ METHODS = {
     "vdib": f"method=vdib {DIGITS} method.warmup=1 method.n_out=16 encoder.time_steps=5",
     "fptt": f"method=fptt {DIGITS} model.hidden=[16]",
     "multispike_fast_deep": f"method=multispike_fast_deep {DIGITS} model.hidden=[16]",
+    "eventprop": f"method=eventprop {DIGITS} model.hidden=[16] method.input_dropout=0.2",
     "multispike_timing": f"method=multispike_timing {DIGITS} model.hidden=[16]",
     "vdsp": f"method=vdsp {DIGITS} method.neurons=10 encoder.time_steps=10 method.label_samples=100",
     "burstccn": f"method=burstccn {DIGITS}",

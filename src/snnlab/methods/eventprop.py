@@ -20,8 +20,9 @@ when its spike comes, as long as it has time to decay), and the exact gradient c
 Symbols:    theta threshold, tau_m tau_membrane, tau_s tau_synapse, T duration; tau_0, tau_1, alpha of the base paper
             are tau_loss, tau_early, early.
 Departures: ``sum`` divides by T, as the authors' code does. A readout that is silent counts as a spike at T in
-            ``first_spike``, without gradient, where the authors' code gives the label's unit a push. 1/V' is
-            bounded by that of V' = 0.001 theta/tau_m. Hidden units are not dropped (authors' option).
+            ``first_spike``; a sample whose own readout is silent has no gradient, as in the base paper's code (the
+            second paper's pushes that readout). 1/V' is bounded by that of V' = 0.001 theta/tau_m. Hidden units are
+            not dropped (an option of the second paper's code).
 Source:     Wunderlich, Pehle 2021, doi 10.1038/s41598-021-91786-z; Nowotny, Turner, Knight 2025, arXiv:2212.01232.
 """
 
@@ -191,6 +192,8 @@ class EventProp(SpikeTimes):
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         if self.objective == "first_spike":
+            heard = scores.gather(1, labels[:, None]) > -self.duration / self.tau_loss
+            scores = torch.where(heard, scores, scores.detach())
             return first_spike_loss(scores, labels, self.tau_loss, self.early, self.tau_early)
         if self.objective == "avg_xentropy":
             return nn.functional.nll_loss(scores, labels)

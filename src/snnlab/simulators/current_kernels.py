@@ -14,18 +14,34 @@ from snnlab.kernels.cpu import compiled
 from snnlab.kernels.threads import ALIGNED
 
 TRIES = 80  # of Newton's rule, each of which halves the bracket at least where it does not converge
+APART = 1.05  # tau_m / tau_s, above which e^(-s/tau_s) is a power of e^(-s/tau_m)
+
+
+@compiled
+def power(x: Any, ratio: Any) -> Any:
+    """x^ratio for x in [0, 1]; whole ratios, which are usual, by products."""
+    whole = int(ratio + 0.5)
+    if abs(ratio - whole) > 1e-9 or whole > 8:
+        return x**ratio
+    product = x
+    for _ in range(whole - 1):
+        product *= x
+    return product
 
 
 @compiled
 def factors(gap: Any, tau_m: Any, tau_s: Any) -> Any:
-    """What is left of V and of I after ``gap``, and what I adds to V in it: V e^-, I e^-, V from I.
+    """slow, fast and brought after ``gap``: V becomes V slow + I brought, and I becomes I fast.
 
-    V(s) = V slow + I brought and I(s) = I fast; the difference of the exponentials is taken without cancellation.
+    Where the time constants are near each other, the difference of the exponentials is taken without cancellation.
     """
-    slow, fast = np.exp(-gap / tau_m), np.exp(-gap / tau_s)
-    if tau_m == tau_s:
-        return slow, fast, slow * gap / tau_m
-    apart = abs(tau_m - tau_s)
+    slow, ratio = np.exp(-gap / tau_m), tau_m / tau_s
+    if ratio > APART:
+        fast = power(slow, ratio)
+        return slow, fast, (slow - fast) / (ratio - 1)
+    if ratio == 1:
+        return slow, slow, slow * gap / tau_m
+    apart, fast = abs(tau_m - tau_s), np.exp(-gap / tau_s)
     return slow, fast, -max(slow, fast) * np.expm1(-gap * apart / (tau_m * tau_s)) * tau_s / apart
 
 
@@ -40,23 +56,52 @@ def peak(v: Any, i: Any, tau_m: Any, tau_s: Any) -> Any:
 
 
 @compiled
-def crossing(v: Any, i: Any, gap: Any, tau_m: Any, tau_s: Any, threshold: Any) -> Any:
-    """After what time V first reaches the threshold from below, -1 where it does not within ``gap``.
+def crossing(v: Any, i: Any, kept: Any, tau_m: Any, tau_s: Any, threshold: Any) -> Any:
+    """x = e^(-s/tau_m) of the time s after which V first reaches the threshold from below, 0 where x < ``kept``.
 
-    V rises while I > V, once at most, so that it crosses where it lies at or above the threshold at its peak or at the
-    end of the gap, whichever comes first; that is the bracket of Newton's rule. tau_m = 2 tau_s has a closed form.
+    ``kept`` is x of the next event. With r = tau_m / tau_s > 1 and c = i / (r - 1), V = x (v + c - c x^(r-1)) is
+    concave in x: from x = 1, where it is below the threshold, Newton's rule goes down to the root and never past it.
+    Where there is none it comes to x < kept, or past the peak, where V no longer rises with s. r = 2 has a closed form,
+    and r near 1 or below goes to ``bracketed``.
     """
     if not (i > threshold and i > v):
-        return -1.0
-    if v >= threshold:  # within rounding
         return 0.0
+    if v >= threshold:  # within rounding
+        return 1.0
+    r = tau_m / tau_s
+    if r == 2:
+        square = (v + i) * (v + i) - 4 * i * threshold
+        x = (v + i + np.sqrt(square)) / (2 * i) if square >= 0 else 0.0
+        return min(x, 1.0) if x >= kept else 0.0
+    if r < APART:
+        s = bracketed(v, i, -tau_m * np.log(kept) if kept > 0 else np.inf, tau_m, tau_s, threshold)
+        return np.exp(-s / tau_m) if s >= 0 else 0.0
+    c, x = i / (r - 1), 1.0
+    for _ in range(TRIES):
+        bent = c * power(x, r - 1)
+        slope = v + c - r * bent
+        if not slope < 0:
+            return 0.0
+        step = (x * (v + c - bent) - threshold) / slope
+        x -= step
+        if x < kept:
+            return 0.0
+        if abs(step) <= 1e-15:
+            return x
+    return x if x * (v + c - c * power(x, r - 1)) >= threshold * (1 - 1e-12) else 0.0
+
+
+@compiled
+def bracketed(v: Any, i: Any, gap: Any, tau_m: Any, tau_s: Any, threshold: Any) -> Any:
+    """After what time V, rising from v, first reaches the threshold, -1 where it does not within ``gap``.
+
+    V rises while I > V, once at most, so that it crosses where it lies at or above the threshold at its peak or at the
+    end of the gap, whichever comes first; that is the bracket of Newton's rule.
+    """
     high = min(peak(v, i, tau_m, tau_s), gap)
     slow, fast, brought = factors(high, tau_m, tau_s)
     if not v * slow + i * brought >= threshold:
         return -1.0
-    if tau_m == 2 * tau_s:
-        root = np.sqrt(max((v + i) * (v + i) - 4 * i * threshold, 0.0))
-        return min(max(-tau_m * np.log((v + i + root) / (2 * i)), 0.0), high)
     low, s = 0.0, (threshold - v) * tau_m / (i - v)
     for _ in range(TRIES):
         if not low < s < high:
@@ -102,7 +147,7 @@ def simulate(
     V, I = np.empty(neurons, weights.dtype), np.empty(neurons, weights.dtype)  # noqa: E741  as the equations
     flags, count = np.empty(neurons, np.int32), np.empty(neurons, np.int32)
     own, own_v, own_i = np.empty(neurons, np.int32), np.empty(neurons, V.dtype), np.empty(neurons, V.dtype)
-    least, zero = number(threshold * (1 - 1e-5)), number(0)
+    least, zero, ratio = number(threshold * (1 - 1e-5)), number(0), tau_m / tau_s
     for s in range(begin, end):
         V[:], I[:], count[:] = 0, 0, 0
         first, last = offsets[s], offsets[s + 1]
@@ -135,24 +180,25 @@ def simulate(
             before = t
             if hits == 0:
                 continue
+            whole = np.exp(-(after - t) / tau_m)
             for j in range(neurons):
                 if flags[j] == 0:
                     continue
                 v: Any = np.float64(V[j])
-                i, now, left, k = np.float64(I[j]), t, after - t, count[j]
+                i, now, kept, k = np.float64(I[j]), t, whole, count[j]
                 while k < most:
-                    gap = crossing(v, i, left, tau_m, tau_s, threshold)
-                    if gap < 0:
+                    x = crossing(v, i, kept, tau_m, tau_s, threshold)
+                    if x == 0:
                         break
-                    now, left = min(now + gap, after), max(left - gap, 0.0)
-                    v, i = 0.0, i * np.exp(-gap / tau_s)
+                    now, kept = min(now - tau_m * np.log(x), after), min(kept / x, 1.0)
+                    v, i = 0.0, i * power(x, ratio)
                     outputs[s, j, k], slopes[s, j, k] = now, (i - threshold) / tau_m
                     behind[s, total], fired[s, total] = e - 1 - first, j * most + k
                     total += 1
                     k += 1
                 if k > count[j]:
                     count[j] = k
-                    slow, fast, brought = factors(left, tau_m, tau_s)
+                    slow, fast, brought = factors(after - now, tau_m, tau_s)
                     own[apart], own_i[apart] = j, i * fast
                     own_v[apart] = v * slow + i * brought if k < most else np.nan  # never crosses again
                     apart += 1
@@ -196,17 +242,18 @@ def simulate_recurrent(
                 e += 1
             after = np.float64(times[e]) if e < last else stop
             gain = number(factors(min(after - now, top), tau_m, tau_s)[2])
-            hits, winner, soonest = 0, -1, after - now
+            hits, winner, soonest = 0, -1, np.exp(-(after - now) / tau_m)
             for j in range(neurons):
                 flags[j] = np.int32((I[j] > V[j]) & (max(V[j], zero) + I[j] * gain >= least))
                 hits += flags[j]
             for j in range(neurons if hits else 0):
                 if flags[j] == 0:
                     continue
-                gap = crossing(np.float64(V[j]), np.float64(I[j]), soonest, tau_m, tau_s, threshold)
-                if gap >= 0 and (winner < 0 or gap < soonest):
-                    winner, soonest = j, gap
-            slow, fast, brought = factors(soonest, tau_m, tau_s)
+                x = crossing(np.float64(V[j]), np.float64(I[j]), soonest, tau_m, tau_s, threshold)
+                if x > 0 and (winner < 0 or x > soonest):
+                    winner, soonest = j, x
+            gap = after - now if winner < 0 else min(-tau_m * np.log(soonest), after - now)
+            slow, fast, brought = factors(gap, tau_m, tau_s)
             keep, decay, gain = number(slow), number(fast), number(brought)
             for j in range(neurons):
                 V[j] = V[j] * keep + I[j] * gain
@@ -214,7 +261,7 @@ def simulate_recurrent(
             if winner < 0:
                 now = after
                 continue
-            now = min(now + soonest, after)
+            now = min(now + gap, after)
             k = count[winner]
             outputs[s, winner, k], slopes[s, winner, k] = now, (np.float64(I[winner]) - threshold) / tau_m
             behind[s, total], fired[s, total] = e - 1 - first, winner * most + k
@@ -552,10 +599,10 @@ def largest(
                     I[j] += row[j]
                 e += 1
             left = (np.float64(times[e]) if e < last else stop) - t
-            before = t
+            before, most = t, factors(min(left, numbers[5]), tau_m, tau_s)[2]
             for j in range(units):
                 v, i = np.float64(V[j]), np.float64(I[j])
-                if i > v and i > values[s, j]:  # at its peak V is I, which only falls
+                if i > v and max(v, 0.0) + i * most > values[s, j]:  # what V stays below
                     gap = min(peak(v, i, tau_m, tau_s), left)
                     slow, fast, brought = factors(gap, tau_m, tau_s)
                     high = v * slow + i * brought

@@ -47,7 +47,7 @@ def mean_potential(
     ``shape`` is g: constant 1; linear 1 - t/T; exponential e^(-t/T); sigmoid 1 / (1 + e^((t/T - 1/2) / 0.2)); input, as
     many spikes of ``inputs`` [B, N', K'] as come around t, through the membrane's filter, their mean over time 1.
     """
-    check_layer(times, weight)
+    times = occupied(times, weight, firing.duration)
     T, tau_s = firing.duration, firing.tau_synapse
     fired = times < T
     at = torch.where(fired, times, torch.full_like(times, T))  # at T a spike brings nothing
@@ -72,6 +72,12 @@ def mean_potential(
     return (brought.sum(-1) / T) @ weight.T
 
 
+def occupied(times: Tensor, weight: Tensor, duration: float) -> Tensor:
+    """The places of the buffers [B, N, K] that a spike of any unit takes; shapes are checked."""
+    check_layer(times, weight)
+    return times[..., (times < duration).flatten(0, 1).any(0)]
+
+
 def weights_of(
     shape: Shape, times: Tensor, firing: Firing, tau_membrane: float, inputs: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -91,7 +97,7 @@ def weights_of(
 
 def potentials(times: Tensor, weight: Tensor, firing: Firing, tau_membrane: float, points: int = POINTS) -> Tensor:
     """V [points + 1, B, M] at equal distances from 0 to T, exactly: spikes are gathered at the point behind them."""
-    check_layer(times, weight)
+    times = occupied(times, weight, firing.duration)
     batch, units, _ = times.shape
     step = firing.duration / points
     fired = times < firing.duration
