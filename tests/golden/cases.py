@@ -114,6 +114,12 @@ CASES: dict[str, list[str]] = {
         ),
     ],
     "eventprop_yin_yang": [train("method=eventprop data=yin_yang model.hidden=[30] trainer.limit_train_batches=10")],
+    "multispike_timing": [
+        train("method=multispike_timing data=digits model.hidden=[16] trainer.limit_train_batches=6"),
+    ],
+    "multispike_timing_hard": [
+        train("method=multispike_timing data=yin_yang method.reset=hard trainer.limit_train_batches=6"),
+    ],
     "vdsp": [train("method=vdsp data=digits method.neurons=20 encoder.time_steps=20 method.label_samples=200")],
     "vdsp_step": [
         train("method=vdsp data=digits method.neurons=10 encoder.time_steps=10 method.label_samples=100 kernels=step")

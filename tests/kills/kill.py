@@ -38,6 +38,7 @@ METHODS = {
     "sparse_bp": f"method=sparse_bp {DIGITS} encoder.time_steps=20",
     "multispike_fast_deep": f"method=multispike_fast_deep {DIGITS} model.hidden=[16]",
     "eventprop": f"method=eventprop {DIGITS} model.hidden=[16] method.input_dropout=0.2",
+    "multispike_timing": f"method=multispike_timing {DIGITS} model.hidden=[16]",
     "vdsp": f"method=vdsp {DIGITS} method.neurons=10 encoder.time_steps=10 method.label_samples=100",
     "burstccn": f"method=burstccn {DIGITS}",
 }

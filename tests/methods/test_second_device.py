@@ -33,6 +33,7 @@ NEEDED: dict[str, tuple[int, int, int]] = {
     **dict.fromkeys(("ann", "burstccn"), (0, 0, 1)),  # their multiply-accumulates, once a test
     # spike times are simulated on the CPU: input, both weights and, of training, the errors of the output
     "multispike_fast_deep": (1 + 2 + 1, 1 + 2, 1 + 2),
+    "multispike_timing": (1 + 2 + 1, 1 + 2, 1 + 2),
 }
 WATCHED = 1  # whether all was finite is asked at the end of an epoch, which is the one batch of validation and test
 SIZES = 1  # of the network, looked at once a test: what an inference costs
@@ -149,7 +150,7 @@ def test_a_method_on_a_second_device(method: str, monkeypatch: pytest.MonkeyPatc
     assert not without_form
     if not question.startswith("memory_over_time"):  # it trains, and what is trained is moved and moved back
         assert len(there.asking) <= ASKED, there.asking
-    assert len(there.drawing) <= DRAWN + 2 * SPIKE_TIMES * (method == "multispike_fast_deep"), there.drawing
+    assert len(there.drawing) <= DRAWN + 2 * SPIKE_TIMES * method.startswith("multispike_"), there.drawing
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert here.values == there.values
     assert here.pictures.keys() == there.pictures.keys()

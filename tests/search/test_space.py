@@ -19,7 +19,7 @@ FAMILIES = {  # of each space that ships, methods that it is for
     "online": ("ottt", "fptt", "vdib"),
     "local": ("vdsp", "ssnn_bp"),
     "rates": ("burstccn",),
-    "spike_times": ("multispike_fast_deep", "eventprop"),
+    "spike_times": ("multispike_fast_deep", "eventprop", "multispike_timing"),
     "conversion": ("conversion",),
     "energy": ("stbp",),
 }
