@@ -465,7 +465,7 @@ def simulate_stepped(
             for j in range(neurons):
                 V[j] = V[j] * keep + I[j] * gain
                 I[j] = I[j] * decay
-                hits += np.int32(V[j] >= height)
+                hits += V[j] >= height
             if hits == 0:
                 continue
             before = total
