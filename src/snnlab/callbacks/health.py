@@ -38,6 +38,7 @@ class Health(L.Callback):
         self.rates: dict[str, list[tuple[float, float]]] = {}  # of each layer, pairs (epochs so far, rate)
         self._open: ExitStack | None = None
         self._seen: Mapping[str, torch.Tensor] = {}
+        self._sends: dict[str, str] = {}  # by layer, as Neuron.sends
         self._gradients: dict[str, torch.Tensor] = {}  # largest of the batch's optimizer steps, by layer
 
     def tell(self, layer: str, kind: str, text: str) -> None:
@@ -60,6 +61,7 @@ class Health(L.Callback):
         if batch_idx % max(int(trainer.num_training_batches) // LOOKS, 1) == 0:
             self._open = ExitStack()
             self._seen = self._open.enter_context(pl_module.network.observe())
+            self._sends = {name: neuron.sends for name, neuron in pl_module.network.neurons().items()}
             for optimizer in trainer.optimizers:  # a method may take its steps without Lightning's backward
                 handle = optimizer.register_step_pre_hook(lambda *_: self.look(pl_module.network))
                 self._open.callback(handle.remove)
@@ -79,7 +81,7 @@ class Health(L.Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._open is None:
             return
-        sends = {name: neuron.sends for name, neuron in pl_module.network.neurons().items()}
+        sends = self._sends
         rates = {
             layer: spikes.detach().mean() for layer, spikes in self._seen.items() if sends.get(layer) != "values"
         }  # what sends values at every step is neither dead nor saturated
