@@ -209,6 +209,27 @@ def test_the_regulariser_is_of_the_mean_number_of_spikes(monkeypatch):
         assert abs(means[-1] - target) < 0.5 * abs(means[0] - target)
 
 
+def test_a_silent_readout_of_the_label_is_woken():
+    """wake (1 - max V / theta) where it is silent, nothing where it fires; other readouts may stay silent."""
+    method = make(objective="first_spike", readout_mean=0.05, readout_std=0.0, wake=0.5)
+    batch = batch_of()
+    trains = method.network.trains(method.frames(batch))
+    assert trains["readout"].isinf().all()
+    v = method.network.neuron("readout").simulator.membrane(
+        torch.linspace(0, 0.05, 4001),
+        trains["hidden1"],
+        method.network.weights["readout"].used,
+        trains["readout"],
+        method.network.neuron("readout").firing,
+    )
+    waking = method.waking(trains, batch.labels)
+    assert waking.item() == pytest.approx(0.5 * (1 - v.amax(0)[:, 0]).mean().item(), abs=1e-4)
+    waking.backward()
+    assert (method.network.layers["readout_weight"].weight.grad <= 0).all()
+    fired = make(objective="first_spike", readout_mean=5.0)
+    assert fired.waking(fired.network.trains(fired.frames(batch)), batch.labels) == 0.0
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("time_step", [None, 5e-4])
 def test_training_lowers_every_loss(objective, time_step, monkeypatch):

@@ -20,9 +20,9 @@ when its spike comes, as long as it has time to decay), and the exact gradient c
 Symbols:    theta threshold, tau_m tau_membrane, tau_s tau_synapse, T duration; tau_0, tau_1, alpha of the base paper
             are tau_loss, tau_early, early.
 Departures: ``sum`` divides by T, as the authors' code does. A readout that is silent counts as a spike at T in
-            ``first_spike``; a sample whose own readout is silent has no gradient, as in the base paper's code (the
-            second paper's pushes that readout). 1/V' is bounded by that of V' = 0.001 theta/tau_m. Hidden units are
-            not dropped (an option of the second paper's code).
+            ``first_spike``; where it is the label's, wake (1 - max_t V / theta) takes the place of the loss's gradient
+            (the second paper's code pushes V at T; without, classes fall silent and stay so). 1/V' is bounded by that
+            of V' = 0.001 theta/tau_m. Hidden units are not dropped (an option of the second paper's code).
 Source:     Wunderlich, Pehle 2021, doi 10.1038/s41598-021-91786-z; Nowotny, Turner, Knight 2025, arXiv:2212.01232.
 """
 
@@ -41,7 +41,7 @@ from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.methods.base.spike_time_blocks import SpikeTimeBlocks, normal
 from snnlab.methods.base.spike_times import SpikeTimes, first_spike_loss, first_spikes
 from snnlab.simulators.current_based import CurrentBased
-from snnlab.simulators.leaky_output import Shape
+from snnlab.simulators.leaky_output import Shape, largest_potential
 from snnlab.simulators.stepped import Stepped
 
 MOST_SPIKES = 10_000  # of a neuron in a sample
@@ -78,6 +78,7 @@ class EventProp(SpikeTimes):
         time_step: s; null is event-driven, else spikes fall on multiples of it (long recordings).
         max_spikes: of a hidden neuron, after which it is silent.
         tau_loss, early, tau_early: of first_spike; s, weight >= 0, s.
+        wake: weight, >= 0, of the term of first_spike that draws a label's silent readout to the threshold.
         weight_mean, weight_std: of the normal initial weights into hidden layers.
         readout_mean, readout_std: into the readout.
         recurrent_mean, recurrent_std: of weights through which spikes return (model=recurrent_mlp).
@@ -113,6 +114,7 @@ class EventProp(SpikeTimes):
         readout_std: float = 0.37,
         recurrent_mean: float = 0.0,
         recurrent_std: float = 0.02,
+        wake: float = 1.0,
         nu_upper: float = 14.0,
         lbd_upper: float = 0.0,
         lbd_lower: float = 0.0,
@@ -139,6 +141,7 @@ class EventProp(SpikeTimes):
             raise ValueError(f"EventProp: max_spikes = {max_spikes} must lie in 1 to {MOST_SPIKES:,}; 30 is usual")
         for name, number, usual in (
             ("early", early, 3e-3),
+            ("wake", wake, 1),
             ("weight_std", weight_std, 0.045),
             ("readout_std", readout_std, 0.37),
             ("recurrent_std", recurrent_std, 0.02),
@@ -164,7 +167,7 @@ class EventProp(SpikeTimes):
             normal(recurrent_mean, recurrent_std),
         )
         self.nu_upper, self.lbd_upper, self.lbd_lower = nu_upper, lbd_upper, lbd_lower
-        self.input_dropout = input_dropout
+        self.input_dropout, self.wake = input_dropout, wake
         self.simulator = CurrentBased(tau_membrane) if time_step is None else Stepped(tau_membrane, time_step, duration)
         super().__init__(model, data, encoder, optimizer, scheduler, duration, input_window)
 
@@ -201,10 +204,24 @@ class EventProp(SpikeTimes):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         counts: dict[str, Tensor] = {}
-        scores = self.scored(self.chain.trains(self.dropped(self.frames(batch)), counts))
-        loss = self.loss(scores, batch.labels) + self.penalty(counts)
+        trains = self.chain.trains(self.dropped(self.frames(batch)), counts)
+        scores = self.scored(trains)
+        loss = self.loss(scores, batch.labels) + self.penalty(counts) + self.waking(trains, batch.labels)
         self.log_scores("train", scores, batch.labels, loss)
         return loss
+
+    def waking(self, trains: dict[str, Tensor], labels: Tensor) -> Tensor | float:
+        """wake (1 - max_t V_y / theta) of samples whose own readout is silent, the mean over the batch."""
+        if self.objective != "first_spike" or not self.wake:
+            return 0.0
+        *_, before, last = trains
+        silent = trains[last][..., 0].gather(1, labels[:, None])[:, 0].isinf()
+        if not silent.any():
+            return 0.0
+        neuron, weight = self.chain.neuron(last), self.weights[last].used
+        highest = largest_potential(trains[before][silent], weight, neuron.firing, self.tau_membrane)
+        short = 1 - highest.gather(1, labels[silent][:, None]) / self.threshold
+        return self.wake * short.sum() / len(labels)
 
     def dropped(self, times: Tensor) -> Tensor:
         """The input spikes [K, B, ...] that are not left out."""

@@ -461,7 +461,7 @@ def simulate_stepped(
             n += 1
             if n * step >= stop:
                 break
-            hits = 0
+            hits: Any = 0
             for j in range(neurons):
                 V[j] = V[j] * keep + I[j] * gain
                 I[j] = I[j] * decay
