@@ -180,7 +180,8 @@ def simulate(
                     if apart_r:
                         gap = crossing_of_three(v, i, r, left, numbers)
                     else:
-                        gap = crossing(v, i, left, tau_m, tau_s, threshold)
+                        x = crossing(v, i, np.exp(-left / tau_m), tau_m, tau_s, threshold)
+                        gap = max(-tau_m * np.log(x), 0.0) if x > 0 else -1.0
                     if gap < 0:
                         break
                     now, left = min(now + gap, after), max(left - gap, 0.0)
