@@ -6,6 +6,7 @@ layers sees through it: ``leaves`` gives every layer by name, an inner one as <n
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections import Counter, UserDict
 from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ class Network(nn.Module):
         with kernels.using(self.kernels):
             before: nn.Module | None = None
             layers = [layer for layer in self.layers.values() if not plain(layer, (nn.Identity,))]
-            for layer, after in zip(layers, [*layers[1:], None], strict=True):
+            for layer, after in itertools.zip_longest(layers, layers[1:]):
                 if isinstance(layer, Temporal):
                     alone = type(layer).forward is Temporal.forward and not watched(layer)  # its currents are its own
                     if before is not None and plain(before, PASSING) and alone:
