@@ -12,6 +12,7 @@ from snnlab.bench.__main__ import choose, help_text, main
 from snnlab.bench.workloads.workload import outlines
 
 TINY = {
+    "active_set": ["layers=[20x8,8x8]", "batch=[4,4]", "spikes=[5,10]", "percent=[50,20]", "time_steps=10"],
     "binning": ["events=[200]", "total=400", "time_steps=4"],
     "conv": ["channels=[2,3]", "hidden=4", "side=8", "batch=2", "time_steps=3"],
     "exact_times": ["batches=[1,3]", "inputs=20", "hidden=8", "steps=10"],
@@ -20,6 +21,7 @@ TINY = {
     "linear_lif": ["units=[8,16]", "batch=2", "time_steps=5"],
     "memory": ["hidden=[8]", "batch=2", "time_steps=4", "steps=[2,4,8]", "resident=false"],
     "mlp": ["hidden=[8]", "batch=2", "time_steps=3"],
+    "recurrent": ["units=[8]", "time_steps=[4]", "batch=2"],
     "sparse_linear": ["layers=[300x40]", "percent=[5,20]", "rows=50"],
     "vgg9": ["width=0.02", "side=8", "batch=2", "time_steps=2"],
     "methods": ["methods=[ann,conversion]", "hidden=[8]", "batch=50", "time_steps=3", "steps=1"],

@@ -358,7 +358,7 @@ def test_recipes_say_how_to_train_on_each_kind_of_data(empty_data):
         ({"rho": 2.0}, "method.rho = 2.0 must lie in"),
         ({"gradient_clip": 0.0}, "method.gradient_clip = 0.0 must be positive"),
         ({"weighting": "released"}, "negative weight"),
-        ({"readout": "spikes"}, "must be liquid, leaky or membrane"),
+        ({"readout": "spikes"}, "must be liquid, leaky, membrane or trace"),
         ({"readout": "membrane", "model": MLP([])}, "use method.readout=liquid"),
         ({"neuron": "ltc2"}, "method.neuron = ltc2: choose one of"),
     ],

@@ -81,8 +81,8 @@ class EGRU(Neuron):
         sparse_backward: leave units out of the backward product that have no part in it.
         detach_state: cut the gradient through the state of the step before: spatial backpropagation only.
         bias: whether R has a bias.
-        update_bias: start of R_u's bias where there is one: sigmoid(update_bias) is what a unit keeps per step at first
-            in the released form, and what it gives up in the paper's; None draws it as the others.
+        update_bias: start of R_u's bias where there is one: sigmoid(update_bias) is what a unit keeps at first in the
+            released form, and what it gives up in the paper's; None draws it as the others.
 
     Shapes: currents [T, B, 3 H] -> values sent [T, B, H], 0 where no event is; every field of the state [B, H].
 
