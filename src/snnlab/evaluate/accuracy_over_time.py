@@ -73,7 +73,7 @@ def analyse(run: Stored) -> Analysis:
 
 
 def figure(found: Curve, what: str) -> Any:
-    """Accuracy against the step at which inference stops, and against the spikes (or ``what`` they are) spent until then."""
+    """Accuracy against the step at which inference stops, and against the spikes, or ``what`` they are, until then."""
     import matplotlib.pyplot as plt
 
     picture, axes = plt.subplots(1, 2, figsize=(7, 2.6), sharey=True)

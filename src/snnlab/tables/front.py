@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,9 @@ def _spread(values: Sequence[float]) -> float:
 
 
 def of_table(filled: Filled, path: Path, cost: str) -> bool:
-    """Draw the figure of a paper's table over a cost, a panel for each group of its rows; whether any row has both.
+    """Draw the figure of a paper's table over a cost, a panel for each group of rows, of two or more where such are.
+
+    Returns whether any row has both.
 
     Rows of one name look alike in all panels; the line joins those that no other of the panel beats in both.
     """
@@ -102,9 +105,11 @@ def of_table(filled: Filled, path: Path, cost: str) -> bool:
     from matplotlib.ticker import EngFormatter
 
     shown = [row for row in filled.rows if row.values(row.metric) and row.values(cost)]
-    groups = list(dict.fromkeys(row.plan.group for row in shown))
     if not shown:
         return False
+    sizes = Counter(row.plan.group for row in shown)
+    groups = [group for group, size in sizes.items() if size > 1] or list(sizes)  # of one row there is no front
+    shown = [row for row in shown if row.plan.group in groups]
     labels = list(dict.fromkeys(row.plan.name for row in shown))
     colours = [
         (i + i // len(MARKERS)) % len(style.CYCLE) for i in range(len(labels))
@@ -115,7 +120,7 @@ def of_table(filled: Filled, path: Path, cost: str) -> bool:
     }
     heads, unit = filled.table.heads, unit_of(cost)
     with plt.rc_context(style.STYLE):
-        drawn, axes = plt.subplots(1, len(groups), figsize=(2.7 * len(groups) + 1.8, 3.2), squeeze=False)
+        drawn, axes = plt.subplots(1, len(groups), figsize=(max(2.7 * len(groups) + 1.8, 7.2), 3.2), squeeze=False)
         for axis, group in zip(axes[0], groups, strict=True):
             rows = [row for row in shown if row.plan.group == group]
             scale = 100 if is_accuracy(rows[0].metric) else 1
