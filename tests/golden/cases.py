@@ -19,6 +19,11 @@ FIXED = (  # VDIB as its paper has it, which its recipes had until hidden layers
 )
 FIXED_FILMS = f"{FIXED} method.samples=8 method.prior=0.3 method.beta=0.01 method.learn=readout"
 ADDING = "data=adding data.steps=20 data.train_sequences=256 data.val_sequences=64 data.test_sequences=64"
+EGRU = (  # a mapping on its own: a word for ``_target_`` alone would be read into the default
+    "data=digits data.sequence=rows method.neuron=egru model.hidden=[16] method.readout=trace method.readout_decay=0.9 "
+    "method.score=last "
+    "method.regularizer={_target_:snnlab.regularizers.activity.Activity,activity:0.1,voltage_strength:0.1}"
+)
 STORE = "data=store_recall data.train_sequences=128 data.val_sequences=32 data.test_sequences=32 data.batch_size=16"
 RANDMAN = "data=randman data.samples=40 data.steps=50 data.batch_size=32"
 SRESNET = "data=digits model=sresnet model.channels=4 model.n=1 encoder=direct encoder.time_steps=3 data.batch_size=8"
@@ -95,6 +100,11 @@ CASES: dict[str, list[str]] = {
     "fptt_rows": [train("method=fptt data=digits data.sequence=rows model.hidden=[16]")],
     "fptt_adding": [train("method=fptt", ADDING, "model.hidden=[16]"), "evaluate {0} memory_over_time steps=[10,20]"],
     "fptt_bptt_alif": [train("method=fptt data=digits method.gradient=bptt method.neuron=alif model.hidden=[16]")],
+    "egru": [train("method=stbp", EGRU), train("method=stbp", EGRU, "kernels=step")],
+    "egru_paper": [train("method=stbp", EGRU, "method.neuron_options.form=paper")],
+    "egru_fptt": [
+        train("method=fptt data=digits data.sequence=rows method.neuron=egru method.readout=trace model.hidden=[16]")
+    ],
     "multispike": [train("method=multispike_fast_deep data=digits model.hidden=[32] trainer.limit_train_batches=6")],
     "multispike_yin_yang": [train("method=multispike_fast_deep data=yin_yang trainer.limit_train_batches=10")],
     "eventprop": [

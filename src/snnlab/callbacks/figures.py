@@ -81,7 +81,11 @@ class Figures:
             found = Found(method, data)
             keep_all("run", lambda: self.of_samples(method, data, found))
             keep("learning_curves", lambda: curves_figure(self.history, method.monitor[0]))
-            keep("layer_rates", lambda: rates_figure(self.rates), "in training, at four batches of every epoch")
+            keep(
+                "layer_rates",
+                lambda: rates_figure(self.rates, method.counted()),
+                "in training, at four batches of every epoch",
+            )
             keep_all("run", lambda: self.more)
             keep_all("question", lambda: question.pictures(found.answered, classes))
             if question.has_classes and not question.per_step and min(data.spec.input_shape[1:], default=1) > 1:
@@ -358,8 +362,8 @@ def curves_figure(history: Any, monitor: str) -> Any:
     return figure
 
 
-def rates_figure(rates: Mapping[str, Sequence[tuple[float, float]]]) -> Any:
-    """How often each layer fires over the epochs; a dozen layers at most."""
+def rates_figure(rates: Mapping[str, Sequence[tuple[float, float]]], what: str = "spikes") -> Any:
+    """How often each layer fires, or sends, over the epochs; a dozen layers at most."""
     import matplotlib.pyplot as plt
 
     layers = spread([name for name, points in rates.items() if points])
@@ -370,7 +374,7 @@ def rates_figure(rates: Mapping[str, Sequence[tuple[float, float]]]) -> Any:
         dashes = ("-", "--", ":")[i // len(style.CYCLE) % 3]
         axis.plot(*zip(*rates[name], strict=True), linestyle=dashes, marker="o", markersize=2.5, label=name)
     most = max(rate for name in layers for _, rate in rates[name])
-    axis.set(xlabel="epochs", ylabel="spikes per neuron and step", ylim=(0, 1.08 * most or 1))
+    axis.set(xlabel="epochs", ylabel=f"{what} per neuron and step", ylim=(0, 1.08 * most or 1))
     axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 

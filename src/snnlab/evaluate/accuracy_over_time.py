@@ -69,11 +69,11 @@ def analyse(run: Stored) -> Analysis:
     reseed(run.config["seed"], "test")
     found = curve(run.method, run.data)
     values = {"accuracy": found.accuracy.tolist(), "spikes_per_inference": found.spikes.tolist()}
-    return Analysis(values, {"accuracy_over_time": figure(found)})
+    return Analysis(values, {"accuracy_over_time": figure(found, run.method.counted())})
 
 
-def figure(found: Curve) -> Any:
-    """Accuracy against the step at which inference stops, and against the spikes spent until then."""
+def figure(found: Curve, what: str) -> Any:
+    """Accuracy against the step at which inference stops, and against the spikes, or ``what`` they are, until then."""
     import matplotlib.pyplot as plt
 
     picture, axes = plt.subplots(1, 2, figsize=(7, 2.6), sharey=True)
@@ -81,5 +81,5 @@ def figure(found: Curve) -> Any:
     axes[0].plot(steps, 100 * found.accuracy, marker="o", markersize=2.5)
     axes[0].set(xlabel="steps run", ylabel="test accuracy (%)")
     axes[1].plot(found.spikes, 100 * found.accuracy, marker="o", markersize=2.5)
-    axes[1].set(xlabel="spikes per sample until then")
+    axes[1].set(xlabel=f"{what} per sample until then")
     return picture

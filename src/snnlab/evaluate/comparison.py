@@ -171,6 +171,7 @@ def figure(ours: Curve, theirs: Curve, iso: int, run: Stored, against: Stored) -
     """Accuracy of both against the steps and against the spikes spent, and the activity of their layers."""
     import matplotlib.pyplot as plt
 
+    what = "events" if "events" in (run.method.counted(), against.method.counted()) else "spikes"
     picture, axes = plt.subplots(1, 3, figsize=(10, 2.8), layout="constrained")
     for found, stored in ((ours, run), (theirs, against)):
         name = type(stored.method).__name__
@@ -187,7 +188,7 @@ def figure(ours: Curve, theirs: Curve, iso: int, run: Stored, against: Stored) -
     axes[0].axvline(iso, color=style.MUTED, linewidth=0.8)
     axes[0].set(xlabel="steps run", ylabel="test accuracy (%)")
     spent = bool((ours.spikes > 0).any() or (theirs.spikes > 0).any())  # where nothing fires there is no logarithm
-    axes[1].set(xlabel="spikes per sample until then", xscale="log" if spent else "linear")
-    axes[2].set(xlabel="spiking layer", ylabel="spikes per neuron and step", ylim=(0, None))
+    axes[1].set(xlabel=f"{what} per sample until then", xscale="log" if spent else "linear")
+    axes[2].set(xlabel="spiking layer", ylabel=f"{what} per neuron and step", ylim=(0, None))
     axes[0].legend(frameon=False, fontsize=style.SMALL)
     return picture

@@ -37,4 +37,4 @@ def analyse(run: Stored, samples: int = 1000) -> Analysis:
             break
     rates = spikes.compute()
     values = {"samples": seen} | {f"rate/{name}": rate.tolist() for name, rate in rates.items()}
-    return Analysis(values, {"spikes_over_time": spikes.plot()})
+    return Analysis(values, {"spikes_over_time": spikes.plot(run.method.counted())})

@@ -250,7 +250,7 @@ def settle_current(neuron: Any, target: Target) -> None:
 def unit_of(neuron: Any, target: Target) -> float:
     """What one level of a neuron's state is worth: a power of two, in the unit of the membrane."""
     threshold = getattr(neuron, "threshold", None)
-    threshold = 1.0 if threshold is None else float(torch.as_tensor(threshold).abs().max()) or 1.0
+    threshold = 1.0 if threshold is None else float(torch.as_tensor(threshold).detach().abs().max()) or 1.0
     if target.whole_numbers:
         return whole.power_of_two(threshold / target.threshold_levels)
     return whole.power_of_two(threshold * target.state_span / (target.state_high or 1))

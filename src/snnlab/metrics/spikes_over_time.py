@@ -39,13 +39,13 @@ class SpikesOverTime(Metric):
         seen = self.samples.clamp(min=1)
         return {name: getattr(self, f"spikes_{name}") / (count * seen) for name, count in self.neurons.items()}
 
-    def plot(self, *_: Any) -> Any:
-        """Figure: one curve a layer, spikes per neuron against the time step."""
+    def plot(self, what: str = "spikes") -> Any:
+        """Figure: one curve a layer, spikes (or ``what`` they are) per neuron against the time step."""
         import matplotlib.pyplot as plt
 
         figure, axis = plt.subplots(figsize=(4.6, 2.8))
         for name, rate in self.compute().items():
             axis.plot(range(1, len(rate) + 1), rate.cpu(), marker="o", markersize=2.5, label=name)
-        axis.set(xlabel="time step", ylabel="spikes per neuron", ylim=(0, None))
+        axis.set(xlabel="time step", ylabel=f"{what} per neuron", ylim=(0, None))
         axis.legend(frameon=False)
         return figure

@@ -17,6 +17,7 @@ from snnlab.report import charts, cite
 from snnlab.report.papers import papers_of
 from snnlab.report.runs import MARKS, Table, Told, marks_of, pictures_of, told_of
 from snnlab.report.text import MOST_BLOCK, figure, told, word
+from snnlab.runs.record import label_of
 from snnlab.tables.curves import histories
 from snnlab.tables.rows import Run, look_up
 from snnlab.tables.statistics import HEAD, statistics_of
@@ -264,7 +265,7 @@ class Site:
                 figures=by_split(each.figures()),
                 seeds=seeds,
                 pictures=pictures,
-                charts=run_charts(curves, seeds),
+                charts=run_charts(curves, seeds, "events" if "(values" in label_of(each.run) else "spikes"),
                 varied=contrast.varied(row),
                 near=near,
                 config=block
@@ -287,7 +288,7 @@ class Site:
         yield f"runs/{each.slug}.js", f"report.take({json.dumps(each.slug)}, {json.dumps(said)});\n".encode()
 
 
-def run_charts(curves: dict[str, dict[int, float]], seeds: Sequence[Told]) -> list[dict[str, Any]]:
+def run_charts(curves: dict[str, dict[int, float]], seeds: Sequence[Told], counted: str) -> list[dict[str, Any]]:
     """The curves of a run: training and validation of a figure in a chart, other seeds pale behind; rates of layers."""
     found = []
     kinds = list(dict.fromkeys(metric.partition("/")[2] for metric in curves if LAYERS not in metric))
@@ -317,7 +318,7 @@ def run_charts(curves: dict[str, dict[int, float]], seeds: Sequence[Told]) -> li
             found.append(
                 {
                     "title": title,
-                    "chart": charts.lines({told(k, 40): v for k, v in rates.items()}, "spikes per neuron and step"),
+                    "chart": charts.lines({told(k, 40): v for k, v in rates.items()}, f"{counted} per neuron and step"),
                     "note": "",
                 }
             )

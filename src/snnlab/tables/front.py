@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def front(runs: Sequence[Run], path: Path, figure: str, cost: str) -> bool:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import EngFormatter
 
     check_metrics([figure, cost], runs)
     rows = rows_of(runs)
@@ -62,18 +63,24 @@ def front(runs: Sequence[Run], path: Path, figure: str, cost: str) -> bool:
             axis.errorbar(x, y, **bars, **look, markersize=5, capsize=2, elinewidth=0.8, linestyle="none", label=name)
         edge = [means[i] for i in best(means, figure.split("/")[-1].endswith(SMALLER))]
         axis.plot([x for _, x in edge], [y for y, _ in edge], color=style.PALE, zorder=0, label="front")
-        costs = [x for _, x in means]
-        if min(costs) > 0 and max(costs) / min(costs) > DECADE:
-            axis.set_xscale("log")
-            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.xaxis.set_major_formatter(EngFormatter())
+        _scale(axis, [x for _, x in means], EngFormatter())
         axis.set(xlabel=cost, ylabel=figure)
         drawn.legend(loc="outside right upper", fontsize=style.SMALL)
         style.heading(drawn, f"{figure} against {cost}", "bars: one standard deviation over seeds")
         write_bytes(path, bytes(style.drawn(drawn, path.suffix.lstrip("."))))
         plt.close(drawn)
     return True
+
+
+def _scale(axis: Any, costs: Sequence[float], formatter: Any) -> None:
+    """Make the axis of costs logarithmic where they span more than DECADE; ``formatter`` None: plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    if min(costs) > 0 and max(costs) / min(costs) > DECADE:
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_formatter(formatter or ScalarFormatter())
 
 
 def _both(row: Row, figure: str, cost: str) -> bool:
@@ -85,7 +92,9 @@ def _spread(values: Sequence[float]) -> float:
 
 
 def of_table(filled: Filled, path: Path, cost: str) -> bool:
-    """Draw the figure of a paper's table over a cost, a panel for each group of its rows; whether any row has both.
+    """Draw the figure of a paper's table over a cost, a panel for each group of rows, of two or more where such are.
+
+    Returns whether any row has both.
 
     Rows of one name look alike in all panels; the line joins those that no other of the panel beats in both.
     """
@@ -96,9 +105,11 @@ def of_table(filled: Filled, path: Path, cost: str) -> bool:
     from matplotlib.ticker import EngFormatter
 
     shown = [row for row in filled.rows if row.values(row.metric) and row.values(cost)]
-    groups = list(dict.fromkeys(row.plan.group for row in shown))
     if not shown:
         return False
+    sizes = Counter(row.plan.group for row in shown)
+    groups = [group for group, size in sizes.items() if size > 1] or list(sizes)  # of one row there is no front
+    shown = [row for row in shown if row.plan.group in groups]
     labels = list(dict.fromkeys(row.plan.name for row in shown))
     colours = [
         (i + i // len(MARKERS)) % len(style.CYCLE) for i in range(len(labels))
@@ -107,8 +118,9 @@ def of_table(filled: Filled, path: Path, cost: str) -> bool:
         label: {"marker": MARKERS[i % len(MARKERS)], "color": style.CYCLE[colour], "label": style.literal(label)}
         for i, (label, colour) in enumerate(zip(labels, colours, strict=True))
     }
+    heads, unit = filled.table.heads, unit_of(cost)
     with plt.rc_context(style.STYLE):
-        drawn, axes = plt.subplots(1, len(groups), figsize=(2.7 * len(groups) + 1.8, 3.2), squeeze=False)
+        drawn, axes = plt.subplots(1, len(groups), figsize=(max(2.7 * len(groups) + 1.8, 7.2), 3.2), squeeze=False)
         for axis, group in zip(axes[0], groups, strict=True):
             rows = [row for row in shown if row.plan.group == group]
             scale = 100 if is_accuracy(rows[0].metric) else 1
@@ -121,18 +133,17 @@ def of_table(filled: Filled, path: Path, cost: str) -> bool:
                 axis.errorbar(points[-1][1], points[-1][0], **bars, **look, markersize=5, linestyle="none")
             edge = [points[i] for i in best(points, not is_accuracy(rows[0].metric))]
             axis.plot([x for _, x in edge], [y for y, _ in edge], color=style.PALE, zorder=0)
-            axis.set_xscale("log")
-            axis.xaxis.set_major_formatter(EngFormatter(unit=unit_of(cost), sep=" "))
+            plain = not unit and max(x for _, x in points) < 1000
+            _scale(axis, [x for _, x in points], None if plain else EngFormatter(unit=unit, sep=" "))
             marks = sorted({mark for row in rows for mark in row.marks() if all(mark in r.marks() for r in rows)})
-            axis.set(xlabel=head_of(cost), title=style.literal(f"{group}{in_brackets(marks)}"))
-        axes[0][0].set_ylabel(head_of(shown[0].metric))
+            axis.set(xlabel=head_of(cost, heads), title=style.broken(f"{group}{in_brackets(marks)}", 26))
+            if axis is axes[0][0] or rows[0].metric != shown[0].metric:
+                axis.set_ylabel(head_of(rows[0].metric, heads))
         known = {
             label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
         }
         drawn.legend(known.values(), known, loc="outside right upper", fontsize=style.SMALL)
-        note = (
-            f"budget {filled.budget}; bars: one standard deviation over seeds; line: no other row beats these in both"
-        )
+        note = f"budget {filled.budget}; bars: one standard deviation over seeds; line: those that none beats"
         style.heading(drawn, filled.table.title, note)
         write_bytes(path, bytes(style.drawn(drawn, path.suffix.lstrip("."))))
         plt.close(drawn)

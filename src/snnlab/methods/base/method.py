@@ -267,6 +267,10 @@ class Method(L.LightningModule):
         kinds = {neuron.sends for neuron in self.network.neurons().values()} - {"spikes"}
         return " and ".join(sorted(kinds))
 
+    def counted(self) -> str:
+        """What its counters count, in a word for people."""
+        return "events" if self.sends() else "spikes"
+
     def units(self) -> int:
         """Units that the weights lead to, a channel of a convolution as one: the least that a step holds."""
         return sum(weight.outputs for weight in Chain(self.network).weights().values())
