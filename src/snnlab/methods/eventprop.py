@@ -21,8 +21,9 @@ Symbols:    theta threshold, tau_m tau_membrane, tau_s tau_synapse, T duration; 
             are tau_loss, tau_early, early.
 Departures: ``sum`` divides by T, as the authors' code does. A readout that is silent counts as a spike at T in
             ``first_spike``; where it is the label's, wake (1 - max_t V / theta) takes the place of the loss's gradient
-            (the second paper's code pushes V at T; without, classes fall silent and stay so). 1/V' is bounded by that
-            of V' = 0.001 theta/tau_m. Hidden units are not dropped (an option of the second paper's code).
+            (the second paper's code pushes V at T; without, classes fall silent and stay so). V' below least_slope
+            theta/tau_m counts as that: a spike that grazes the threshold has a gradient without bound, whose steps
+            silence hidden neurons for good. Hidden units are not dropped (an option of the second paper's code).
 Source:     Wunderlich, Pehle 2021, doi 10.1038/s41598-021-91786-z; Nowotny, Turner, Knight 2025, arXiv:2212.01232.
 """
 
@@ -42,6 +43,7 @@ from snnlab.methods.base.spike_time_blocks import SpikeTimeBlocks, normal
 from snnlab.methods.base.spike_times import SpikeTimes, first_spike_loss, first_spikes
 from snnlab.simulators.current_based import CurrentBased
 from snnlab.simulators.leaky_output import Shape, largest_potential
+from snnlab.simulators.simulator import GRAZING
 from snnlab.simulators.stepped import Stepped
 
 MOST_SPIKES = 10_000  # of a neuron in a sample
@@ -77,6 +79,7 @@ class EventProp(SpikeTimes):
         input_window: first and last moment of the input, s; the steps of encoder or data set fill it evenly.
         time_step: s; null is event-driven, else spikes fall on multiples of it (long recordings).
         max_spikes: of a hidden neuron, after which it is silent.
+        least_slope: V' at a spike counts as this at least in the backward, > 0, in units of theta / tau_m.
         tau_loss, early, tau_early: of first_spike; s, weight >= 0, s.
         wake: weight, >= 0, of the term of first_spike that draws a label's silent readout to the threshold.
         weight_mean, weight_std: of the normal initial weights into hidden layers.
@@ -105,6 +108,7 @@ class EventProp(SpikeTimes):
         input_window: tuple[float, float] = (0.0, 0.02),
         time_step: float | None = None,
         max_spikes: int = 30,
+        least_slope: float = GRAZING,
         tau_loss: float = 5e-4,
         early: float = 3e-3,
         tau_early: float = 6.4e-3,
@@ -129,6 +133,7 @@ class EventProp(SpikeTimes):
             ("duration", duration, 0.05),
             ("tau_loss", tau_loss, 5e-4),
             ("tau_early", tau_early, 6.4e-3),
+            ("least_slope", least_slope, 0.1),
         ):
             if not 0 < number < float("inf"):
                 raise ValueError(f"EventProp: {name} = {number} must be positive and finite; {usual} is usual")
@@ -168,7 +173,11 @@ class EventProp(SpikeTimes):
         )
         self.nu_upper, self.lbd_upper, self.lbd_lower = nu_upper, lbd_upper, lbd_lower
         self.input_dropout, self.wake = input_dropout, wake
-        self.simulator = CurrentBased(tau_membrane) if time_step is None else Stepped(tau_membrane, time_step, duration)
+        self.simulator = (
+            CurrentBased(tau_membrane, least_slope)
+            if time_step is None
+            else Stepped(tau_membrane, time_step, duration, least_slope)
+        )
         super().__init__(model, data, encoder, optimizer, scheduler, duration, input_window)
 
     def blocks(self) -> Blocks:

@@ -49,16 +49,18 @@ class CurrentBased(Simulator):
 
     Args:
         tau_membrane: tau_m, in the unit of ``Firing.tau_synapse``.
+        least_slope: V' at a spike that errors are divided by at least, in units of threshold / tau_m.
 
-    Raises: ValueError: when it is not positive and finite.
+    Raises: ValueError: when one of them is not positive and finite.
     """
 
     recurs = True
 
-    def __init__(self, tau_membrane: float) -> None:
-        if not 0 < tau_membrane < float("inf"):
-            raise ValueError(f"CurrentBased: tau_membrane = {tau_membrane} must be positive and finite")
-        self.tau_membrane = tau_membrane
+    def __init__(self, tau_membrane: float, least_slope: float = GRAZING) -> None:
+        for name, value in (("tau_membrane", tau_membrane), ("least_slope", least_slope)):
+            if not 0 < value < float("inf"):
+                raise ValueError(f"CurrentBased: {name} = {value} must be positive and finite")
+        self.tau_membrane, self.least_slope = tau_membrane, least_slope
 
     def simulate(self, times: Tensor, weight: Tensor, firing: Firing, recurrent: Tensor | None = None) -> Spikes:
         check_layer(times, weight, recurrent)
@@ -69,7 +71,8 @@ class CurrentBased(Simulator):
         """What the kernels know of the neurons, see current_kernels.py."""
         tau_m, tau_s = self.tau_membrane, firing.tau_synapse
         top = tau_m if tau_m == tau_s else tau_m * tau_s / (tau_m - tau_s) * np.log(tau_m / tau_s)
-        return np.array([tau_m, tau_s, firing.threshold, firing.duration, GRAZING * firing.threshold / tau_m, top])
+        least = self.least_slope * firing.threshold / tau_m
+        return np.array([tau_m, tau_s, firing.threshold, firing.duration, least, top])
 
     def membrane(
         self,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from snnlab.simulators.current_based import CurrentBased, Kernels, layer
-from snnlab.simulators.simulator import Firing, Spikes, check_layer
+from snnlab.simulators.simulator import GRAZING, Firing, Spikes, check_layer
 
 KERNELS: Kernels = ("simulate_stepped", "credit_stepped")
 WITHIN = 1e-4  # of a step, by which a time may lie behind a grid point and belong to it
@@ -23,15 +23,15 @@ class Stepped(CurrentBased):
     """CurrentBased in steps.
 
     Args:
-        tau_membrane: as in CurrentBased.
+        tau_membrane, least_slope: as in CurrentBased.
         time_step: dt, in the same unit.
         duration: of the simulation, two steps at least.
 
     Raises: ValueError: when an argument leaves its range.
     """
 
-    def __init__(self, tau_membrane: float, time_step: float, duration: float) -> None:
-        super().__init__(tau_membrane)
+    def __init__(self, tau_membrane: float, time_step: float, duration: float, least_slope: float = GRAZING) -> None:
+        super().__init__(tau_membrane, least_slope)
         if not 0 < time_step <= duration / 2:
             raise ValueError(
                 f"Stepped: time_step = {time_step} must be positive and at most half of duration = {duration}; "
