@@ -169,7 +169,7 @@ def analog_macs(run: Stored) -> float:
 
 
 def figure(ours: Curve, theirs: Curve, iso: int, run: Stored, against: Stored, what: str = "spikes") -> Any:
-    """Accuracy of both against the steps and against the spikes, or ``what`` they are, and the activity of their layers."""
+    """Accuracy of both against steps and against spikes, or ``what`` they are, and the activity of their layers."""
     import matplotlib.pyplot as plt
 
     picture, axes = plt.subplots(1, 3, figsize=(10, 2.8), layout="constrained")
