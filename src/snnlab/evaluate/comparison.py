@@ -100,7 +100,8 @@ def analyse(run: Stored, against: Stored, margin: float = 0.01, e_ac: float = 0.
         "curves": {"accuracy": ours.accuracy.tolist(), "spikes": ours.spikes.tolist()},
         "curves_against": {"accuracy": theirs.accuracy.tolist(), "spikes": theirs.spikes.tolist()},
     }
-    return Analysis(values, {"comparison": figure(ours, theirs, iso, run, against)})
+    what = "events" if "events" in (run.method.counted(), against.method.counted()) else "spikes"
+    return Analysis(values, {"comparison": figure(ours, theirs, iso, run, against, what)})
 
 
 def stopped(ours: Curve, theirs: Curve, margin: float) -> tuple[int, str]:
@@ -167,11 +168,10 @@ def analog_macs(run: Stored) -> float:
     return sum(macs.get(edge.name, 0.0) for edge in edges if not edge.spikes)  # one step: nothing returns in it
 
 
-def figure(ours: Curve, theirs: Curve, iso: int, run: Stored, against: Stored) -> Any:
-    """Accuracy of both against the steps and against the spikes spent, and the activity of their layers."""
+def figure(ours: Curve, theirs: Curve, iso: int, run: Stored, against: Stored, what: str = "spikes") -> Any:
+    """Accuracy of both against steps and against spikes, or ``what`` they are, and the activity of their layers."""
     import matplotlib.pyplot as plt
 
-    what = "events" if "events" in (run.method.counted(), against.method.counted()) else "spikes"
     picture, axes = plt.subplots(1, 3, figsize=(10, 2.8), layout="constrained")
     for found, stored in ((ours, run), (theirs, against)):
         name = type(stored.method).__name__
