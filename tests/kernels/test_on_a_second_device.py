@@ -23,7 +23,8 @@ from snnlab.neurons.neuron import Neuron, Temporal
 from snnlab.neurons.plif import PLIF
 
 UNITS = 5
-CASES = [*(name for name in NEURONS if name != "ltc"), "plif with a threshold", "filtered_lif"]  # ltc mixes its units
+MIXING = ("egru", "ltc")  # their units, by a product inside
+CASES = [*(name for name in NEURONS if name not in MIXING), "plif with a threshold", "filtered_lif"]
 FUSED = [("lif", True), ("ahp", False), ("alif", False), ("plif with a threshold", False)]
 
 

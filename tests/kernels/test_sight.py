@@ -397,6 +397,6 @@ def test_nothing_times_infinity_is_not_nothing(monkeypatch):
     assert kernels.current().looped
 
 
-@pytest.mark.parametrize("name", sorted(NEURONS))
+@pytest.mark.parametrize("name", sorted(set(NEURONS) - {"egru"}))  # which takes a whole sequence in a way of its own
 def test_the_neurons_of_the_house_can_be_seen(name):
     sight(sized(choose_neuron(name), 3))

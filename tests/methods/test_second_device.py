@@ -34,6 +34,7 @@ NEEDED: dict[str, tuple[int, int, int]] = {
     # spike times are simulated on the CPU: input, both weights and, of training, the errors of the output
     "multispike_fast_deep": (1 + 2 + 1, 1 + 2, 1 + 2),
     "multispike_timing": (1 + 2 + 1, 1 + 2, 1 + 2),
+    "eventprop": (1 + 2 + 1 + 2, 1 + 2 + 1, 1 + 2 + 1),  # and the readout's largest potential, with the errors of both
 }
 WATCHED = 1  # whether all was finite is asked at the end of an epoch, which is the one batch of validation and test
 SIZES = 1  # of the network, looked at once a test: what an inference costs

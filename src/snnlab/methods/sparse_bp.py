@@ -38,6 +38,7 @@ from snnlab.neurons.lif import LIF
 from snnlab.neurons.surrogate import Curve, Surrogate, Truncated, make_surrogate
 from snnlab.questions.class_at_end import ClassAtEnd
 from snnlab.questions.class_of_sequence import ClassOfSequence
+from snnlab.questions.question import running_sum
 
 
 class SparseBPBlocks(Blocks):
@@ -145,8 +146,8 @@ class SparseBP(Autograd):
         return outputs.amax(0) if self.score == "max" else outputs.sum(0)
 
     def scores_over_time(self, frames: Tensor) -> Tensor:
-        outputs = self.network(frames)
-        return outputs.cummax(0).values if self.score == "max" else outputs.cumsum(0)  # type: ignore[no-any-return]
+        outputs: Tensor = self.network(frames)
+        return outputs.cummax(0).values if self.score == "max" else running_sum(outputs)
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         return nn.functional.cross_entropy(scores, labels)

@@ -198,7 +198,8 @@ class EGRU(Neuron):
             and type(self).step is EGRU.step
             and not (self.zoneout or self.detach_state)
             and not kernels.hooked(self)
-            and all(isinstance(part, nn.Linear) and type(part).forward is nn.Linear.forward for part in parts)
+            # the sequence works the products out itself, so a layer of another kind has to step
+            and all(type(part).forward is nn.Linear.forward for part in parts)
             and not torch.compiler.is_compiling()
             and not torch.is_autocast_enabled(self.gates.weight.device.type)
         )
