@@ -26,6 +26,8 @@ from snnlab.methods.base.autograd import Autograd
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.weights.weight import Weight
 
+TOGETHER = 2**25  # spike times that are scored in one batch
+
 
 class SpikeTimes(Autograd):
     """Shared base of the methods that differentiate spike times; a method gives ``read``.
@@ -99,12 +101,17 @@ class SpikeTimes(Autograd):
     def scores_over_time(self, frames: Tensor) -> Tensor:
         """Return the scores [T, B, classes] of the spikes that have come by the end of each part of the duration."""
         trains = self.chain.trains(frames)
-        ends = [self.duration * step / STEPS for step in range(1, STEPS + 1)]
-        return torch.stack([self.scored_until(trains, end) for end in ends])
+        ends = torch.tensor([self.duration * step / STEPS for step in range(1, STEPS + 1)]).to(frames)
+        together = max(1, TOGETHER // sum(times.numel() for times in trains.values()))
+        return torch.cat([self.scored_until(trains, some) for some in ends.split(together)])
 
-    def scored_until(self, trains: dict[str, Tensor], end: float) -> Tensor:
-        """The scores [B, classes] of the spikes before ``end``."""
-        return self.scored({name: torch.where(times < end, times, torch.inf) for name, times in trains.items()})
+    def scored_until(self, trains: dict[str, Tensor], ends: Tensor) -> Tensor:
+        """The scores [E, B, classes] of the spikes before each of the times ``ends`` [E], all in one batch."""
+        seen = {
+            name: torch.where(times < ends.view(-1, 1, 1, 1), times, torch.inf).flatten(0, 1)
+            for name, times in trains.items()
+        }
+        return self.scored(seen).unflatten(0, (len(ends), -1))
 
     def observed_scores(self, frames: Tensor) -> Tensor:
         samples = frames.shape[1]
