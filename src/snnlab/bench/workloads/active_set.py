@@ -83,14 +83,15 @@ def net(weight: Tensor, reach: float, skip: bool) -> Network:
 
 
 def reach_of(weight: Tensor, frames: Tensor, share: float) -> float:
-    """The distance of v from its threshold that this share of the entries is below."""
+    """A distance of v from its threshold that this share of the entries is below; it lies between those of two."""
     asked: list[Tensor] = []
     found = net(weight, 1.0, False)
     found.layers["neurons"].spike.register_forward_pre_hook(lambda _, args: asked.append(args[0]))  # type: ignore[union-attr]
     with torch.no_grad():
         found(frames)
-    distances = torch.stack(asked).abs().flatten()
-    return float(distances.kthvalue(max(1, round(share * len(distances)))).values)
+    distances = torch.stack(asked).abs().flatten().sort().values
+    last = max(1, round(share * len(distances))) - 1
+    return float(distances[last : last + 2].mean())
 
 
 def run(network: Network, frames: Tensor, below: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -113,7 +114,7 @@ def check(layer: str, whole: Any, sparse: Any, below: Tensor | None) -> None:
     """Raise RunFailure unless both gradients agree, that of the input where the layer below is active."""
     pairs = [(whole[0], sparse[0])]
     if below is not None:
-        pairs.append((whole[1] * below, sparse[1]))
+        pairs.append((whole[1] * below, sparse[1] * below))
     for a, b in pairs:
         if not torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max())):
             raise RunFailure(f"active_set: the two disagree for {layer}, so their times mean nothing")
