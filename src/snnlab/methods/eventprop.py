@@ -40,14 +40,12 @@ from snnlab.layers.blocks import Blocks
 from snnlab.layers.spike_time_network import ExactNeuron, ExactOutput
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.methods.base.spike_time_blocks import SpikeTimeBlocks, normal
-from snnlab.methods.base.spike_times import SpikeTimes, first_spike_loss, first_spikes
+from snnlab.methods.base.spike_times import MOST_SPIKES, SpikeTimes, first_spike_loss, first_spikes
 from snnlab.simulators.current_based import CurrentBased
 from snnlab.simulators.leaky_output import Shape, largest_potential
 from snnlab.simulators.simulator import GRAZING
 from snnlab.simulators.stepped import Stepped
 
-MOST_SPIKES = 10_000  # of a neuron in a sample
-MOST_TAUS = 80  # duration / tau_early; e^88 is the end of float32
 SHAPES: dict[str, Shape] = {
     "sum": "constant",
     "sum_weigh_linear": "linear",
@@ -137,11 +135,6 @@ class EventProp(SpikeTimes):
         ):
             if not 0 < number < float("inf"):
                 raise ValueError(f"EventProp: {name} = {number} must be positive and finite; {usual} is usual")
-        if not 0 <= input_window[0] < input_window[1] <= duration:
-            raise ValueError(
-                f"EventProp: input_window = {list(input_window)} must rise, from 0 or more to at most duration = "
-                f"{duration}"
-            )
         if not 1 <= max_spikes <= MOST_SPIKES:
             raise ValueError(f"EventProp: max_spikes = {max_spikes} must lie in 1 to {MOST_SPIKES:,}; 30 is usual")
         for name, number, usual in (
@@ -158,11 +151,8 @@ class EventProp(SpikeTimes):
                 raise ValueError(f"EventProp: {name} = {number} must be 0 or more; {usual} is usual")
         if not 0 <= input_dropout < 1:
             raise ValueError(f"EventProp: input_dropout = {input_dropout} must lie in [0, 1); 0.2 is usual")
-        if objective == "first_spike" and early > 0 and duration / tau_early > MOST_TAUS:
-            raise ValueError(
-                f"EventProp: duration / tau_early = {duration / tau_early:g} must be at most {MOST_TAUS}; the loss of "
-                "a late spike, early * e^(t / tau_early), outgrows float32; use method.early=0"
-            )
+        if objective == "first_spike":
+            self.check_early(early, duration, "tau_early", tau_early)
         self.objective, self.threshold, self.max_spikes = objective, threshold, max_spikes
         self.tau_membrane, self.tau_synapse = tau_membrane, tau_synapse
         self.tau_loss, self.early, self.tau_early = tau_loss, early, tau_early

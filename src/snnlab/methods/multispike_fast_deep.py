@@ -33,10 +33,7 @@ from snnlab.layers.spike_time_network import ExactNeuron
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.methods.base.silent_neurons import RaisesSilent
 from snnlab.methods.base.spike_time_blocks import SpikeTimeBlocks, uniform
-from snnlab.methods.base.spike_times import SpikeCount, count_loss, first_spike_loss, first_spikes
-
-MOST_TAUS = 80  # duration / tau_synapse; e^88 is the end of float32
-MOST_SPIKES = 10_000  # of a neuron in a sample
+from snnlab.methods.base.spike_times import MOST_SPIKES, SpikeCount, count_loss, first_spike_loss, first_spikes
 
 
 class MultispikeFastDeep(RaisesSilent):
@@ -106,11 +103,6 @@ class MultispikeFastDeep(RaisesSilent):
                 raise ValueError(
                     f"MultispikeFastDeep: {name} = {most} must be at most {MOST_SPIKES:,}: each has a place"
                 )
-        if not 0 <= input_window[0] < input_window[1] <= duration:
-            raise ValueError(
-                f"MultispikeFastDeep: input_window = {list(input_window)} must rise, from 0 or more to at most "
-                f"duration = {duration}"
-            )
         for name, (low, high) in (("weight_range", weight_range), ("readout_range", readout_range)):
             if not low < high:
                 raise ValueError(f"MultispikeFastDeep: {name} = {[low, high]} must rise; [-1, 1] is usual")
@@ -125,11 +117,8 @@ class MultispikeFastDeep(RaisesSilent):
             raise ValueError(f"MultispikeFastDeep: tau_loss = {tau_loss} must be positive; 0.005 is usual")
         if early < 0:
             raise ValueError(f"MultispikeFastDeep: early = {early} must be 0 or more; 0.005 is usual")
-        if objective == "first" and early > 0 and duration / tau_synapse > MOST_TAUS:
-            raise ValueError(
-                f"MultispikeFastDeep: duration / tau_synapse = {duration / tau_synapse:g} must be at most {MOST_TAUS}; "
-                "the loss of a late spike, early * e^(t / tau_synapse), outgrows float32; use method.early=0"
-            )
+        if objective == "first":
+            self.check_early(early, duration, "tau_synapse", tau_synapse)
         self.check_spikes(data, encoder, "multispike_fast_deep")
         self.objective = objective
         self.targets, self.tau_loss, self.early, self.tau_synapse = targets, tau_loss, early, tau_synapse

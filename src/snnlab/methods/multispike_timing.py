@@ -32,11 +32,8 @@ from snnlab.layers.spike_time_network import ExactNeuron
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.methods.base.silent_neurons import RaisesSilent
 from snnlab.methods.base.spike_time_blocks import SpikeTimeBlocks, uniform
-from snnlab.methods.base.spike_times import SpikeCount, count_loss, first_spike_loss, first_spikes
+from snnlab.methods.base.spike_times import MOST_SPIKES, SpikeCount, count_loss, first_spike_loss, first_spikes
 from snnlab.simulators.implicit import Implicit, Reset
-
-MOST_TAUS = 80  # duration / tau_early; e^88 is the end of float32
-MOST_SPIKES = 10_000  # of a neuron in a sample
 
 
 class MultispikeTiming(RaisesSilent):
@@ -115,11 +112,6 @@ class MultispikeTiming(RaisesSilent):
         for name, most in (("max_spikes", max_spikes), ("readout_max_spikes", readout_max_spikes)):
             if not 1 <= most <= MOST_SPIKES:
                 raise ValueError(f"MultispikeTiming: {name} = {most} must lie in 1 to {MOST_SPIKES:,}; 30 is usual")
-        if not 0 <= input_window[0] < input_window[1] <= duration:
-            raise ValueError(
-                f"MultispikeTiming: input_window = {list(input_window)} must rise, from 0 or more to at most "
-                f"duration = {duration}"
-            )
         for name, (low, high) in (("weight_range", weight_range), ("readout_range", readout_range)):
             if not -math.inf < low < high < math.inf:
                 raise ValueError(f"MultispikeTiming: {name} = {[low, high]} must rise; [-0.5, 1] is usual")
@@ -132,11 +124,8 @@ class MultispikeTiming(RaisesSilent):
                 f"method.readout_max_spikes = {readout_max_spikes} cannot reach method.targets = {list(targets)}; "
                 f"give it {math.ceil(max(targets))} or more"
             )
-        if objective == "first" and early > 0 and duration / tau_early > MOST_TAUS:
-            raise ValueError(
-                f"MultispikeTiming: duration / tau_early = {duration / tau_early:g} must be at most {MOST_TAUS}; "
-                "the loss of a late spike, early * e^(t / tau_early), outgrows float32; use method.early=0"
-            )
+        if objective == "first":
+            self.check_early(early, duration, "tau_early", tau_early)
         for name, value, given in (
             ("reset_height", reset_height, reset_height != 1),
             ("tau_reset", tau_reset, tau_reset is not None),

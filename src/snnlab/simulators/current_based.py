@@ -20,6 +20,7 @@ Source:  Wunderlich, Pehle 2021, doi 10.1038/s41598-021-91786-z; Nowotny, Turner
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,11 +28,11 @@ import torch
 from torch import Tensor
 
 from snnlab.kernels import threads
+from snnlab.simulators.arrays import LEAST, placed, receiving, sending, sorted_events
 from snnlab.simulators.simulator import GRAZING, Firing, Simulator, Spikes, check_layer
 
-LEAST = 8  # samples that are worth a thread
-Kernels = tuple[str, str]  # forward and backward, by their names in current_kernels.py
-KERNELS: tuple[Kernels, Kernels] = (("simulate", "credit"), ("simulate_recurrent", "credit_recurrent"))
+Kernel = Callable[..., None]
+Kernels = tuple[Kernel, Kernel]  # forward and backward
 
 
 def left(gap: Tensor, tau_membrane: float, tau_synapse: float) -> tuple[Tensor, Tensor]:
@@ -63,9 +64,14 @@ class CurrentBased(Simulator):
         self.tau_membrane, self.least_slope = tau_membrane, least_slope
 
     def simulate(self, times: Tensor, weight: Tensor, firing: Firing, recurrent: Tensor | None = None) -> Spikes:
+        from snnlab.simulators import current_kernels as loops
+
         check_layer(times, weight, recurrent)
         firing.check()
-        return layer(times, weight, recurrent, firing, self.numbers(firing), KERNELS[recurrent is not None])
+        kernels = (loops.simulate, loops.credit)
+        if recurrent is not None:
+            kernels = (loops.simulate_recurrent, loops.credit_recurrent)
+        return layer(times, weight, recurrent, firing, self.numbers(firing), kernels)
 
     def numbers(self, firing: Firing) -> np.ndarray:
         """What the kernels know of the neurons, see current_kernels.py."""
@@ -129,32 +135,15 @@ class Run(NamedTuple):
         return (*self[:5], *self.recurrent, *self[6:])
 
 
-def sorted_events(times: Tensor, dtype: Any, duration: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Times, places i K + k and, of each sample, offsets [B + 1] of the spikes [B, N, K] before ``duration``."""
-    from snnlab.simulators import kernels
-
-    batch = len(times)
-    spikes = np.asarray(times.detach().cpu().numpy(), dtype)
-    stop = spikes.dtype.type(duration)
-    counts, offsets = np.zeros(batch, np.int64), np.zeros(batch + 1, np.int64)
-    threads.share(kernels.count_events, batch, spikes, stop, counts, least=LEAST)
-    np.cumsum(counts, out=offsets[1:])
-    event_times, places = np.empty(offsets[-1], dtype), np.empty(offsets[-1], np.int32)
-    threads.share(kernels.sort_events, batch, spikes, stop, offsets, event_times, places, least=LEAST)
-    return event_times, places, offsets
-
-
 def run(
     times: Tensor,
     weight: Tensor,
     recurrent: Tensor | None,
     firing: Firing,
     numbers: np.ndarray,
-    kernel: str = "simulate",
+    kernel: Kernel,
 ) -> Run:
     """Simulate a layer: (1) and (2), by a kernel that takes recurrent weights where there are any; on the CPU."""
-    from snnlab.simulators import current_kernels
-
     batch, _, slots = times.shape
     neurons, most = len(weight), firing.most
     weights = sending(weight)
@@ -165,7 +154,7 @@ def run(
     behind, fired = (np.empty((batch, neurons * most), np.int32) for _ in range(2))
     found = np.zeros(batch, np.int64)
     done = Run(event_times, places, offsets, slots, weights, returning, outputs, slopes, behind, fired, found)
-    threads.share(getattr(current_kernels, kernel), batch, numbers, *done.arguments, least=LEAST)
+    threads.share(kernel, batch, numbers, *done.arguments, least=LEAST)
     return done
 
 
@@ -190,38 +179,20 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        from snnlab.simulators import current_kernels
-
         done: Run = ctx.run
-        batch, units, slots = ctx.shape
+        batch = len(grads[0])
         errors, pulls = (grad.detach().cpu().contiguous().numpy() for grad in grads)
         parts = -(-batch // threads.ALIGNED)
         used = np.zeros(parts, np.uint8)
         sums = [np.zeros((parts, *each.shape), each.dtype) for each in (done.weights, *done.recurrent)]
         timed = bool(ctx.needs_input_grad[0])
         of_events = np.zeros(len(done.times) if timed else 0, done.weights.dtype)
-        kernel = getattr(current_kernels, ctx.kernel)
         threads.share(
-            kernel, batch, ctx.numbers, *done.arguments, errors, pulls, *sums, used, of_events, timed, least=LEAST
+            ctx.kernel, batch, ctx.numbers, *done.arguments, errors, pulls, *sums, used, of_events, timed, least=LEAST
         )
         mine = np.flatnonzero(used)  # untouched parts are never made real by the system
         of_weights = [torch.from_numpy(receiving(total, mine)).to(ctx.weight_device) for total in sums]
         of_times = None
         if timed:
-            placed = np.zeros((batch, units * slots), of_events.dtype)
-            placed[np.repeat(np.arange(batch), np.diff(done.offsets)), done.places] = of_events
-            of_times = torch.from_numpy(placed.reshape(ctx.shape)).to(grads[0].device)
+            of_times = placed(of_events, done.places, done.offsets, ctx.shape).to(grads[0].device)
         return of_times, of_weights[0], of_weights[1] if done.recurrent else None, None, None, None
-
-
-def sending(weight: Tensor) -> np.ndarray:
-    """A copy of a weight [to, from] as [from, to]: a spike adds a row."""
-    return weight.detach().cpu().t().clone(memory_format=torch.contiguous_format).numpy()
-
-
-def receiving(sums: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """The sum of the parts that were used, as [to, from]."""
-    total = sums[used[0]] if len(used) else np.zeros_like(sums[0])
-    for part in used[1:]:
-        total += sums[part]
-    return np.ascontiguousarray(total.T)

@@ -29,9 +29,8 @@ from torch import Tensor
 
 from snnlab.errors import InputError
 from snnlab.kernels import threads
+from snnlab.simulators.arrays import LEAST, placed, receiving, sending, sorted_events
 from snnlab.simulators.simulator import GRAZING, Firing, Simulator, Spikes, check_layer
-
-LEAST = 8  # samples that are worth a thread
 
 
 class ClosedForm(Simulator):
@@ -108,26 +107,18 @@ class _SpikeTimes(torch.autograd.Function):
     ) -> Tensor:
         from snnlab.simulators import kernels
 
-        batch, units, slots = times.shape
-        neurons, tau = len(weight), 2 * tau_synapse
-        spikes = times.detach().to("cpu", weight.dtype).numpy()
-        weights = (
-            weight.detach().cpu().t().clone(memory_format=torch.contiguous_format).numpy()
-        )  # [N, M]: a spike adds a row
+        batch, neurons, tau = len(times), len(weight), 2 * tau_synapse
+        weights = sending(weight)
         c = threshold / tau
         numbers = np.array([tau, c, c, duration, GRAZING * c], weights.dtype)
-        stop = numbers[3]
-        counts, offsets = np.zeros(batch, np.int64), np.zeros(batch + 1, np.int64)
-        threads.share(kernels.count_events, batch, spikes, stop, counts, least=LEAST)
-        np.cumsum(counts, out=offsets[1:])
-        event_times, places = np.empty(offsets[-1], weights.dtype), np.empty(offsets[-1], np.int32)
-        threads.share(kernels.sort_events, batch, spikes, stop, offsets, event_times, places, least=LEAST)
+        events = sorted_events(times, weights.dtype, duration)
         outputs = np.full((batch, neurons, most), np.inf, weights.dtype)
         slopes = np.empty_like(outputs)
         behind, fired = (np.empty((batch, neurons * most), np.int32) for _ in range(2))
-        kept = (event_times, places, offsets, slots, weights, outputs, slopes, behind, fired, np.zeros(batch, np.int64))
+        found = np.zeros(batch, np.int64)
+        kept = (*events, times.shape[2], weights, outputs, slopes, behind, fired, found)
         threads.share(kernels.simulate, batch, numbers, *kept, least=LEAST)
-        ctx.numbers, ctx.kept, ctx.shape, ctx.weight_device = numbers, kept, (batch, units, slots), weight.device
+        ctx.numbers, ctx.kept, ctx.shape, ctx.weight_device = numbers, kept, times.shape, weight.device
         return torch.from_numpy(outputs.copy()).to(times.device)
 
     @staticmethod
@@ -135,7 +126,7 @@ class _SpikeTimes(torch.autograd.Function):
         from snnlab.simulators import kernels
 
         event_times, places, offsets, _, weights, *_ = ctx.kept
-        batch, units, slots = ctx.shape
+        batch = len(grads[0])
         errors = grads[0].detach().cpu().contiguous().numpy()
         parts = -(-batch // threads.ALIGNED)
         of_weights, used = np.zeros((parts, *weights.shape), weights.dtype), np.zeros(parts, np.uint8)
@@ -144,13 +135,7 @@ class _SpikeTimes(torch.autograd.Function):
         threads.share(
             kernels.credit, batch, ctx.numbers, *ctx.kept, errors, of_weights, used, of_events, timed, least=LEAST
         )
-        mine = np.flatnonzero(used)  # untouched parts are never made real by the system
-        total = of_weights[mine[0]] if len(mine) else np.zeros_like(weights)
-        for part in mine[1:]:
-            total += of_weights[part]
-        of_weight = torch.from_numpy(np.ascontiguousarray(total.T)).to(ctx.weight_device)
+        of_weight = torch.from_numpy(receiving(of_weights, np.flatnonzero(used))).to(ctx.weight_device)
         if not timed:
             return None, of_weight, None, None, None, None
-        of_times = np.zeros((batch, units * slots), weights.dtype)
-        of_times[np.repeat(np.arange(batch), np.diff(offsets)), places] = of_events
-        return torch.from_numpy(of_times.reshape(ctx.shape)).to(grads[0].device), of_weight, None, None, None, None
+        return placed(of_events, places, offsets, ctx.shape).to(grads[0].device), of_weight, None, None, None, None

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from snnlab.errors import InputError
 from snnlab.kernels import threads
-from snnlab.simulators.current_based import LEAST, receiving, sending, sorted_events
+from snnlab.simulators.arrays import LEAST, placed, receiving, sending, sorted_events
 from snnlab.simulators.simulator import GRAZING, Firing, Simulator, Spikes, check_layer
 
 Reset = Literal["subtractive", "hard"]
@@ -123,7 +123,7 @@ class _Layer(torch.autograd.Function):
         from snnlab.simulators import implicit_kernels
 
         event_times, places, offsets, _, weights, *_ = ctx.kept
-        batch, units, slots = ctx.shape
+        batch = len(grads[0])
         errors = grads[0].detach().cpu().contiguous().numpy()
         parts = -(-batch // threads.ALIGNED)
         of_weights, used = np.zeros((parts, *weights.shape), weights.dtype), np.zeros(parts, np.uint8)
@@ -134,6 +134,4 @@ class _Layer(torch.autograd.Function):
         of_weight = torch.from_numpy(receiving(of_weights, np.flatnonzero(used))).to(ctx.weight_device)
         if not timed:
             return None, of_weight, None, None
-        of_times = np.zeros((batch, units * slots), weights.dtype)
-        of_times[np.repeat(np.arange(batch), np.diff(offsets)), places] = of_events
-        return torch.from_numpy(of_times.reshape(ctx.shape)).to(grads[0].device), of_weight, None, None
+        return placed(of_events, places, offsets, ctx.shape).to(grads[0].device), of_weight, None, None

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from snnlab.kernels import threads
-from snnlab.simulators.current_based import LEAST, CurrentBased, left, receiving, sending, sorted_events
+from snnlab.simulators.arrays import LEAST, placed, receiving, sending, sorted_events
+from snnlab.simulators.current_based import CurrentBased, left
 from snnlab.simulators.simulator import Firing, check_layer
 
 POINTS = 256
@@ -131,35 +132,30 @@ class _Largest(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, times: Tensor, weight: Tensor, duration: float, numbers: np.ndarray) -> Tensor:
-        from snnlab.simulators import current_kernels
+        from snnlab.simulators import leaky_output_kernels
 
         weights = sending(weight)
         events = sorted_events(times, weights.dtype, duration)
         values = np.zeros((len(times), len(weight)), weights.dtype)
         found = (np.zeros_like(values), np.full(values.shape, -1, np.int32), np.zeros_like(values))
         kept = (*events, times.shape[2], weights)
-        threads.share(current_kernels.largest, len(times), numbers, *kept, values, *found, least=LEAST)
-        ctx.numbers, ctx.kept, ctx.found, ctx.shape, ctx.weight_device = (
-            numbers,
-            kept,
-            found,
-            times.shape,
-            weight.device,
-        )
+        threads.share(leaky_output_kernels.largest, len(times), numbers, *kept, values, *found, least=LEAST)
+        ctx.numbers, ctx.kept, ctx.found = numbers, kept, found
+        ctx.shape, ctx.weight_device = times.shape, weight.device
         return torch.from_numpy(values).to(times.device)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        from snnlab.simulators import current_kernels
+        from snnlab.simulators import leaky_output_kernels
 
         event_times, places, offsets, _, weights = ctx.kept
-        batch, units, slots = ctx.shape
+        batch = len(grads[0])
         errors = grads[0].detach().cpu().to(torch.from_numpy(weights).dtype).contiguous().numpy()
         parts = -(-batch // threads.ALIGNED)
         of_weights, used = np.zeros((parts, *weights.shape), weights.dtype), np.zeros(parts, np.uint8)
         of_events = np.zeros(len(event_times), weights.dtype)
         threads.share(
-            current_kernels.credit_largest,
+            leaky_output_kernels.credit_largest,
             batch,
             ctx.numbers,
             *ctx.kept,
@@ -171,6 +167,4 @@ class _Largest(torch.autograd.Function):
             least=LEAST,
         )
         of_weight = torch.from_numpy(receiving(of_weights, np.flatnonzero(used))).to(ctx.weight_device)
-        placed = np.zeros((batch, units * slots), weights.dtype)
-        placed[np.repeat(np.arange(batch), np.diff(offsets)), places] = of_events
-        return torch.from_numpy(placed.reshape(ctx.shape)).to(grads[0].device), of_weight, None, None
+        return placed(of_events, places, offsets, ctx.shape).to(grads[0].device), of_weight, None, None

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.simulators.current_based import CurrentBased, Kernels, layer
+from snnlab.simulators.current_based import CurrentBased, layer
 from snnlab.simulators.simulator import GRAZING, Firing, Spikes, check_layer
 
-KERNELS: Kernels = ("simulate_stepped", "credit_stepped")
 WITHIN = 1e-4  # of a step, by which a time may lie behind a grid point and belong to it
 
 
@@ -40,12 +39,16 @@ class Stepped(CurrentBased):
         self.time_step = time_step
 
     def simulate(self, times: Tensor, weight: Tensor, firing: Firing, recurrent: Tensor | None = None) -> Spikes:
+        from snnlab.simulators import stepped_kernels
+
         check_layer(times, weight, recurrent)
         firing.check()
         steps = (times.detach() / self.time_step - WITHIN).ceil() * self.time_step
         on_grid = torch.where(times < firing.duration, times + (steps - times.detach()), times)
         none = weight.new_zeros(0, 0) if recurrent is None else recurrent
-        return layer(on_grid, weight, none, firing, self.numbers(firing), KERNELS)
+        return layer(
+            on_grid, weight, none, firing, self.numbers(firing), (stepped_kernels.simulate, stepped_kernels.credit)
+        )
 
     def numbers(self, firing: Firing) -> np.ndarray:
         return np.append(super().numbers(firing), self.time_step)

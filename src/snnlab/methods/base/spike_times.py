@@ -26,6 +26,8 @@ from snnlab.methods.base.autograd import Autograd
 from snnlab.methods.base.method import Model, Optimizer, Scheduler
 from snnlab.weights.weight import Weight
 
+MOST_SPIKES = 10_000  # of a neuron in a sample: each has a place
+MOST_TAUS = 80  # of the pull forward in the duration; e^88 is the end of float32
 TOGETHER = 2**25  # spike times that are scored in one batch
 
 
@@ -35,7 +37,9 @@ class SpikeTimes(Autograd):
     Args:
         model, data, encoder, optimizer, scheduler: as in Method; the model has fully connected layers only.
         duration: simulated time T, s.
-        input_window: first and last moment of the input, s.
+        input_window: first and last moment of the input, s; rising, within [0, T].
+
+    Raises: ValueError: when ``input_window`` leaves its range.
     """
 
     def __init__(
@@ -48,6 +52,11 @@ class SpikeTimes(Autograd):
         duration: float,
         input_window: tuple[float, float],
     ) -> None:
+        if not 0 <= input_window[0] < input_window[1] <= duration:
+            raise ValueError(
+                f"{type(self).__name__}: input_window = {list(input_window)} must rise, from 0 or more to at most "
+                f"duration = {duration}"
+            )
         self.duration, self.input_window = duration, input_window
         super().__init__(model, data, encoder, optimizer, scheduler)
         self.network = SpikeTimeNetwork([(link.name, link.layer) for link in Chain(self.network).links], duration)
@@ -63,6 +72,15 @@ class SpikeTimes(Autograd):
             )
         if data.kind == "sequence":
             raise InputError(f"data.sequence=rows sends analog values, and {name} needs spikes; use data.sequence=none")
+
+    @classmethod
+    def check_early(cls, early: float, duration: float, name: str, tau: float) -> None:
+        """Raise ValueError where early e^(t / tau) of ``first_spike_loss`` outgrows float32; ``name`` is tau's."""
+        if early > 0 and duration / tau > MOST_TAUS:
+            raise ValueError(
+                f"{cls.__name__}: duration / {name} = {duration / tau:g} must be at most {MOST_TAUS}; the loss of a "
+                f"late spike, early * e^(t / {name}), outgrows float32; use method.early=0"
+            )
 
     @property
     def chain(self) -> SpikeTimeNetwork:
