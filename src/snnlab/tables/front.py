@@ -24,6 +24,7 @@ from snnlab.tables.sheet import head_of, in_brackets
 SMALLER = ("loss", "bound", "kl", "error")  # ends of the names of figures that are better when smaller
 MARKERS = "osD^vP"
 DECADE = 8.0  # costs that span more are drawn on a logarithmic axis
+WIDE = 40  # from which on powers of ten are ticks enough
 
 
 def best(points: Sequence[tuple[float, float]], smaller: bool = False) -> list[int]:
@@ -76,9 +77,9 @@ def _scale(axis: Any, costs: Sequence[float], formatter: Any) -> None:
     """Make the axis of costs logarithmic where they span more than DECADE; ``formatter`` None: plain numbers."""
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    if min(costs) > 0 and max(costs) / min(costs) > DECADE:
+    if min(costs) > 0 and (span := max(costs) / min(costs)) > DECADE:
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < WIDE else (1,)))
         axis.xaxis.set_minor_formatter(NullFormatter())
     axis.xaxis.set_major_formatter(formatter or ScalarFormatter())
 

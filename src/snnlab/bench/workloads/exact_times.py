@@ -56,8 +56,8 @@ def measure(
         for name, (simulator, scale) in simulators.items():
             weights = [(scale * weight).requires_grad_() for weight in (first, second)]
             jobs[name] = job(simulator, times, weights)
-            found = simulator.simulate(times, weights[0], FIRING).counts.sum() + times.isfinite().sum()
-            events[name] = float(found)
+            fired = simulator.simulate(times, weights[0].detach(), FIRING).counts.sum()
+            events[name] = float(fired + times.isfinite().sum())
         jobs["lif"] = stepwise(times, steps, inputs, hidden)
         case = bench.compare(f"batch {batch}", jobs, "lif", share=1 / len(batches), keep=jobs)
         medians = {name: case.median(name) for name in jobs}
