@@ -136,7 +136,7 @@ class Direct(Encoder):
 
 
 class Rate(Encoder):
-    """Rate coding: spikes[t] = 1 where peak * image > U[t], U[t] uniform on [0, 1), drawn anew at each step (Bernoulli).
+    """Rate coding: spikes[t] = 1 where peak * image > U[t], U[t] uniform on [0, 1), drawn anew at each step.
 
     Args:    random_bits: None draws U in full precision; 16 draws multiples of 2^-16, six times as fast: a rate is met
              to 2^-16, black stays silent and white misses one step in 65,536.

@@ -26,8 +26,8 @@ class Local(Model):
     def __init__(self, filters: int = 100, kernel: int = 15, stride: int = 4, crop: int = 0) -> None:
         if min(filters, kernel, stride) < 1 or crop < 0:
             raise ValueError(
-                f"Local: filters = {filters}, kernel = {kernel}, stride = {stride} must be at least 1 and crop = {crop} "
-                "not negative"
+                f"Local: filters = {filters}, kernel = {kernel}, stride = {stride} must be at least 1 and "
+                f"crop = {crop} not negative"
             )
         self.filters, self.kernel, self.stride, self.crop = filters, kernel, stride, crop
 

@@ -6,7 +6,8 @@
     v[t] = 0 where a spike; the neuron then takes no current for refractory_steps                        (4)
 
 v is counted from rest, to which a spike resets it. ``theta`` is a buffer, stored with the weights: whoever trains
-raises it. Axis 1 of the currents holds the units, ``group`` of them one after the other in a group; further axes are places.
+raises it. Axis 1 of the currents holds the units, ``group`` of them one after the other in a group; further axes are
+places.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """BioLCNet: reward-modulated locally connected spiking networks (Ghaemi et al. 2022, arXiv:2109.05539).
 
-    hidden   one locally connected layer of adaptive LIF neurons; those at one place inhibit each other   neurons/rival_lif.py
-    output   k LIF neurons for each class, fully connected; those of other classes inhibit each other      neurons/rival_lif.py
+    hidden   one locally connected layer of adaptive LIF neurons; those at one place inhibit each other
+    output   k LIF neurons for each class, fully connected; those of other classes inhibit each other
+    neurons  those of neurons/rival_lif.py
     theta    of a hidden neuron: * exp(-dt / tau_theta) per step, + theta_plus per spike; while it learns
 
     the first ``stdp_samples`` samples, labels unused, for the length of an observation: hidden weights
@@ -15,9 +16,9 @@
         P[t] = P[t-1] exp(-dt / tau_trace) + spikes[t]      of both sides, from the beginning of learning
         w += lr R (P_pre spikes_post - spikes_pre P_post), clipped to [0, 1]                              (8)
 
-Departures: spikes of the input are drawn by a Bernoulli trial each step (BindsNET draws Poisson intervals). R acts on the
-            eligibility of its own step, BindsNET's on that of the step before. Evaluation shows observation and decision.
-            The hidden weights of a presentation start from 0 potentials, those of BindsNET likewise after a reset.
+Departures: spikes of the input are drawn by a Bernoulli trial each step (BindsNET draws Poisson intervals). R acts on
+            the eligibility of its own step, BindsNET's on that of the step before. Evaluation shows observation and
+            decision.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnlab import kernels
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
@@ -45,6 +45,8 @@ from snnlab.neurons.time import decay
 from snnlab.questions.question import running_sum
 from snnlab.weights.local import Local2d
 from snnlab.weights.weight import Weight
+
+LAST = 50  # episodes before a switch, or the end, whose reward is logged
 
 
 class BioLCNet(OwnSteps):
@@ -111,7 +113,9 @@ class BioLCNet(OwnSteps):
         if not tau_refractory >= 0:
             raise InputError(f"method.tau_refractory = {tau_refractory} must not be negative; 0.005 s is usual")
         if not 0 < norm <= 1:
-            raise InputError(f"method.norm = {norm} must lie in (0, 1], the mean weight of a neuron; 0.25 is the authors'")
+            raise InputError(
+                f"method.norm = {norm} must lie in (0, 1], the mean weight of a neuron; 0.25 is the authors'"
+            )
         if stdp_samples < 0:
             raise InputError(f"method.stdp_samples = {stdp_samples} must be 0 or more; 2000 is the authors'")
         if neurons < 1:
@@ -128,6 +132,8 @@ class BioLCNet(OwnSteps):
         super().__init__(model, data, encoder, partial(torch.optim.SGD, lr=lr), scheduler)
         self.check_layers()
         self.reward = Constant() if reward is None else reward
+        self.reward.check(data.classes)
+        self.rewards: list[float] = []  # of each episode, 1 where it was rewarded
         self.register_buffer("shown", torch.zeros((), dtype=torch.long))
         self.normalise()
 
@@ -145,8 +151,8 @@ class BioLCNet(OwnSteps):
         ):
             names = " - ".join(type(link.layer).__name__ for link in used)
             raise InputError(
-                f"method=biolcnet trains one hidden layer and an output layer, and this model is {names}; use model=local, "
-                "or model=mlp with one number in model.hidden"
+                f"method=biolcnet trains one hidden layer and an output layer, and this model is {names}; use "
+                "model=local, or model=mlp with one number in model.hidden"
             )
 
     def parts(self) -> tuple[Weight, RivalLIF, Weight, RivalLIF]:
@@ -157,7 +163,9 @@ class BioLCNet(OwnSteps):
 
     # what is refused --------------------------------------------------------------------------------------------------
     def check_freezing(self, asked: str) -> None:
-        raise InputError(f"{asked}: this rule moves its weights itself; method.learn_hidden=false leaves the hidden ones")
+        raise InputError(
+            f"{asked}: this rule moves its weights itself; method.learn_hidden=false leaves the hidden ones"
+        )
 
     def check_processes(self, asked: str) -> None:
         raise InputError(
@@ -173,7 +181,9 @@ class BioLCNet(OwnSteps):
         for name, weight in Chain(self.network).weights().items():
             used = weight.used.detach()
             if not bool(((used >= 0) & (used <= 1)).all()):
-                raise InputError(f"method=biolcnet: init gives {name} outside [0, 1]; use init=default, which draws it there")
+                raise InputError(
+                    f"method=biolcnet: init gives {name} outside [0, 1]; use init=default, which draws it there"
+                )
 
     @torch.no_grad()
     def normalise(self) -> None:
@@ -204,8 +214,10 @@ class BioLCNet(OwnSteps):
             self.log("train/hidden_spikes", counts[1].float() / first, batch_size=first, **every)
         if rest := frames.shape[1] - first:
             labels = batch.labels[first:]
-            held = torch.randint_like(labels, self.data.classes) if self.permuted_reward else labels
+            right = self.reward.right(labels, len(self.rewards))
+            held = torch.randint_like(labels, self.data.classes) if self.permuted_reward else right
             counts, votes, rewards = self.present(frames[:, first:], held, lr)
+            self.rewards += [float(r > 0) for r in rewards.tolist()]
             self.log("train/reward", (rewards > 0).float().mean(), batch_size=rest, **every)
             self.log("train/output_spikes", counts[2].float() / rest, batch_size=rest, **every)
             scores = shares(votes).to(self.device)
@@ -256,7 +268,19 @@ class BioLCNet(OwnSteps):
             theta,
             sizes,
             (observed, decided, ends, hidden.refractory_steps, self.neurons, stdp, stdp),
-            tuple(map(real, (hidden.decay, hidden.threshold, hidden.inhibition, output.inhibition, self.theta_plus, self.theta_fade))),
+            tuple(
+                map(
+                    real,
+                    (
+                        hidden.decay,
+                        hidden.threshold,
+                        hidden.inhibition,
+                        output.inhibition,
+                        self.theta_plus,
+                        self.theta_fade,
+                    ),
+                )
+            ),
             tuple(
                 map(
                     real,
@@ -306,6 +330,28 @@ class BioLCNet(OwnSteps):
         index = 1 + torch.arange(channels * height * width, dtype=torch.float64).view(1, channels, height, width)
         found = nn.functional.unfold(index, kernel, padding=padding, stride=weight.stride)[0].T.long() - 1
         return np.ascontiguousarray(found.numpy())
+
+    # the episodes -----------------------------------------------------------------------------------------------------
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        for phase, end in enumerate([*self.reward.switches, len(self.rewards)] if self.rewards else []):
+            if end <= len(self.rewards):
+                last = self.rewards[max(end - LAST, 0) : end]
+                self.log(f"train/reward_of_phase_{phase}", sum(last) / max(len(last), 1))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["rewards"] = list(self.rewards)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.rewards = list(checkpoint.get("rewards", []))
+
+    def figures(self, data: DataModule) -> dict[str, Any]:
+        """The reward over episodes, where the training has given some."""
+        from snnlab.methods.biolcnet.figures import reward_figure
+
+        return {"reward": reward_figure(self.rewards, self.reward.switches)} if self.rewards else {}
 
     # scoring ----------------------------------------------------------------------------------------------------------
     def frames(self, batch: Batch) -> Tensor:

@@ -1,7 +1,7 @@
 """Presentations of a batch, compiled: one loop over samples and steps, whose work follows the spikes.
 
-The numbers in brackets are those of biolcnet.py and neurons/rival_lif.py. The hidden weights lie as [places, taps, filters], the
-output's as [hidden, outputs], so that what a spike reaches lies together.
+The numbers in brackets are those of biolcnet.py and neurons/rival_lif.py. The hidden weights lie as
+[places, taps, filters], the output's as [hidden, outputs], so that what a spike reaches lies together.
 """
 
 from __future__ import annotations
@@ -52,7 +52,11 @@ def present(
                 at[filled[i], 0], at[filled[i], 1] = p, k
                 filled[i] += 1
     kind = w1.dtype
-    v, current, x_post = np.empty((places, filters), kind), np.empty((places, filters), kind), np.empty((places, filters), kind)
+    v, current, x_post = (
+        np.empty((places, filters), kind),
+        np.empty((places, filters), kind),
+        np.empty((places, filters), kind),
+    )
     rest, spiked = np.empty((places, filters), np.int64), np.empty((places, filters), np.int64)
     x_pre, fired = np.empty(inputs, kind), np.empty(inputs, np.int64)
     u, current_out = np.empty(outputs, kind), np.empty(outputs, kind)

@@ -5,12 +5,16 @@
                       reward -= rate * surprise;  punishment += rate * surprise                          (2)
                       predicted += (accumulated - predicted) / window                                    (3)
 
+    conditioning      constant; right is one response, whatever is shown, and another one after each switch
+
 ``accumulated`` is R summed over the steps of an episode. (2) is kept within 1/50 and 50 times the start.
 
 Source: Ghaemi et al. 2022, authors' code.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +35,7 @@ class Reward(nn.Module):
     """
 
     sizes: Tensor
+    switches: list[int]  # episodes at which another response becomes the right one
 
     def __init__(self, reward: float = 1.0, punishment: float = 1.0) -> None:
         super().__init__()
@@ -38,8 +43,15 @@ class Reward(nn.Module):
             if not value > 0:
                 raise InputError(f"method.reward.{name} = {value} must be positive; 1 is the authors'")
         self.start = (float(reward), float(punishment))
-        self.rate, self.window = 0.0, 1.0
+        self.rate, self.window, self.switches = 0.0, 1.0, []
         self.register_buffer("sizes", torch.tensor([*self.start, 0.0], dtype=torch.float64))
+
+    def check(self, classes: int) -> None:
+        """Raise InputError where it does not suit so many classes."""
+
+    def right(self, labels: Tensor, episode: int) -> Tensor:
+        """Return the responses that are right for samples with these labels, the first of them shown in ``episode``."""
+        return labels
 
     def given(self, right: bool) -> float:
         """Return R of a response."""
@@ -58,6 +70,40 @@ class Reward(nn.Module):
 
 class Constant(Reward):
     """(1); arguments as of Reward."""
+
+
+class Conditioning(Reward):
+    """A constant reward for one response, whatever is shown, and for another one after each switch.
+
+    Args:
+        responses: the class that is rewarded first, and after each switch.
+        switches: numbers of the rewarded episodes at which the next one is, rising; one less than ``responses``.
+        reward, punishment: as of Reward.
+
+    Raises:
+        InputError: when a number leaves its range.
+    """
+
+    def __init__(self, responses: list[int], switches: list[int], reward: float = 1.0, punishment: float = 1.0) -> None:
+        super().__init__(reward, punishment)
+        if len(responses) != len(switches) + 1 or min(responses) < 0:
+            raise InputError(
+                f"method.reward.responses = {list(responses)} must be classes, one more than "
+                f"switches = {list(switches)}"
+            )
+        if any(second <= first for first, second in itertools.pairwise([0, *switches])):
+            raise InputError(f"method.reward.switches = {list(switches)} must rise from 1 on; [200] is the authors'")
+        self.responses, self.switches = list(responses), list(switches)
+
+    def check(self, classes: int) -> None:
+        if max(self.responses) >= classes:
+            raise InputError(
+                f"method.reward.responses = {self.responses} must lie in 0 to {classes - 1}, the classes of the data"
+            )
+
+    def right(self, labels: Tensor, episode: int) -> Tensor:
+        phases = [sum(number >= switch for switch in self.switches) for number in range(episode, episode + len(labels))]
+        return torch.tensor([self.responses[phase] for phase in phases], dtype=labels.dtype, device=labels.device)
 
 
 class PredictionError(Reward):
