@@ -73,6 +73,7 @@ class BioLCNet(OwnSteps):
 
     writes_weights = True
     shown: Tensor  # training samples so far
+    layout: tuple[int, int]  # height and width that the locally connected weight reads
 
     def __init__(
         self,
@@ -248,7 +249,7 @@ class BioLCNet(OwnSteps):
         dtype = used1.numpy().dtype
         filters = used1.shape[0]
         w1 = used1.reshape(filters, -1, used1[0].numel() if used1.dim() == 2 else used1[0, 0, 0].numel())
-        w1 = np.ascontiguousarray(w1.permute(1, 2, 0).numpy())  # [places, taps, filters]
+        taps: Any = np.ascontiguousarray(w1.permute(1, 2, 0).numpy())  # [places, taps, filters]
         w2 = np.ascontiguousarray(used2.T.numpy())  # [hidden, outputs]
         theta = np.ascontiguousarray(hidden.theta.cpu().to(used1.dtype).reshape(filters, -1).T.numpy())
         count = 0 if labels is None else len(labels)
@@ -263,7 +264,7 @@ class BioLCNet(OwnSteps):
             np.ascontiguousarray(shown.detach().to(cpu, used1.dtype).numpy()),
             held,
             self.reads(),
-            w1,
+            taps,
             w2,
             theta,
             sizes,
@@ -288,7 +289,7 @@ class BioLCNet(OwnSteps):
                         self.nu_pre if taught else 0,
                         self.nu_post if taught else 0,
                         self.trace,
-                        self.norm * w1.shape[1],
+                        self.norm * taps.shape[1],
                         lr or 0,
                     ),
                 )
@@ -299,7 +300,7 @@ class BioLCNet(OwnSteps):
             counts,
         )
         if taught:
-            first.write(torch.from_numpy(w1).permute(2, 0, 1).reshape(used1.shape).to(first.used))
+            first.write(torch.from_numpy(taps).permute(2, 0, 1).reshape(used1.shape).to(first.used))
         if count and lr is not None:
             second.write(torch.from_numpy(w2).T.to(second.used))
             self.reward.sizes.copy_(torch.from_numpy(sizes))
