@@ -39,6 +39,7 @@ METHODS = {
     "multispike_fast_deep": f"method=multispike_fast_deep {DIGITS} model.hidden=[16]",
     "eventprop": f"method=eventprop {DIGITS} model.hidden=[16] method.input_dropout=0.2",
     "multispike_timing": f"method=multispike_timing {DIGITS} model.hidden=[16]",
+    "biolcnet": f"method=biolcnet {DIGITS} model.hidden=[10] encoder.time_steps=30 method.stdp_samples=500",
     "vdsp": f"method=vdsp {DIGITS} method.neurons=10 encoder.time_steps=10 method.label_samples=100",
     "burstccn": f"method=burstccn {DIGITS}",
 }
