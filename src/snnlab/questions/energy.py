@@ -18,7 +18,7 @@ from torchmetrics import Metric
 from snnlab import style
 from snnlab.errors import InputError
 from snnlab.questions.hamiltonian import Hamiltonian
-from snnlab.questions.question import Answered, Monitor, Question
+from snnlab.questions.question import Answered, Question
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Energy(Question):
     hamiltonian: Hamiltonian
 
     sentence = "the ground-state energy of a Hamiltonian"
-    monitor: Monitor = ("val/energy", "min")
+    monitor = ("val/energy", "min")
 
     def check(self, targets: Tensor, outputs: int) -> None:
         if not targets.is_floating_point() or targets.dim() != 2 or targets.shape[1] != 1:
