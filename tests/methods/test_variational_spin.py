@@ -94,9 +94,7 @@ def test_without_a_field_and_without_a_coupling():
 
 
 def test_marshalls_rule_keeps_the_energy_and_takes_the_signs():
-    turned, plain = (
-        build_data("heisenberg", f"data.marshall={word}", "data.spins=4") for word in ("true", "false")
-    )
+    turned, plain = (build_data("heisenberg", f"data.marshall={word}", "data.spins=4") for word in ("true", "false"))
     assert turned.ground[0] == pytest.approx(plain.ground[0], abs=1e-9) == pytest.approx(-8)
     turned.check_stoquastic()
     state = turned.ground[1]
@@ -112,7 +110,12 @@ def build_data(name, *line):
 
 
 def test_a_pauli_string_is_the_product_of_its_matrices():
-    letters = {"I": np.eye(2), "X": np.array([[0, 1], [1, 0]]), "Y": np.array([[0, -1j], [1j, 0]]), "Z": np.diag([1, -1])}
+    letters = {
+        "I": np.eye(2),
+        "X": np.array([[0, 1], [1, 0]]),
+        "Y": np.array([[0, -1j], [1j, 0]]),
+        "Z": np.diag([1, -1]),
+    }
     terms = ((0.3, "XYY"), (-1.2, "ZIX"), (0.7, "YZY"))
     whole = 0
     for coefficient, string in terms:

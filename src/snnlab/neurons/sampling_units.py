@@ -7,8 +7,8 @@
     lif:         v_k = decay v_k + (1 - decay) (offset + scale u_k) + sqrt(1 - decay^2) n_k, fires where v_k >= 0 (4)
 
 Hidden units first, then the visible ones, who see them: (3) leaves p(z) as it is (Buesing et al. 2011), and tau = 1 is
-block Gibbs sampling. (4) is a leaky membrane with white noise n_k, whose scale and offset are measured so that a unit on
-its own has the activation sigmoid(u), as a chip is calibrated; under the spikes of others it is near p(z).
+block Gibbs sampling. (4) is a leaky membrane with white noise n_k, whose scale and offset are measured: a unit on
+its own has the activation sigmoid(u), as on a calibrated chip; under the spikes of others it is near p(z).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class SamplingUnits(Neuron):
 
     @torch.no_grad()
     def run(self, start: Tensor, steps: int) -> Tensor:
-        """zeta [steps, B, N + M] after each step from v = start [B, N], compiled, on the CPU; the numbers of ``step``."""
+        """zeta [steps, B, N + M] after each step from v = start [B, N], compiled; the numbers of ``step``."""
         noise = self.noise(steps, len(start)).numpy()
         weight = self.coupling.weight.detach().double().cpu().numpy()
         zeta = np.zeros(noise.shape, np.int64)

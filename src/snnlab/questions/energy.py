@@ -1,8 +1,8 @@
 """The ground-state energy of a Hamiltonian: targets E_0 [B, 1], scores [B, 1], one estimate from each of B starts.
 
-    E = mean of the scores;  E >= E_0 for every normalised state (the variational bound)
-    relative_error = (E - E_0) / |E_0|                        negative where an estimate is no state's
-    sampling_error = standard error of E / |E_0|, from the scatter of the starts; 0 where nothing is drawn
+E = mean of the scores;  E >= E_0 for every normalised state (the variational bound)
+relative_error = (E - E_0) / |E_0|                        negative where an estimate is no state's
+sampling_error = standard error of E / |E_0|, from the scatter of the starts; 0 where nothing is drawn
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the Hamiltonians share as data: one question of every sample, and basis states from which samplers start.
 
-    inputs  [1, B, N]   basis states v, each spin up or down by a fair coin: number n of a split is always the same
-    labels  [B, 1]      E_0, the exact ground-state energy, in 64 bits: the same for all
+inputs  [1, B, N]   basis states v, each spin up or down by a fair coin: number n of a split is always the same
+labels  [B, 1]      E_0, the exact ground-state energy, in 64 bits: the same for all
 """
 
 from __future__ import annotations
@@ -98,6 +98,5 @@ class Spins(Task):
 
 
 def check_coupling(name: str, value: float) -> None:
-    """Raise InputError for a coefficient that is no number to compute with; ``name`` is the key as the user writes it.
-    """
+    """Raise InputError for a coefficient that is no finite number; ``name`` is the key as the user writes it."""
     check_range(name, value, -1e6, 1e6, "1.0 is usual")

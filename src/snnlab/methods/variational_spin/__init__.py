@@ -1,4 +1,4 @@
-"""Variational quantum states: the method is in variational_spin.py, its formulas in energies.py, figures in figures.py."""
+"""Variational quantum states: method in variational_spin.py, formulas in energies.py, pictures in figures.py."""
 
 from snnlab.methods.variational_spin.variational_spin import VariationalSpin
 

@@ -1,4 +1,4 @@
-"""The formulas of the method over all 2^N states v, in 64 bits; numbers in brackets are those of variational_spin.py."""
+"""The formulas of the method over all 2^N states, in 64 bits; numbers in brackets: those of variational_spin.py."""
 
 from __future__ import annotations
 

@@ -119,7 +119,9 @@ class VariationalSpin(OwnSteps):
         return self.sampling.coupling.weight.detach().double().cpu()
 
     def check_processes(self, asked: str) -> None:
-        raise InputError(f"{asked}: the energy is a mean over all starts of a batch, so none can be shared; use 1 device")
+        raise InputError(
+            f"{asked}: the energy is a mean over all starts of a batch, so none can be shared; use 1 device"
+        )
 
     def check_precision(self, precision: str) -> None:
         if not precision.startswith(("32", "64")):
