@@ -68,6 +68,7 @@ BASES = [
 LOOKED_AT = [  # too large to train here: dry only
     *([f"method=stbp data={data}"] for data in ("cifar10_dvs", "dvs_gesture", "nmnist", "shd", "ssc", "mnist_dvs")),
     *([f"method=stbp data={data}"] for data in ("mnist", "fashion_mnist", "emnist", "svhn", "cifar10", "cifar100")),
+    ["method=variational_spin", "data=transverse_ising", "method.samples=100"],
     *([f"experiment={name}"] for name in ("fptt_adding", "bntt_mnist", "vdib_films", "ahp_store_recall_rewired")),
     *([f"experiment={name}"] for name in ("conversion_mnist", "vdsp_mnist", "burstccn_mnist", "fluctuation_randman")),
 ]
