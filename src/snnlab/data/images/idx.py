@@ -13,13 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snnlab.data.augmentation import ImageAugmentation
 from snnlab.data.files import read_content
 from snnlab.data.formats.idx import parse_idx
-from snnlab.data.images.module import ImageArrays, PublishedImages
+from snnlab.data.images.module import ImageArrays, Order, PublishedImages
 from snnlab.data.limits import MIB
+from snnlab.data.loader import Loader
 from snnlab.data.publish.downloads import download as fetch
 from snnlab.data.splits import first_of_each_class
 from snnlab.errors import InputError
+
+
+SIDE = 28
 
 
 @dataclass(frozen=True)
@@ -47,18 +52,39 @@ class IDXImages(PublishedImages):
 
     Used where they lie under ``root`` (gzipped or not), else downloaded there.
 
-    Args:    as in PublishedImages.
-    Batches: images [B, 1, 28, 28] in [0, 1], labels [B]; the image is its own natural signal.
+    Args:
+        pool: side of the squares of pixels that are averaged: 1 leaves the images as they are, 2 makes 14 x 14 of them,
+            4 and 7 make 7 x 7 and 4 x 4.
+        All others as in PublishedImages.
+
+    Batches: images [B, 1, 28 / pool, 28 / pool] in [0, 1], labels [B]; the image is its own natural signal.
     Raises:  InputError: an argument out of range, or files that are missing, broken or unknown.
     """
 
-    shape = (1, 28, 28)
+    shape = (1, SIDE, SIDE)
     classes = 10
     counts = (60_000, 10_000)
     folders: ClassVar[tuple[str, ...]]  # under the root, the first one receives downloads
     mirrors: ClassVar[tuple[str, ...]]
     files: ClassVar[tuple[IDXFile, ...]]  # train images, train labels, test images, test labels
     at_hand: IDXArrays | None = None  # what ``arrays`` returns, where another data set has read it already
+
+    def __init__(
+        self,
+        loader: Loader,
+        download: bool = True,
+        unverified: bool = False,
+        val_size: int = 5000,
+        train_size: int | None = None,
+        augmentation: ImageAugmentation = ImageAugmentation(),  # noqa: B008  frozen
+        sequence: Order = "none",
+        pool: int = 1,
+    ) -> None:
+        if pool not in (1, 2, 4, 7):
+            raise InputError(f"data.{self.title}: pool = {pool} must be 1, 2, 4 or 7, which divide 28; 1 pools nothing")
+        self.pool = pool
+        self.shape = (1, SIDE // pool, SIDE // pool)  # type: ignore[misc]
+        super().__init__(loader, download, unverified, val_size, train_size, augmentation, sequence)
 
     @classmethod
     def find(cls, root: Path) -> list[Path] | None:
@@ -95,12 +121,14 @@ class IDXImages(PublishedImages):
     def arrays_of_parts(self) -> ImageArrays:
         data = self.arrays()
         return ImageArrays(
-            data.train_images[:, None],
+            pooled(data.train_images, self.pool)[:, None],
             data.train_labels,
-            data.test_images[:, None],
+            pooled(data.test_images, self.pool)[:, None],
             data.test_labels,
             data.hash,
             verified=None if data.altered else "known content hash (SHA-256 of each of the four files)",
+            notes=(f"averages of {self.pool} x {self.pool} pixels",) if self.pool > 1 else (),
+            white=255 * self.pool**2,
         )
 
     def _download(self) -> list[Path]:
@@ -117,6 +145,15 @@ class IDXImages(PublishedImages):
             urls = [f"{mirror}{file.name}.gz" for mirror in self.mirrors]
             fetch(urls, folder / f"{file.name}.gz", f"md5:{file.md5}")
         return [_gz_or_raw(folder / file.name) for file in self.files]
+
+
+def pooled(images: np.ndarray, side: int) -> np.ndarray:
+    """The sums of ``side`` x ``side`` pixels of images uint8 [N, H, W], exact; themselves for 1."""
+    if side == 1:
+        return images
+    count, height, width = images.shape
+    squares = images.reshape(count, height // side, side, width // side, side)
+    return squares.sum((2, 4), dtype=np.int16)  # type: ignore[no-any-return]
 
 
 def most_bytes(shape: Sequence[int], counts: Sequence[int]) -> int:
