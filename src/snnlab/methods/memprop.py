@@ -1,6 +1,6 @@
 """MEMprop, a reconstruction (Zhou, Eshraghian, Choi, Lu, Kang, IEEE JETCAS 2022; arXiv:2206.12992).
 
-    I     = W y_below + b, W = reach (x+ - x-)                      (1) weights are pairs of conductances
+    I     = W y_below + b, W = scale (G+ - G-)                      (1) pairs of conductances: weights/pairs.py
     v, x1, x2 of a capacitor and two memristors, driven by I        (2) neurons/memristive.py
     y     = code(v)                                                 (3) what a hidden neuron sends: no surrogate
     score = mean over t of (v_out - rest) / readout_width           (4) the readout's own voltage

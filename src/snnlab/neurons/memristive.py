@@ -6,7 +6,7 @@
     a_k  = sigmoid((u_k - v_on_k) / kappa)                          switches on where u_k = v - E_k is high
     b_k  = sigmoid((v_off_k - u_k) / kappa)                         and off where it is low
 
-Each of (1) and (3) is linear while the other rests: a sub-step h moves it by its own exact solution (exponential Euler).
+Each of (1) and (3) is linear while the other rests: a sub-step h moves it by its exact solution (exponential Euler).
 
     x_k <- x_k + (a_k / (a_k + b_k) - x_k) (1 - exp(-h (a_k + b_k) / tau_k))                                    (4)
     v   <- v + (v_inf - v) (1 - exp(-h G / C)),  G = G1 + G2,  v_inf = (current I + G1 E1 + G2 E2) / G          (5)

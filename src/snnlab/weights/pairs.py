@@ -1,12 +1,10 @@
-"""Weights that are the difference of two conductances, both of which are learned: a parametrization of two tensors.
+"""Weights that are the difference of two conductances, as a parametrization.
 
-    W  = reach (x+ - x-)                                (1) x+, x- in [0, 1], what is stored and learned
-    G+ = low + x+ (high - low), G- likewise             (2) the conductances: W = reach / (high - low) (G+ - G-)
-    x+, x- <- clip(x+, x-, 0, 1)                        (3) after each step of the optimizer, by ``clip``
+    G+, G- = the pair of V                  (1) of memristor.py (3): one of them ``low``, the other by |V| above it
+    W  = reach / (high - low) (G+ - G-)     (2) V where |V| <= reach, else +- reach
+    V <- clip(V, -reach, reach)             (3) after each step of the optimizer, by ``clip``
 
-A weight that is set from outside becomes the pair of memristor.py (3): one of the two at ``low``, the other above it by
-the weight's size, at most at ``high``: exact in [-reach, reach], clipped beyond.
-
+V is what is learned, with the gradient of W. ``hardware=memristor`` has devices in place of (1): pulses, spread, noise.
 Source: Zhou et al. 2022, arXiv:2206.12992, for conductances in pairs; reach is ours.
 """
 
@@ -19,11 +17,12 @@ from torch.nn.utils.parametrize import register_parametrization
 from snnlab.errors import InputError
 from snnlab.weights.find import weights_inside
 from snnlab.weights.memristor import Memristor
+from snnlab.weights.straight import straight
 from snnlab.weights.weight import Weight
 
 
 class ConductancePair(nn.Module):
-    """x+, x- -> W of (1).
+    """V -> W of (2).
 
     Args:
         reach: largest weight, > 0.
@@ -39,17 +38,19 @@ class ConductancePair(nn.Module):
             raise InputError(f"conductance pair: reach = {reach} must be positive, the largest weight; 1.0 is usual")
         memristor.check("conductance pair: ")
         self.reach, self.memristor = reach, memristor
+        self.scale = reach / (memristor.high - memristor.low)
 
-    def forward(self, positive: Tensor, negative: Tensor) -> Tensor:
-        return self.reach * (positive - negative)
+    def forward(self, values: Tensor) -> Tensor:
+        positive, negative = self.conductances(values.detach())
+        return straight(values, self.scale * (positive - negative))
 
-    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The pair of a weight that is set from outside."""
-        return (weight / self.reach).clamp(0, 1), (-weight / self.reach).clamp(0, 1)
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What is stored of a weight that is set from outside: the nearest that a pair can be."""
+        return weight.clamp(-self.reach, self.reach)
 
-    def conductances(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-        """G+ and G- of (2), S."""
-        return self.memristor.conductance(positive), self.memristor.conductance(negative)
+    def conductances(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """G+ and G- of (1), S."""
+        return self.memristor.pair(values, self.scale)
 
     def extra_repr(self) -> str:
         return f"reach={self.reach}"
@@ -64,7 +65,6 @@ def keep_in_pairs(weight: Weight, reach: float) -> None:
 def clip(module: nn.Module) -> None:
     """(3) for every pair of ``module``."""
     for _, weight in weights_inside(module):
-        if any(isinstance(part, ConductancePair) for part in weight.values.parts):
-            chain = weight.layer.parametrizations["weight"]  # type: ignore[index]
-            for stored in (chain.original0, chain.original1):  # type: ignore[union-attr]
-                stored.clamp_(0, 1)
+        for part in weight.values.parts:
+            if isinstance(part, ConductancePair):
+                weight.stored.clamp_(-part.reach, part.reach)

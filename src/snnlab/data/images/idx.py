@@ -23,7 +23,6 @@ from snnlab.data.publish.downloads import download as fetch
 from snnlab.data.splits import first_of_each_class
 from snnlab.errors import InputError
 
-
 SIDE = 28
 
 

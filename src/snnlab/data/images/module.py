@@ -40,7 +40,7 @@ def rows(images: Tensor) -> Tensor:
 
 
 class ArrayDataset(BatchedDataset):
-    """Images held in memory as whole numbers [N, C, H, W] in 0 to ``white``, with labels [N]; the image is also the signal."""
+    """Images in memory as whole numbers [N, C, H, W] in 0 to ``white``, labels [N]; the image is also the signal."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, white: int = 255) -> None:
         super().__init__()
