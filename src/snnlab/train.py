@@ -31,8 +31,8 @@ keys
   callbacks.early_stopping=5  callbacks.checkpoint_minutes=5  init.from_run=RUN  method.freeze=[weight1]  docs/resume.md
   hydra/launcher=joblib|submitit_local|submitit_slurm|ray  where the jobs of a sweep run  docs/sweeps.md
   trainer.max_epochs=5 (every Lightning Trainer argument)  method.KEY=  model.KEY=  data.KEY=  encoder.KEY=
-  method.neuron=ahp|alif|cuba_lif|egru|lif|ltc|plif, or package.module.Class (stbp, ottt, fptt); its own arguments
-                      stand in method.neuron_options={{...}}
+  method.neuron=ahp|alif|cuba_lif|egru|lif|ltc|memristive|plif, or package.module.Class (stbp, ottt, fptt); its own
+                      arguments stand in method.neuron_options={{...}}
   method.optimizer={{_target_:torch.optim.Adam,_partial_:true,lr:0.01}}  a mapping with a _target_ replaces a part
   --cfg               print the composed config and stop
   --config-dir DIR    one more folder of configs, for methods and data of your own

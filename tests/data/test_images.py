@@ -20,8 +20,9 @@ from snnlab.data.formats.idx import parse_idx
 from snnlab.data.images.cifar10 import CIFAR10
 from snnlab.data.images.digits import Digits
 from snnlab.data.images.fashion_mnist import FashionMNIST
+from snnlab.data.images.idx import pooled
 from snnlab.data.images.mnist import MNIST
-from snnlab.data.loader import with_loader
+from snnlab.data.loader import Loader, with_loader
 from snnlab.data.publish.archives import unpack
 from snnlab.data.splits import stratified_order
 from snnlab.errors import InputError
@@ -302,3 +303,20 @@ def test_an_archive_beside_vouches_for_files_unpacked_by_hand(tmp_path: Path, mo
         with_loader(CIFAR10, tmp_path, tmp_path, val_size=10).setup()
     monkeypatch.setattr(CIFAR10, "md5", hashlib.md5((tmp_path / CIFAR10.archive).read_bytes()).hexdigest())
     assert not with_loader(CIFAR10, tmp_path, tmp_path, val_size=10).provenance.altered
+
+
+def test_pooled_images_are_exact_averages():
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    images[0] = 255
+    for side in (1, 2, 4, 7):
+        sums = pooled(images, side)
+        expected = images.reshape(3, 28 // side, side, 28 // side, side).mean((2, 4))
+        assert np.array_equal(sums / side**2, expected) and sums[0].max() == 255 * side**2
+    assert pooled(images, 1) is images
+
+
+@pytest.mark.parametrize("pool", [0, 3, 28])
+def test_a_pool_that_does_not_fit_is_refused(pool, tmp_path):
+    with pytest.raises(InputError, match=f"pool = {pool} must be 1, 2, 4 or 7"):
+        MNIST(Loader(tmp_path, tmp_path), pool=pool)
+    assert MNIST(Loader(tmp_path, tmp_path), pool=2).spec.input_shape == (1, 14, 14)

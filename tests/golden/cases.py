@@ -121,6 +121,11 @@ CASES: dict[str, list[str]] = {
     "multispike_timing_hard": [
         train("method=multispike_timing data=yin_yang method.reset=hard trainer.limit_train_batches=6"),
     ],
+    "memprop": [train("method=memprop data=digits encoder.time_steps=20")],
+    "memprop_sigmoid_plain": [
+        train("method=memprop data=digits encoder.time_steps=20 method.code=sigmoid method.weights=plain kernels=step")
+    ],
+    "memprop_peak": [train("method=memprop data=digits encoder.time_steps=20 method.code=peak method.sub_steps=2")],
     "vdsp": [train("method=vdsp data=digits method.neurons=20 encoder.time_steps=20 method.label_samples=200")],
     "biolcnet": [train("method=biolcnet data=digits model.hidden=[12] encoder.time_steps=60 method.stdp_samples=30")],
     "biolcnet_local": [

@@ -43,6 +43,7 @@ METHODS = {
     "vdsp": f"method=vdsp {DIGITS} method.neurons=10 encoder.time_steps=10 method.label_samples=100",
     "burstccn": f"method=burstccn {DIGITS}",
     "variational_spin": "method=variational_spin data=transverse_ising method.samples=200",
+    "memprop": f"method=memprop {DIGITS} encoder.time_steps=10",
 }
 MORE = {  # what a resume may forget, each beside a kill in the middle of an epoch
     "rewired, accumulated": "experiment=ahp_store_recall_rewired trainer.accumulate_grad_batches=3 model.hidden=[24] "

@@ -46,12 +46,13 @@ def test_schedulers_are_stepped_in_one_place() -> None:
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in ("stbp", "bntt", "ann", "spike_bp")])
 def test_own_steps_refuse_what_lightning_would_leave_out(name: str) -> None:
     target = get_object(compose([f"method={name}"]).config.method._target_)
+    data = "transverse_ising" if name == "variational_spin" else "digits"
     own = issubclass(target, OwnSteps)
     for option, value, refused in (
         ("gradient_clip_val", "1.0", "moves weights without a gradient" if own and not target.clips else None),
         ("accumulate_grad_batches", "2", "takes its own steps" if own else None),
     ):
-        config = compose([f"method={name}", "data=digits", f"trainer.{option}={value}"]).config
+        config = compose([f"method={name}", f"data={data}", f"trainer.{option}={value}"]).config
         if refused:
             with pytest.raises(InputError, match=rf"trainer\.{option} = {value}: .*{refused}"):
                 build(config)

@@ -44,6 +44,7 @@ CASES = {  # by what the table calls it; a method's own config comes first
     "multispike_fast_deep": "method=multispike_fast_deep data=digits method.silent_share=0.5",
     "eventprop": "method=eventprop data=digits method.input_dropout=0.2 method.lbd_upper=0.01",
     "multispike_timing": "method=multispike_timing data=digits method.silent_share=0.5",
+    "memprop": f"method=memprop {DIGITS}",
     "ottt": f"method=ottt {DIGITS}",
     "ottt, online, 64 bits": f"method=ottt {DIGITS} method.update=online trainer.gradient_clip_val=0.5 {DOUBLE}",
     "ottt, online": f"method=ottt {DIGITS} method.update=online trainer.limit_train_batches=5",

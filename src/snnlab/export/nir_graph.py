@@ -56,6 +56,7 @@ ROUNDED = "states are rounded to levels of {:g} here, which NIR has no word for:
 WHY = {  # of layers that have no exact form, by the name of their class
     "BatchNormThroughTime": "has gains of its own for every step, and a node of NIR is the same at every step",
     "LTC": "has analog gates, worked out of its input at every step",
+    "Memristive": "has conductances that its own voltage moves",
     "ALIF": "has a threshold that moves with its own spikes",
     "AHP": "has a current that its own spikes bring; --format numpy writes its integers, hardware=loihi2",
     "StochasticReadout": "draws its spikes at random",

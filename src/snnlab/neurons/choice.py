@@ -24,6 +24,7 @@ NEURONS = {
     "alif": "snnlab.neurons.alif.ALIF",
     "egru": "snnlab.neurons.egru.EGRU",
     "ltc": "snnlab.neurons.ltc.LTC",
+    "memristive": "snnlab.neurons.memristive.Memristive",
 }
 
 

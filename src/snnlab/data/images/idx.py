@@ -24,6 +24,8 @@ from snnlab.data.publish.downloads import download as fetch
 from snnlab.data.splits import first_of_each_class
 from snnlab.errors import InputError
 
+SIDE = 28
+
 
 @dataclass(frozen=True)
 class IDXFile:
@@ -50,14 +52,18 @@ class IDXImages(PublishedImages):
 
     Used where they lie under ``root`` (gzipped or not), else downloaded there.
 
-    Args:    as in PublishedImages, and
-             only: the classes that are kept, numbered anew from 0 in this order; null keeps all. ``val_size`` and
-             ``train_size`` are then of what is left.
-    Batches: images [B, 1, 28, 28] in [0, 1], labels [B]; the image is its own natural signal.
+    Args:
+        only: the classes that are kept, numbered anew from 0 in this order; null keeps all. ``val_size`` and
+            ``train_size`` are then of what is left.
+        pool: side of the squares of pixels that are averaged: 1 leaves the images as they are, 2 makes 14 x 14 of them,
+            4 and 7 make 7 x 7 and 4 x 4.
+        All others as in PublishedImages.
+
+    Batches: images [B, 1, 28 / pool, 28 / pool] in [0, 1], labels [B]; the image is its own natural signal.
     Raises:  InputError: an argument out of range, or files that are missing, broken or unknown.
     """
 
-    shape = (1, 28, 28)
+    shape = (1, SIDE, SIDE)
     classes = 10
     counts = (60_000, 10_000)
     folders: ClassVar[tuple[str, ...]]  # under the root, the first one receives downloads
@@ -75,7 +81,12 @@ class IDXImages(PublishedImages):
         only: list[int] | None = None,
         augmentation: ImageAugmentation = ImageAugmentation(),  # noqa: B008  frozen
         sequence: Order = "none",
+        pool: int = 1,
     ) -> None:
+        if pool not in (1, 2, 4, 7):
+            raise InputError(f"data.{self.title}: pool = {pool} must be 1, 2, 4 or 7, which divide 28; 1 pools nothing")
+        self.pool = pool
+        self.shape = (1, SIDE // pool, SIDE // pool)  # type: ignore[misc]
         super().__init__(loader, download, unverified, val_size, train_size, augmentation, sequence)
         if only is not None and not (only and len(set(only)) == len(only) and set(only) <= set(range(self.classes))):
             raise InputError(
@@ -135,12 +146,14 @@ class IDXImages(PublishedImages):
         train = kept(data.train_images, data.train_labels, self.only)
         test = kept(data.test_images, data.test_labels, self.only)
         return ImageArrays(
-            train[0][:, None],
+            pooled(train[0], self.pool)[:, None],
             train[1],
-            test[0][:, None],
+            pooled(test[0], self.pool)[:, None],
             test[1],
             data.hash,
             verified=None if data.altered else "known content hash (SHA-256 of each of the four files)",
+            notes=(f"averages of {self.pool} x {self.pool} pixels",) if self.pool > 1 else (),
+            white=255 * self.pool**2,
         )
 
     def _download(self) -> list[Path]:
@@ -167,6 +180,15 @@ def kept(images: np.ndarray, labels: np.ndarray, only: list[int] | None) -> tupl
     place[only] = np.arange(len(only))
     taken = place[labels] >= 0
     return images[taken], place[labels[taken]].astype(np.uint8)
+
+
+def pooled(images: np.ndarray, side: int) -> np.ndarray:
+    """The sums of ``side`` x ``side`` pixels of images uint8 [N, H, W], exact; themselves for 1."""
+    if side == 1:
+        return images
+    count, height, width = images.shape
+    squares = images.reshape(count, height // side, side, width // side, side)
+    return squares.sum((2, 4), dtype=np.int16)  # type: ignore[no-any-return]
 
 
 def most_bytes(shape: Sequence[int], counts: Sequence[int]) -> int:

@@ -40,7 +40,7 @@ def rows(images: Tensor) -> Tensor:
 
 
 class ArrayDataset(BatchedDataset):
-    """Images held in memory as uint8 [N, C, H, W] in 0 to ``white``, with labels [N]; the image is also the signal."""
+    """Images in memory as whole numbers [N, C, H, W] in 0 to ``white``, labels [N]; the image is also the signal."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, white: int = 255) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class ImageModule(DataModule):
 class ImageArrays(NamedTuple):
     """The two parts of a published image data set as they were read."""
 
-    train_images: np.ndarray  # uint8 [N, C, H, W]
+    train_images: np.ndarray  # whole numbers [N, C, H, W], uint8 unless ``white`` is larger
     train_labels: np.ndarray  # [N]
     test_images: np.ndarray
     test_labels: np.ndarray
@@ -191,6 +191,7 @@ class ImageArrays(NamedTuple):
     verified: str | None  # against what; None: nothing vouches for the content, the results are flagged altered
     notes: tuple[str, ...] = ()
     extra: int = 0  # that many training images, the last ones, are never taken for validation
+    white: int = 255  # largest value of a pixel
 
 
 class PublishedImages(ImageModule):
@@ -262,11 +263,11 @@ class PublishedImages(ImageModule):
         order = stratified_order(data.train_labels[:core])
         rest = np.concatenate([order[self.val_size :], np.arange(core, count)])
         val, train = np.sort(order[: self.val_size]), np.sort(rest[: self.train_size])
-        self.keep_first(data.train_images, data.train_labels)
+        self.keep_first(data.train_images, data.train_labels, data.white)
         splits = Splits(
-            ArrayDataset(data.train_images[train], data.train_labels[train]),
-            ArrayDataset(data.train_images[val], data.train_labels[val]),
-            ArrayDataset(data.test_images, data.test_labels),
+            ArrayDataset(data.train_images[train], data.train_labels[train], data.white),
+            ArrayDataset(data.train_images[val], data.train_labels[val], data.white),
+            ArrayDataset(data.test_images, data.test_labels, data.white),
         )
         return splits, Provenance(
             source="original",
