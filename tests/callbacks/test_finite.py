@@ -31,6 +31,7 @@ QUIET = ["logger=none", "callbacks.progress=false", "callbacks.figures=false", "
 FEW = [*QUIET, *(f"trainer.limit_{split}_batches=2" for split in ("train", "val", "test")), "data.batch_size=20"]
 SMALL = {
     "vdib": ["data=drifting_blobs", "model.hidden=[]", "data.train_sequences=40", "data.val_sequences=40"],
+    "variational_spin": ["data=transverse_ising", "method.samples=100", "method.burn_in=2"],
     "vdsp": ["data=digits", "method.neurons=5", "encoder.time_steps=5", "method.label_samples=20"],
     "conversion": ["data=digits", "method.calibration=20"],
 }

@@ -122,6 +122,14 @@ CASES: dict[str, list[str]] = {
         train("method=multispike_timing data=yin_yang method.reset=hard trainer.limit_train_batches=6"),
     ],
     "vdsp": [train("method=vdsp data=digits method.neurons=20 encoder.time_steps=20 method.label_samples=200")],
+    "biolcnet": [train("method=biolcnet data=digits model.hidden=[12] encoder.time_steps=60 method.stdp_samples=30")],
+    "biolcnet_local": [
+        train(
+            "method=biolcnet data=digits model=local model.filters=6 model.kernel=4 model.stride=4 model.crop=0",
+            "encoder.time_steps=60 method.stdp_samples=20 "
+            "method.reward={_target_:snnlab.methods.biolcnet.reward.PredictionError}",
+        )
+    ],
     "vdsp_step": [
         train("method=vdsp data=digits method.neurons=10 encoder.time_steps=10 method.label_samples=100 kernels=step")
     ],

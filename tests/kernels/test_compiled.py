@@ -77,10 +77,10 @@ def twice(tmp_path, monkeypatch):
 def test_code_that_is_cut_short_is_made_again(tmp_path, twice, suffix, size):
     assert not twice() and twice()
     (kept,) = (tmp_path / "cache").rglob(f"*{suffix}")
-    whole = kept.stat().st_size
+    assert kept.stat().st_size > size
     kept.write_bytes(kept.read_bytes()[:size])
     assert not twice()
-    assert kept.stat().st_size == whole
+    assert kept.stat().st_size > size  # made again; two compilations may differ by a byte
     assert twice()
 
 

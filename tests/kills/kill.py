@@ -39,8 +39,10 @@ METHODS = {
     "multispike_fast_deep": f"method=multispike_fast_deep {DIGITS} model.hidden=[16]",
     "eventprop": f"method=eventprop {DIGITS} model.hidden=[16] method.input_dropout=0.2",
     "multispike_timing": f"method=multispike_timing {DIGITS} model.hidden=[16]",
+    "biolcnet": f"method=biolcnet {DIGITS} model.hidden=[10] encoder.time_steps=30 method.stdp_samples=500",
     "vdsp": f"method=vdsp {DIGITS} method.neurons=10 encoder.time_steps=10 method.label_samples=100",
     "burstccn": f"method=burstccn {DIGITS}",
+    "variational_spin": "method=variational_spin data=transverse_ising method.samples=200",
 }
 MORE = {  # what a resume may forget, each beside a kill in the middle of an epoch
     "rewired, accumulated": "experiment=ahp_store_recall_rewired trainer.accumulate_grad_batches=3 model.hidden=[24] "

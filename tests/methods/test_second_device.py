@@ -27,6 +27,11 @@ from snnlab.runs import wiring
 # reads of one training, validation and test step that the rule needs, as many as there are, and why
 NEEDED: dict[str, tuple[int, int, int]] = {
     "vdsp": (10 * 4, 0, 0),  # who won a step decides which row of the weight is moved, sample by sample
+    "variational_spin": (
+        1 + 2,
+        1 + 2,
+        1 + 2 + 1,
+    ),  # sampled on the CPU: starts, and the weight twice; exactly at the end
     "ssnn_bp": (1, 0, 2),  # inputs that are silent in the whole batch are left out of the counts; the rest as below
     "vdib": (0, 0, 2),  # which fields of a first state are infinite, once a layer where it is first unrolled
     "conversion": (0, 0, 1),  # which fields of the neurons' first state are infinite, which others learn in training
@@ -43,6 +48,7 @@ ASKED, DRAWN = 12, 20  # reads of a question and of all pictures together, whate
 SPIKE_TIMES = 1 + SAMPLES // 10  # times that they are simulated on the CPU for the pictures
 # on the CPU as well: weight, grid, input and own spikes of each layer; of eventprop the readout's largest potential
 POTENTIALS = {"multispike_timing": 2 * 4, "eventprop": 2 * 4}
+POTENTIALS["variational_spin"] = 3 * SPIKE_TIMES  # sampled on the CPU: starts, and the weight twice, batch by batch
 QUESTIONS = {
     "ann": "robustness samples=20",
     "bntt": "early_exit tolerance=100 thresholds=5",
@@ -52,6 +58,7 @@ QUESTIONS = {
     "ottt": "memory_over_time steps=[2,3]",
     "spike_bp": "robustness samples=20",
     "vdib": "spikes_over_time",
+    "variational_spin": "spikes_over_time",
 }  # the others are asked for their accuracy over time
 
 

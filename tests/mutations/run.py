@@ -42,7 +42,7 @@ QUICK = [
 QUICK += [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
 METHODS = (
     *("stbp", "bntt", "ottt", "spike_bp", "ssnn_bp", "ann", "conversion", "vdib", "fptt", "multispike_fast_deep"),
-    *("eventprop", "multispike_timing", "vdsp", "burstccn", "sparse_bp"),
+    *("eventprop", "multispike_timing", "vdsp", "biolcnet", "burstccn", "sparse_bp"),
 )
 BASES = [
     *([f"method={method}", "data=digits"] for method in METHODS),
@@ -68,6 +68,7 @@ BASES = [
 LOOKED_AT = [  # too large to train here: dry only
     *([f"method=stbp data={data}"] for data in ("cifar10_dvs", "dvs_gesture", "nmnist", "shd", "ssc", "mnist_dvs")),
     *([f"method=stbp data={data}"] for data in ("mnist", "fashion_mnist", "emnist", "svhn", "cifar10", "cifar100")),
+    ["method=variational_spin", "data=transverse_ising", "method.samples=100"],
     *([f"experiment={name}"] for name in ("fptt_adding", "bntt_mnist", "vdib_films", "ahp_store_recall_rewired")),
     *([f"experiment={name}"] for name in ("conversion_mnist", "vdsp_mnist", "burstccn_mnist", "fluctuation_randman")),
 ]

@@ -57,6 +57,7 @@ CASES = {  # by what the table calls it; a method's own config comes first
     "vdib, one by one": f"method=vdib {DIGITS} method.samples=1 method.baseline=ema",
     "ssnn_bp": "method=ssnn_bp data=digits encoder.time_steps=6",
     "ssnn_bp, backprop": "method=ssnn_bp data=digits encoder.time_steps=6 method.gradient=backprop",
+    "biolcnet": "method=biolcnet data=digits model.hidden=[8] encoder.time_steps=12",
     "vdsp": "method=vdsp data=digits method.neurons=5 encoder.time_steps=4",
 }
 

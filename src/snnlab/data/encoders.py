@@ -136,22 +136,28 @@ class Direct(Encoder):
 
 
 class Rate(Encoder):
-    """Rate coding: spikes[t] = 1 where image > U[t], U[t] uniform on [0, 1), drawn anew at each step (Bernoulli).
+    """Rate coding: spikes[t] = 1 where peak * image > U[t], U[t] uniform on [0, 1), drawn anew at each step.
 
     Args:    random_bits: None draws U in full precision; 16 draws multiples of 2^-16, six times as fast: a rate is met
              to 2^-16, black stays silent and white misses one step in 65,536.
+             peak: probability of a spike of white, in (0, 1]; 128 Hz at steps of 1 ms are 0.128.
+    Raises:  InputError: random_bits or peak that is none of these.
     Source:  Wu et al. 2018, doi 10.3389/fnins.2018.00331 (STBP).
     """
 
     draws = True
 
-    def __init__(self, time_steps: int, random_bits: Literal[16] | None = None) -> None:
+    def __init__(self, time_steps: int, random_bits: Literal[16] | None = None, peak: float = 1.0) -> None:
         super().__init__(time_steps)
+        if not 0 < peak <= 1:
+            raise InputError(f"encoder.Rate: peak = {peak} must lie in (0, 1], the probability of a spike of white")
+        self.peak = peak
         if random_bits not in (None, 16):
             raise InputError(f"encoder.Rate: random_bits = {random_bits} must be 16, or null for full precision")
         self.random_bits = random_bits
 
     def frames(self, images: Tensor) -> Iterator[Tensor]:
+        images = images if self.peak == 1 else self.peak * images
         if self.random_bits is None:
             for _ in range(self.time_steps):
                 yield (images > ranks.of_whole(torch.rand_like, images, 0)).to(images.dtype)

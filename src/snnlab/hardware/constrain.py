@@ -118,7 +118,7 @@ def check(network: Network, target: Target, spiking_input: bool) -> None:
     Raises:
         InputError: naming the layer and what would do.
     """
-    if target.sampling:
+    if target.sampling and not any(getattr(neuron, "samples", False) for neuron in neurons(network).values()):
         raise refusal(
             target, "this network answers for data, and no sampler", "use hardware=loihi2, int8 or another with data"
         )

@@ -13,6 +13,7 @@ from snnlab.layers.dropout import HeldDropout
 from snnlab.layers.recurrent import Recurrent
 from snnlab.neurons.low_pass import LowPass
 from snnlab.neurons.neuron import Neuron
+from snnlab.weights.local import Local2d
 
 
 class Blocks:
@@ -44,6 +45,10 @@ class Blocks:
 
     def conv(self, inputs: int, outputs: int, kernel: int, padding: int = 0, stride: int = 1) -> nn.Module:
         return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=self.bias)
+
+    def local(self, inputs: int, outputs: int, size: tuple[int, int], kernel: int, stride: int = 1) -> nn.Module:
+        """Windows as those of a convolution on an input of this size, with weights of its own at each place."""
+        return Local2d(inputs, outputs, size, kernel, stride, bias=self.bias)
 
     def norm(self, channels: int) -> nn.Module:
         """Nothing by default: the papers' basic networks have no normalisation."""

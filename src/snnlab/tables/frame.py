@@ -53,7 +53,7 @@ def frame(folders: Iterable[str | Path]) -> pandas.DataFrame:
     for name in table.select_dtypes(object):  # values of several kinds
         table[name] = table[name].map(spelled, na_action="ignore").astype("string")
     table["started"] = pandas.to_datetime(table["started"], errors="coerce")
-    return table
+    return table.copy()  # in one piece: pandas warns whoever adds a column to one of many
 
 
 def row(run: Run, typed: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snnlab.data.augmentation import ImageAugmentation
+from snnlab.data.contract import DataSpec, Provenance, Splits
 from snnlab.data.files import read_content
 from snnlab.data.formats.idx import parse_idx
-from snnlab.data.images.module import ImageArrays, PublishedImages
+from snnlab.data.images.module import ImageArrays, Order, PublishedImages
 from snnlab.data.limits import MIB
+from snnlab.data.loader import Loader
 from snnlab.data.publish.downloads import download as fetch
 from snnlab.data.splits import first_of_each_class
 from snnlab.errors import InputError
@@ -47,7 +50,9 @@ class IDXImages(PublishedImages):
 
     Used where they lie under ``root`` (gzipped or not), else downloaded there.
 
-    Args:    as in PublishedImages.
+    Args:    as in PublishedImages, and
+             only: the classes that are kept, numbered anew from 0 in this order; null keeps all. ``val_size`` and
+             ``train_size`` are then of what is left.
     Batches: images [B, 1, 28, 28] in [0, 1], labels [B]; the image is its own natural signal.
     Raises:  InputError: an argument out of range, or files that are missing, broken or unknown.
     """
@@ -59,6 +64,39 @@ class IDXImages(PublishedImages):
     mirrors: ClassVar[tuple[str, ...]]
     files: ClassVar[tuple[IDXFile, ...]]  # train images, train labels, test images, test labels
     at_hand: IDXArrays | None = None  # what ``arrays`` returns, where another data set has read it already
+
+    def __init__(
+        self,
+        loader: Loader,
+        download: bool = True,
+        unverified: bool = False,
+        val_size: int = 5000,
+        train_size: int | None = None,
+        only: list[int] | None = None,
+        augmentation: ImageAugmentation = ImageAugmentation(),  # noqa: B008  frozen
+        sequence: Order = "none",
+    ) -> None:
+        super().__init__(loader, download, unverified, val_size, train_size, augmentation, sequence)
+        if only is not None and not (only and len(set(only)) == len(only) and set(only) <= set(range(self.classes))):
+            raise InputError(
+                f"data.{self.title}: only = {list(only)} must name different classes of 0 to {self.classes - 1}"
+            )
+        self.only = None if only is None else list(only)
+
+    @property
+    def still(self) -> DataSpec:
+        whole = super().still
+        if self.only is None:
+            return whole
+        sizes = {"val": self.val_size} | ({"train": self.train_size} if self.train_size else {})
+        return replace(whole, classes=len(self.only), sizes=sizes)
+
+    def read(self) -> tuple[Splits, Provenance]:
+        splits, provenance = super().read()
+        if self.only is not None:
+            provenance.subset = True
+            provenance.notes.append(f"classes {', '.join(map(str, self.only))} alone")
+        return splits, provenance
 
     @classmethod
     def find(cls, root: Path) -> list[Path] | None:
@@ -94,11 +132,13 @@ class IDXImages(PublishedImages):
 
     def arrays_of_parts(self) -> ImageArrays:
         data = self.arrays()
+        train = kept(data.train_images, data.train_labels, self.only)
+        test = kept(data.test_images, data.test_labels, self.only)
         return ImageArrays(
-            data.train_images[:, None],
-            data.train_labels,
-            data.test_images[:, None],
-            data.test_labels,
+            train[0][:, None],
+            train[1],
+            test[0][:, None],
+            test[1],
             data.hash,
             verified=None if data.altered else "known content hash (SHA-256 of each of the four files)",
         )
@@ -117,6 +157,16 @@ class IDXImages(PublishedImages):
             urls = [f"{mirror}{file.name}.gz" for mirror in self.mirrors]
             fetch(urls, folder / f"{file.name}.gz", f"md5:{file.md5}")
         return [_gz_or_raw(folder / file.name) for file in self.files]
+
+
+def kept(images: np.ndarray, labels: np.ndarray, only: list[int] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images of the classes ``only``, with their places in that list as labels; all where it is None."""
+    if only is None:
+        return images, labels
+    place = np.full(256, -1, np.int64)
+    place[only] = np.arange(len(only))
+    taken = place[labels] >= 0
+    return images[taken], place[labels[taken]].astype(np.uint8)
 
 
 def most_bytes(shape: Sequence[int], counts: Sequence[int]) -> int:

@@ -219,6 +219,11 @@ class Method(L.LightningModule):
         Raises:
             InputError: naming the data set or the encoder, and what would do.
         """
+        if not data.question.is_among(cls.answers):
+            theirs = " or ".join(question.sentence for question in cls.answers)
+            raise UnansweredError(
+                f"data={data.name} asks for {data.question.sentence}, and this method answers with {theirs}"
+            )
         if data.kind == "image" and encoder is None:
             raise InputError(
                 f"data={data.name} is still images: choose encoder=direct, rate, signed_poisson, latency or "
@@ -231,11 +236,6 @@ class Method(L.LightningModule):
             )
         if isinstance(encoder, Encoder):
             encoder.check(data.input_shape)
-        if not data.question.is_among(cls.answers):
-            theirs = " or ".join(question.sentence for question in cls.answers)
-            raise UnansweredError(
-                f"data={data.name} asks for {data.question.sentence}, and this method answers with {theirs}"
-            )
 
     # several processes, see ranks.py ----------------------------------------------------------------------------------
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
