@@ -94,7 +94,7 @@ class DesireBP(OwnSteps):
         threshold: > 0.
         margin: steps that are no part of T', >= 0 and fewer than T.
         least_error: of an output that is desired to change, >= 0.
-        least_sum, least_sum_conv: of the desire of a hidden neuron behind a linear layer, or a convolution, >= 0.
+        least_sum, least_sum_conv: of the desire of a hidden neuron behind a linear layer, or a convolution, > 0.
         input_dropout: probability that an input is dropped for a sample, in [0, 1); model.dropout is that of hidden ones.
         update: sample, one after the other; batch, the sum over the batch at frozen weights.
         learn: all; or the twin readout, whose hidden layers rest.
@@ -132,18 +132,19 @@ class DesireBP(OwnSteps):
         ):
             if word not in choices:
                 raise InputError(f"method.{name} = {word!r} must be {choices[0]} or {choices[1]}")
-        for name, number, usual in (("lr", lr, 1e-5), ("lr_conv", lr_conv, 1e-6), ("threshold", threshold, 1)):
+        for name, number, usual in (
+            ("lr", lr, 1e-5),
+            ("lr_conv", lr_conv, 1e-6),
+            ("threshold", threshold, 1),
+            ("least_sum", least_sum, 0.05),  # of 0, neurons of which nothing is asked would be desired to rest
+            ("least_sum_conv", least_sum_conv, 0.2),
+        ):
             if not number > 0:
                 raise InputError(f"method.{name} = {number} must be positive; {usual:g} is the authors'")
         for name, number, usual in (("decay", decay, 0.75), ("input_dropout", input_dropout, 0)):
             if not 0 <= number < 1:
                 raise InputError(f"method.{name} = {number} must lie in [0, 1); {usual:g} is the authors'")
-        for name, number, usual in (
-            ("margin", margin, 4),
-            ("least_error", least_error, 0.3),
-            ("least_sum", least_sum, 0.05),
-            ("least_sum_conv", least_sum_conv, 0.2),
-        ):
+        for name, number, usual in (("margin", margin, 4), ("least_error", least_error, 0.3)):
             if not number >= 0:
                 raise InputError(f"method.{name} = {number} must be 0 or more; {usual:g} is the authors'")
         steps = getattr(encoder, "time_steps", None)
