@@ -1,4 +1,4 @@
-"""Desire backpropagation against its card: desires, updates in numbers, traces, batches; the loop against the neurons."""
+"""Desire backpropagation against its card: desires, updates in numbers, traces, batches; loop against neurons."""
 
 import pytest
 import torch
@@ -10,7 +10,6 @@ from snnlab.data.encoders import IntegrateAndFire
 from snnlab.errors import InputError
 from snnlab.methods.desire_bp import DesireBP
 from snnlab.metrics.unique_accuracy import UniqueAccuracy
-from snnlab.models.lenet import LeNet
 from snnlab.models.mlp import MLP
 from snnlab.models.resnet import ResNet
 from snnlab.models.small_conv import SmallConv
@@ -18,6 +17,9 @@ from snnlab.neurons.delayed_lif import DelayedLIF
 from snnlab.runs.wiring import run
 
 LABELS = torch.tensor([0, 1, 2, 1, 0])
+
+
+CONV = {"model": SmallConv([3], 9), "least_sum_conv": 0.01}
 
 
 def make(hidden=(12, 9), shape=(1, 4, 4), classes=3, steps=20, seed=0, model=None, **options):
@@ -101,12 +103,11 @@ def test_2_a_spike_moves_weights_by_the_trace_and_the_sign_of_the_desire(way):
         assert (change[1] == 0).all()  # desired or not, it is silent
 
 
-@pytest.mark.parametrize("model", [MLP([12, 9]), SmallConv([3], 9), LeNet()])
+@pytest.mark.parametrize("model", [MLP([12, 9]), SmallConv([3, 4], 9)])
 def test_3_the_desires_are_signs_of_a_vector_jacobian_product(model):
-    shape = (1, 28, 28) if isinstance(model, LeNet) else (1, 4, 4)
-    method = make(shape=shape, model=model)
+    method = make(model=model, least_sum_conv=0.01)
     layers = method.chain()
-    rates = [part.sum(0) / 16 for part in fired(method, images(5, shape))]
+    rates = [part.sum(0) / 16 for part in fired(method, images())]
     desires = method.desires(layers, rates, LABELS, None)
     target = functional.one_hot(LABELS, 3).double()
     assert torch.equal(desires[-1][0], (2 * target - 1) * ((target - rates[-1]).abs() > 0.3))
@@ -119,7 +120,7 @@ def test_3_the_desires_are_signs_of_a_vector_jacobian_product(model):
         layers[index].weight.layer(x).backward((sigma * (direction - rates[index]).abs()).detach())
         g = method.summed(layers[index], sigma * (direction - rates[index]).abs(), rates[index - 1])
         torch.testing.assert_close(g, below.grad, rtol=0, atol=1e-12)
-        least = 0.05 if layers[index - 1].weight.dense else 0.2
+        least = 0.05 if layers[index - 1].weight.dense else 0.01
         assert torch.equal(desires[index - 1][0], g.sign() * (g.abs() >= least))
         assert torch.equal(desires[index - 1][1], (g > 0).double())
     assert desires[0][0].abs().sum() > 0
@@ -148,16 +149,16 @@ def test_4_traces_stay_below_their_bound():
     assert traces[2].item() == pytest.approx(1 + 0.75 + 0.75**2)
 
 
-@pytest.mark.parametrize("model", [None, SmallConv([3], 9)])
-def test_5_a_batch_is_the_sum_of_its_samples_at_frozen_weights(model):
+@pytest.mark.parametrize("options", [{}, CONV])
+def test_5_a_batch_is_the_sum_of_its_samples_at_frozen_weights(options):
     frames = images()
-    method = make(model=model)
+    method = make(**options)
     before = weights(method)
     _, _, after = present(method, frames, LABELS, "batch")
     whole = moved(before, after)
     summed = [torch.zeros_like(change) for change in whole]
     for b in range(5):
-        alone = make(model=model)
+        alone = make(**options)
         _, _, after = present(alone, frames[:, b : b + 1], LABELS[b : b + 1], "one by one")
         summed = [total + change for total, change in zip(summed, moved(before, after), strict=True)]
     for change, total in zip(whole, summed, strict=True):
@@ -169,13 +170,14 @@ def test_5_a_batch_is_the_sum_of_its_samples_at_frozen_weights(model):
 # the rest of the rule -------------------------------------------------------------------------------------------------
 def test_the_update_of_a_convolution():
     """lr / places of the output times the correlation of the input's counts with (d - r) D."""
-    method = make(model=SmallConv([3], 9))
+    method = make(**CONV)
     frames, layers, before = images(1), method.chain(), weights(method)
     rates = [part.sum(0) / 16 for part in fired(method, frames)]
     sigma, direction = method.desires(layers, rates, LABELS[:1], None)[0]
     _, _, after = present(method, frames, LABELS[:1], "one by one")
     signal = (direction - rates[0]) * sigma.abs()
     expected = torch.nn.grad.conv2d_weight(frames.sum(0), before[0].shape, signal, padding=1)
+    assert expected.abs().sum() > 0
     torch.testing.assert_close(after[0] - before[0], 0.01 / 16 * expected, rtol=0, atol=1e-13)
 
 
@@ -254,14 +256,14 @@ def test_a_learning_rate_of_0_leaves_a_layer_as_it_was(way):
         ({"decay": 1.0}, r"method.decay = 1.0 must lie in \[0, 1\)"),
         ({"input_dropout": 1.0}, r"method.input_dropout = 1.0 must lie in \[0, 1\)"),
         ({"margin": -1}, "method.margin = -1 must be 0 or more"),
-        ({"margin": 20}, "method.margin = 20 must be below encoder.time_steps = 20"),
+        ({"margin": 20}, "method.margin = 20 must be below the 20 steps"),
         ({"least_error": -0.1}, "method.least_error = -0.1 must be 0 or more"),
         ({"least_sum": 0.0}, "method.least_sum = 0.0 must be positive"),
         ({"least_sum_conv": 0.0}, "method.least_sum_conv = 0.0 must be positive"),
         ({"update": "all"}, "method.update = 'all' must be sample or batch"),
         ({"learn": "none"}, "method.learn = 'none' must be all or readout"),
         ({"desire": "none"}, "method.desire = 'none' must be propagated or random"),
-        ({"model": ResNet([1], [4])}, "trains chains of weights and spiking neurons"),
+        ({"model": ResNet(4, [[4, 1]], [])}, "trains chains of weights and spiking neurons"),
     ],
 )
 def test_refusals(options, told):
@@ -310,12 +312,10 @@ def test_the_twins(monkeypatch, tmp_path):
     found = {}
     for twin in ("learn=all", "learn=readout", "desire=random"):
         result = run(compose([*DIGITS, f"method.{twin}", f"paths.output={twin[:5]}{twin[-4:]}"]))
-        found[twin] = [last_of(result)["state_dict"][f"network.layers.{name}.weight"] for name in ("weight1", "readout")]
-        assert ("twin" in result.model.label) == (twin != "learn=all")
-    torch.manual_seed(0)
+        found[twin] = last_of(result)["state_dict"]["network.layers.weight1.weight"]
     drawn = compose([*DIGITS, "trainer.max_epochs=1", "method.learn=readout", "paths.output=drawn"])
     start = last_of(run(drawn))["state_dict"]["network.layers.weight1.weight"]
-    assert torch.equal(found["learn=readout"][0], start)
+    assert torch.equal(found["learn=readout"], start)
     for twin in ("learn=all", "desire=random"):
-        assert not torch.equal(found[twin][0], start)
-    assert not torch.equal(found["learn=all"][0], found["desire=random"][0])
+        assert not torch.equal(found[twin], start)
+    assert not torch.equal(found["learn=all"], found["desire=random"])

@@ -14,8 +14,8 @@ With r_j = (spikes of j) / T', T' = T - margin, and targets y one-hot:
 and after the sample, all desires known:
     linear      dW_ji = lr sigma_j sum_t s_j[t] tau_i[t]                (9, 10)
     conv        dW = lr_conv / (places of the output) corr(sum_t s_i[t], (d - r) D)             (11)
-A silent neuron that ought to fire is not moved by (9). sigma is a sign: nothing is multiplied on the way down but errors
-that are counts. Kept spikes of a layer with dropout p are read as 1 / (1 - p), and enter (4) as 1.
+A silent neuron that ought to fire is not moved by (9). sigma is a sign, and errors are counts. Kept spikes of a layer
+with dropout p are read as 1 / (1 - p), and enter (4) as 1.
 
 Ties:       ``accuracy`` takes a tie for the highest count as an error, as the authors' code; ``accuracy_argmax`` the
             first of the tied classes.
@@ -95,7 +95,7 @@ class DesireBP(OwnSteps):
         margin: steps that are no part of T', >= 0 and fewer than T.
         least_error: of an output that is desired to change, >= 0.
         least_sum, least_sum_conv: of the desire of a hidden neuron behind a linear layer, or a convolution, > 0.
-        input_dropout: probability that an input is dropped for a sample, in [0, 1); model.dropout is that of hidden ones.
+        input_dropout: probability that an input is dropped for a sample, in [0, 1); of hidden ones: model.dropout.
         update: sample, one after the other; batch, the sum over the batch at frozen weights.
         learn: all; or the twin readout, whose hidden layers rest.
         desire: propagated; or the twin random, which draws d of hidden neurons.
@@ -147,9 +147,9 @@ class DesireBP(OwnSteps):
         for name, number, usual in (("margin", margin, 4), ("least_error", least_error, 0.3)):
             if not number >= 0:
                 raise InputError(f"method.{name} = {number} must be 0 or more; {usual:g} is the authors'")
-        steps = getattr(encoder, "time_steps", None)
+        steps = data.time_steps if encoder is None else getattr(encoder, "time_steps", None)
         if steps is not None and margin >= steps:
-            raise InputError(f"method.margin = {margin} must be below encoder.time_steps = {steps}; 4 of 20 is usual")
+            raise InputError(f"method.margin = {margin} must be below the {steps} steps of a sample; 4 of 20 is usual")
         self.lr, self.lr_conv, self.decay, self.threshold, self.margin = lr, lr_conv, decay, threshold, margin
         self.least_error, self.least_sum, self.least_sum_conv = least_error, least_sum, least_sum_conv
         self.input_dropout, self.update, self.learns, self.desire = input_dropout, update, learn, desire
@@ -173,8 +173,8 @@ class DesireBP(OwnSteps):
             if stage.weight is None or stage.end is None or not known or not between or any(dropouts[1:]):
                 names = " - ".join(type(link.layer).__name__ for link in stage.links)
                 raise InputError(
-                    f"method=desire_bp trains chains of weights and spiking neurons, and part of this model is {names}; "
-                    "use model=mlp, small_conv or lenet"
+                    f"method=desire_bp trains chains of weights and spiking neurons, and part of this model is "
+                    f"{names}; use model=mlp, small_conv or lenet"
                 )
 
     def chain(self) -> list[Layer]:
@@ -211,7 +211,7 @@ class DesireBP(OwnSteps):
     # what is refused --------------------------------------------------------------------------------------------------
     def check_processes(self, asked: str) -> None:
         raise InputError(
-            f"{asked}: this method learns from one sample after the other, so no batch can be shared out; use one device"
+            f"{asked}: this method learns from one sample after the other, so no batch can be shared; use one device"
         )
 
     def check_precision(self, precision: str) -> None:
@@ -294,6 +294,7 @@ class DesireBP(OwnSteps):
         )
         return plain and self.network.path.enabled and kernels.on_cpu(layers[0].weight.used)
 
+    @torch.no_grad()
     def run_kernel(
         self,
         frames: Tensor,
@@ -342,11 +343,13 @@ class DesireBP(OwnSteps):
             fired.append(spikes)
             rates.append(spikes.sum(0) / span)
         desires = self.desires(layers, rates, labels, signs)
-        for layer, x, spikes, rate, (sigma, direction), lr in zip(layers, read, fired, rates, desires, lrs, strict=True):
+        parts = zip(layers, read, fired, rates, desires, lrs, strict=True)
+        for layer, x, spikes, rate, (sigma, direction), lr in parts:
             if not lr:
                 continue
             if layer.weight.dense:
-                change = lr * layer.weight.outer((sigma * spikes).flatten(0, 1), self.traces(x).flatten(0, 1))  # (9, 10)
+                wanted = (sigma * spikes).flatten(0, 1)
+                change = lr * layer.weight.outer(wanted, self.traces(x).flatten(0, 1))  # (9, 10)
             else:
                 places = rate[0, 0].numel()
                 change = lr / places * layer.weight.outer((direction - rate) * sigma.abs(), x.sum(0))  # (11)
