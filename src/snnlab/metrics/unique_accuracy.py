@@ -10,7 +10,7 @@ class UniqueAccuracy(MulticlassAccuracy):
     """Share of targets [B] whose score is higher than every other one of scores [B, K]."""
 
     def __init__(self, classes: int) -> None:
-        super().__init__(max(classes, 2), average="micro")
+        super().__init__(max(classes, 2), average="micro", validate_args=False)
 
     def update(self, scores: Tensor, targets: Tensor) -> None:
         best = scores.argmax(-1)
