@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.data.encoders import Direct, Latency, Rate, SignedPoisson
+from snnlab.data.encoders import Direct, IntegrateAndFire, Latency, Rate, SignedPoisson
 from snnlab.errors import InputError
 
-ENCODERS = [Direct(6), Rate(6), Rate(6, random_bits=16), SignedPoisson(6), Latency(6)]
+ENCODERS = [Direct(6), Rate(6), Rate(6, random_bits=16), SignedPoisson(6), Latency(6), IntegrateAndFire(6)]
 
 
 @pytest.mark.parametrize("encoder", ENCODERS, ids=lambda e: type(e).__name__)
@@ -88,11 +88,23 @@ def test_latency_as_in_the_vdib_card() -> None:
     assert Latency(steps, reverse=True)(images)[:, 0, -1].argmax() == steps - 1
 
 
+def test_integrate_and_fire_counts() -> None:
+    """A constant pixel x sends floor(x T) spikes, one more or less where x T is whole but for rounding."""
+    images = torch.cat([torch.linspace(0, 1, 301), torch.rand(500)])[None]
+    for steps in (1, 20, 97):
+        counts, exact = IntegrateAndFire(steps)(images).sum(0), images.double() * steps
+        near = (exact - exact.round()).abs() < 1e-4
+        assert torch.equal(counts[~near].double(), exact[~near].floor())
+        assert ((counts - exact).abs()[near] <= 1 + 1e-4).all()
+    assert IntegrateAndFire(5)(torch.tensor([[0.5]]))[:, 0, 0].tolist() == [0, 1, 0, 1, 0]
+
+
 def test_spiking_flag_and_ranges() -> None:
     assert not Direct.spiking
     assert Rate.spiking
     assert SignedPoisson.spiking
     assert Latency.spiking
+    assert IntegrateAndFire.spiking
     with pytest.raises(InputError, match=r"encoder\.Rate: time_steps = 0 must be at least 1"):
         Rate(0)
     with pytest.raises(InputError, match=r"encoder\.Latency: time_steps = 1 must be at least 2"):

@@ -135,6 +135,10 @@ CASES: dict[str, list[str]] = {
             "method.reward={_target_:snnlab.methods.biolcnet.reward.PredictionError}",
         )
     ],
+    "desire_bp": [train("method=desire_bp data=digits model.hidden=[16,12] model.dropout=0.2")],
+    "desire_bp_step": [
+        train("method=desire_bp data=digits model=small_conv model.channels=[4] model.hidden=12 kernels=step")
+    ],
     "vdsp_step": [
         train("method=vdsp data=digits method.neurons=10 encoder.time_steps=10 method.label_samples=100 kernels=step")
     ],

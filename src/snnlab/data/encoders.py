@@ -175,6 +175,25 @@ class Rate(Encoder):
             yield (level > ranks.of_whole(draw, images, 0)).to(images.dtype)
 
 
+class IntegrateAndFire(Encoder):
+    """Deterministic rate code: each pixel drives an integrate-and-fire neuron that does not leak.
+
+        v[t] = v[t-1] + image,  spikes[t] = 1 where v[t] >= 1,  v[t] = v[t] - spikes[t]         v[-1] = 0
+
+    A pixel x in [0, 1] sends floor(x T) spikes, evenly spread; x T is summed in the dtype of the images.
+
+    Source:  Gerlinghoff et al. 2023, arXiv:2211.05412 (desire backpropagation), authors' code.
+    """
+
+    def frames(self, images: Tensor) -> Iterator[Tensor]:
+        v = torch.zeros_like(images)
+        for _ in range(self.time_steps):
+            v = v + images
+            spikes = (v >= 1).to(images.dtype)
+            v = v - spikes
+            yield spikes
+
+
 class SignedPoisson(Encoder):
     """Signed rate coding: spikes[t] = sign(z) where 2 U[t] <= |z|, else 0, with z = (image - mean) / std.
 

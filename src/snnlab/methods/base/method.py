@@ -226,7 +226,8 @@ class Method(L.LightningModule):
             )
         if data.kind == "image" and encoder is None:
             raise InputError(
-                f"data={data.name} is still images: choose encoder=direct, rate, signed_poisson or latency"
+                f"data={data.name} is still images: choose encoder=direct, rate, signed_poisson, latency or "
+                "integrate_and_fire"
             )
         if data.kind != "image" and encoder is not None:
             raise InputError(
