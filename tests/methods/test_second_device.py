@@ -27,6 +27,7 @@ from snnlab.runs import wiring
 # reads of one training, validation and test step that the rule needs, as many as there are, and why
 NEEDED: dict[str, tuple[int, int, int]] = {
     "vdsp": (10 * 4, 0, 0),  # who won a step decides which row of the weight is moved, sample by sample
+    "biolcnet": (12, 6, 0),  # an image is simulated on the CPU: its frames, weights, thresholds and counts
     "variational_spin": (
         1 + 2,
         1 + 2,
