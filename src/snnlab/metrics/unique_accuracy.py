@@ -15,5 +15,5 @@ class UniqueAccuracy(MulticlassAccuracy):
     def update(self, scores: Tensor, targets: Tensor) -> None:
         best = scores.argmax(-1)
         tied = (scores == scores.amax(-1, keepdim=True)).sum(-1) > 1
-        wrong = (targets + 1) % self.num_classes
+        wrong = (targets + 1) % scores.shape[-1]
         super().update(wrong.where(tied, best), targets)

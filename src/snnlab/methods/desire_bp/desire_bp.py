@@ -147,13 +147,13 @@ class DesireBP(OwnSteps):
         for name, number, usual in (("margin", margin, 4), ("least_error", least_error, 0.3)):
             if not number >= 0:
                 raise InputError(f"method.{name} = {number} must be 0 or more; {usual:g} is the authors'")
-        steps = data.time_steps if encoder is None else getattr(encoder, "time_steps", None)
-        if steps is not None and margin >= steps:
-            raise InputError(f"method.margin = {margin} must be below the {steps} steps of a sample; 4 of 20 is usual")
         self.lr, self.lr_conv, self.decay, self.threshold, self.margin = lr, lr_conv, decay, threshold, margin
         self.least_error, self.least_sum, self.least_sum_conv = least_error, least_sum, least_sum_conv
         self.input_dropout, self.update, self.learns, self.desire = input_dropout, update, learn, desire
         super().__init__(model, data, encoder, partial(torch.optim.SGD, lr=lr), scheduler)
+        steps = data.time_steps if encoder is None else getattr(encoder, "time_steps", None)
+        if steps is not None and margin >= steps:
+            raise InputError(f"method.margin = {margin} must be below the {steps} steps of a sample; 4 of 20 is usual")
         twins = [" with hidden layers at rest"] * (learn == "readout") + [" with random desires"] * (desire == "random")
         if twins:
             self.label = f"desire_bp twin{' and'.join(twins)}"
@@ -179,7 +179,7 @@ class DesireBP(OwnSteps):
 
     def chain(self) -> list[Layer]:
         """The layers in order, as they are now."""
-        found = []
+        found: list[Layer] = []
         for stage in Chain(self.network).stages((DelayedLIF, LIF)):
             before = [link.layer for link in stage.before if not isinstance(link.layer, nn.Identity)]
             p = sum(layer.p for layer in before if isinstance(layer, HeldDropout)) if found else self.input_dropout
