@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class FilledRow:
     def marks(self) -> list[str]:
         """What a reader has to know of the data and the method before the figure."""
         words = [flag for run in self.runs for flag in flags_of(run["provenance"])]
-        words += [label_of(run).partition("(")[2].strip(" )") for run in self.runs if "(" in label_of(run)]
+        words += [word for run in self.runs for word in re.findall(r"\(([^)]+)\)", label_of(run))]
         return list(dict.fromkeys(words))
 
     def difference(self, figure: str) -> float | None:
