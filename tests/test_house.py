@@ -284,6 +284,7 @@ def test_every_other_choice_composes(group, choice):
     refusals = {
         ("encoder", "none"): "still images",
         ("model", "vgg11"): "too small for 4 pools",
+        ("model", "local"): "does not fit into",
         ("model", "nir"): "name the graph",
         ("hardware", "brainscales2"): "and no sampler",
         ("hardware", "speck2f"): "use method.decay=1.0",
