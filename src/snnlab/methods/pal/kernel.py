@@ -1,0 +1,224 @@
+"""Presentations of a batch, compiled: the loops of ``Circuit.present`` written out, in 64 bits.
+
+Same numbers as circuit.py up to the order of sums (tests). Numbers in brackets are those of pal.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from snnlab.kernels.compiled import njit
+from snnlab.methods.pal.circuit import Array, Circuit, Constants
+
+compiled: Any = njit(error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})  # sums in any order
+
+
+def present(
+    circuit: Circuit,
+    c: Constants,
+    weights: Sequence[Array],
+    rates: Sequence[float],
+    steps: int,
+    inputs: Array,
+    targets: Array | None,
+    normal: Array | None,
+) -> Array:
+    """As ``Circuit.present``; weights and state change in place."""
+    last = len(weights) - 1
+    gains = np.array([c.gain(k == last) for k in range(last + 1)])
+    predicted = gains / c.interneuron_gain
+    numbers = np.array(
+        [
+            *(c.g_basal / (c.g_leak + c.g_basal + c.g_apical), c.g_apical / (c.g_leak + c.g_basal + c.g_apical)),
+            *(c.g_basal / (c.g_leak + c.g_basal + c.g_target), c.g_target / (c.g_leak + c.g_basal + c.g_target)),
+            c.g_dendritic / (c.g_leak + c.g_dendritic + c.g_interneuron),
+            c.g_interneuron / (c.g_leak + c.g_dendritic + c.g_interneuron),
+            c.interneuron_gain,
+            *(c.dt, c.dt / c.tau_low, c.dt / c.tau_high, c.dt / c.tau_noise, c.noise * math.sqrt(c.dt / c.tau_noise)),
+            *(c.dt * c.lr_interneuron, c.dt * c.lr_lateral, c.dt * c.lr_backward, c.alpha),
+        ]
+    )
+    seen = np.zeros(last)
+    flags = (targets is not None, normal is not None, c.identity, c.tied)
+    parts = (circuit.feedback, circuit.lateral, circuit.interneuron, circuit.change)
+    parts += (circuit.potential, circuit.inter_potential, circuit.noise, circuit.mean)
+    _present(
+        steps,
+        flags,
+        numbers,
+        gains,
+        predicted,
+        np.array(rates, float),
+        np.ascontiguousarray(inputs),
+        np.zeros((0, 0)) if targets is None else np.ascontiguousarray(targets),
+        np.zeros((0, 0, 0)) if normal is None else normal,
+        tuple(weights),
+        *(tuple(part) for part in parts),
+        seen,
+    )
+    return seen / (len(inputs) * (steps - steps // 2))
+
+
+LOG2, LOG2_HIGH, LOG2_LOW = 1.4426950408889634, 0.693145751953125, 1.4286068203094172e-06
+SERIES = tuple(1 / math.factorial(n) for n in range(12, -1, -1))
+
+
+@compiled
+def _fire(potential: Any, rate: Any, whole: Any, identity: Any) -> None:
+    """rate = phi(potential), without a call of exp: e^x = 2^n e^f with |f| <= log(2) / 2, the latter by its series.
+
+    ``whole`` holds the powers of 2, int64, as long as the rates or longer; loops without calls are vectorised.
+    """
+    if identity:
+        rate[:] = potential
+        return
+    for i in range(len(rate)):
+        x = min(max(-potential[i], -700.0), 700.0)
+        n = np.floor(x * LOG2 + 0.5)
+        f = (x - n * LOG2_HIGH) - n * LOG2_LOW
+        series = 0.0
+        for k in range(13):
+            series = series * f + SERIES[k]
+        rate[i] = series
+        whole[i] = (np.int64(n) + 1023) << 52
+    powers = whole.view(np.float64)
+    for i in range(len(rate)):
+        rate[i] = 1.0 / (1.0 + rate[i] * powers[i])
+
+
+@compiled
+def _drive(weight: Any, below: Any, out: Any) -> None:
+    """out = weight below."""
+    for j in range(weight.shape[0]):
+        total = 0.0
+        for i in range(weight.shape[1]):
+            total += weight[j, i] * below[i]
+        out[j] = total
+
+
+@compiled
+def _present(
+    steps: Any,
+    flags: Any,
+    numbers: Any,
+    gains: Any,
+    predicted: Any,
+    rates: Any,
+    inputs: Any,
+    targets: Any,
+    normal: Any,
+    weights: Any,
+    feedback: Any,
+    lateral: Any,
+    interneuron: Any,
+    change: Any,
+    potential: Any,
+    inter_potential: Any,
+    noise: Any,
+    mean: Any,
+    seen: Any,
+) -> None:
+    taught, noisy, identity, tied = flags
+    by_basal, by_apical, by_top, by_target, by_dendritic, by_soma, resting = numbers[:7]
+    dt, low, high, decay, spread, lr_inter, lr_lateral, lr_back, alpha = numbers[7:]
+    last = len(weights) - 1
+    widest = 0
+    for k in range(last + 1):
+        widest = max(widest, weights[k].shape[0])
+    r, rest, arrived = np.empty((last + 1, widest)), np.empty(widest), np.empty(widest)
+    r_inter, old = np.empty((last, widest)), np.empty((last + 1, widest))
+    dendritic, passed = np.empty(widest), np.empty(widest)
+    whole = np.empty(widest, np.int64)
+    moves = np.empty(last + 1, np.bool_)
+    for k in range(last + 1):
+        moves[k] = rates[k] > 0.0 or np.any(change[k] != 0.0)
+    for b in range(inputs.shape[0]):
+        for t in range(steps):
+            for k in range(last + 1):
+                size = len(potential[k])
+                _fire(potential[k], r[k, :size], whole, identity)
+                old[k, :size] = potential[k]
+                if k < last:
+                    _fire(inter_potential[k], r_inter[k, : len(inter_potential[k])], whole, identity)
+            at = 0
+            below = inputs[b]
+            for k in range(last + 1):
+                weight, size = weights[k], weights[k].shape[0]
+                basal = rest  # and later the rates that the basal dendrites alone would make
+                _drive(weight, below, basal)  # (1)
+                u = potential[k]
+                if k < last:
+                    wide = feedback[k].shape[0]
+                    xi = noise[k]
+                    if noisy:  # (7)
+                        for i in range(size):
+                            xi[i] += -decay * xi[i] + spread * normal[b, t, at + i]
+                        at += size
+                    else:
+                        xi[:] = 0.0
+                    v = arrived
+                    for i in range(size):
+                        v[i] = xi[i]
+                    for j in range(wide):
+                        one, two = r[k + 1, j], r_inter[k, j]
+                        down, side = feedback[k][j], lateral[k][j]
+                        for i in range(size):
+                            v[i] += one * down[i] + two * side[i]
+                    if t >= steps // 2:
+                        total = 0.0
+                        for i in range(size):
+                            total += v[i] * v[i]
+                        seen[k] += total / size
+                    for i in range(size):
+                        u[i] = by_basal * basal[i] + by_apical * v[i]  # (2)
+                    _drive(interneuron[k], r[k, :size], dendritic)
+                    hum = mean[k]
+                    for j in range(wide):
+                        inter_potential[k][j] = by_dendritic * dendritic[j] + by_soma * old[k + 1, j]  # (3)
+                        hum[j] += high * (r[k + 1, j] - hum[j])
+                        passed[j] = lr_back * (r[k + 1, j] - hum[j])
+                    if not tied:
+                        for j in range(wide):
+                            dendritic[j] *= resting
+                        missed = dendritic
+                        _fire(dendritic[:wide], missed[:wide], whole, identity)
+                        fade = lr_back * alpha
+                        for j in range(wide):
+                            miss, side, one = (
+                                lr_inter * (r_inter[k, j] - missed[j]),
+                                lr_lateral * r_inter[k, j],
+                                passed[j],
+                            )
+                            rows = interneuron[k][j], lateral[k][j], feedback[k][j]
+                            for i in range(size):
+                                rows[0][i] += miss * r[k, i]  # (5)
+                                rows[1][i] -= side * v[i]  # (6)
+                                rows[2][i] += one * xi[i] - fade * rows[2][i]  # (8)
+                elif taught:
+                    for i in range(size):
+                        u[i] = by_top * basal[i] + by_target * targets[b, i]  # (2)
+                else:
+                    for i in range(size):
+                        u[i] = gains[k] * basal[i]
+                if moves[k]:
+                    for i in range(size):
+                        rest[i] *= gains[k]
+                    _fire(rest[:size], rest[:size], whole, identity)
+                    for j in range(size):
+                        error = low * rates[k] * (r[k, j] - rest[j])
+                        moved, row = change[k][j], weight[j]
+                        for i in range(len(below)):  # (4)
+                            moved[i] += error * below[i] - low * moved[i]
+                            row[i] += dt * moved[i]
+                below = r[k, :size]
+            if tied:
+                for k in range(last):
+                    factor = predicted[k + 1]
+                    for j in range(feedback[k].shape[0]):
+                        for i in range(feedback[k].shape[1]):
+                            value = weights[k + 1][j, i]
+                            feedback[k][j, i], lateral[k][j, i], interneuron[k][j, i] = value, -value, factor * value
