@@ -152,7 +152,7 @@ class Circuit:
                 if normal is None:
                     self.noise[k][:] = 0
                 else:  # (7)
-                    drawn = normal[at : at + len(self.noise[k])]
+                    drawn = normal[at : at + len(self.noise[k])].astype(float)
                     self.noise[k] += (
                         -c.dt / c.tau_noise * self.noise[k] + c.noise * math.sqrt(c.dt / c.tau_noise) * drawn
                     )
