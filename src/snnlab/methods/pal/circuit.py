@@ -168,7 +168,7 @@ class Circuit:
                 if not c.tied:
                     missed = r_inter[k] - c.rate(c.interneuron_gain * dendritic)
                     self.interneuron[k] += c.dt * c.lr_interneuron * np.outer(missed, r[k])  # (5)
-                    self.lateral[k] -= c.dt * c.lr_lateral * np.outer(r_inter[k], v)  # (6)
+                    self.lateral[k] -= c.dt * c.lr_lateral * np.outer(r_inter[k], v - self.noise[k])  # (6)
                     passed = r[k + 1] - self.mean[k]
                     self.feedback[k] += (
                         c.dt * c.lr_backward * (np.outer(passed, self.noise[k]) - c.alpha * self.feedback[k])

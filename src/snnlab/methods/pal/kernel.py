@@ -196,7 +196,7 @@ def _present(
                             rows = interneuron[k][j], lateral[k][j], feedback[k][j]
                             for i in range(size):
                                 rows[0][i] += miss * r[k, i]  # (5)
-                                rows[1][i] -= side * v[i]  # (6)
+                                rows[1][i] -= side * (v[i] - xi[i])  # (6)
                                 rows[2][i] += one * xi[i] - fade * rows[2][i]  # (8)
                 elif taught:
                     for i in range(size):
