@@ -141,46 +141,41 @@ class Circuit:
 
         Returns the apical potentials of the hidden layers.
         """
-        last = len(weights) - 1
-        r = [c.rate(u) for u in self.potential]
-        r_inter = [c.rate(u) for u in self.inter_potential]
-        below, old, apical, at = inputs, [u.copy() for u in self.potential], [], 0
+        last, at = len(weights) - 1, 0
+        r, r_inter = [c.rate(u) for u in self.potential], [c.rate(u) for u in self.inter_potential]
+        below, basal, apical = [inputs, *r[:-1]], [], []
         for k, weight in enumerate(weights):
-            basal = weight @ below  # (1)
-            error = rates[k] * (r[k] - c.rate(c.gain(k == last) * basal))
+            basal.append(weight @ below[k])  # (1)
+            if k == last:
+                break
+            if normal is None:
+                self.noise[k][:] = 0
+            else:  # (7)
+                drawn = normal[at : at + len(self.noise[k])].astype(float)
+                self.noise[k] += -c.dt / c.tau_noise * self.noise[k] + c.noise * math.sqrt(c.dt / c.tau_noise) * drawn
+                at += len(drawn)
+            apical.append(self.feedback[k].T @ r[k + 1] + self.lateral[k].T @ r_inter[k] + self.noise[k])
+            total = c.g_leak + c.g_basal + c.g_apical
+            self.potential[k][:] = (c.g_basal * basal[k] + c.g_apical * apical[k]) / total  # (2)
+        nudge = 0.0 if target is None else c.g_target
+        drive = c.g_basal * basal[last] + (0 if target is None else nudge * target)
+        self.potential[last][:] = drive / (c.g_leak + c.g_basal + nudge)  # (2)
+        for k, weight in enumerate(weights):
             if k < last:
-                if normal is None:
-                    self.noise[k][:] = 0
-                else:  # (7)
-                    drawn = normal[at : at + len(self.noise[k])].astype(float)
-                    self.noise[k] += (
-                        -c.dt / c.tau_noise * self.noise[k] + c.noise * math.sqrt(c.dt / c.tau_noise) * drawn
-                    )
-                    at += len(drawn)
-                v = self.feedback[k].T @ r[k + 1] + self.lateral[k].T @ r_inter[k] + self.noise[k]
-                apical.append(v)
                 dendritic = self.interneuron[k] @ r[k]
-                self.potential[k][:] = (c.g_basal * basal + c.g_apical * v) / (c.g_leak + c.g_basal + c.g_apical)  # (2)
-                self.inter_potential[k][:] = (c.g_dendritic * dendritic + c.g_interneuron * old[k + 1]) / (
+                self.inter_potential[k][:] = (c.g_dendritic * dendritic + c.g_interneuron * self.potential[k + 1]) / (
                     c.g_leak + c.g_dendritic + c.g_interneuron
                 )  # (3)
                 self.mean[k] += c.dt / c.tau_high * (r[k + 1] - self.mean[k])
                 if not c.tied:
-                    missed = r_inter[k] - c.rate(c.interneuron_gain * dendritic)
+                    missed = c.rate(self.inter_potential[k]) - c.rate(c.interneuron_gain * dendritic)
                     self.interneuron[k] += c.dt * c.lr_interneuron * np.outer(missed, r[k])  # (5)
-                    self.lateral[k] -= c.dt * c.lr_lateral * np.outer(r_inter[k], v - self.noise[k])  # (6)
-                    passed = r[k + 1] - self.mean[k]
-                    self.feedback[k] += (
-                        c.dt * c.lr_backward * (np.outer(passed, self.noise[k]) - c.alpha * self.feedback[k])
-                    )  # (8)
-            elif target is None:
-                self.potential[k][:] = c.output_gain * basal
-            else:
-                total = c.g_leak + c.g_basal + c.g_target
-                self.potential[k][:] = (c.g_basal * basal + c.g_target * target) / total  # (2)
-            self.change[k] += c.dt / c.tau_low * (np.outer(error, below) - self.change[k])  # (4)
+                    self.lateral[k] -= c.dt * c.lr_lateral * np.outer(r_inter[k], apical[k] - self.noise[k])  # (6)
+                    rule = np.outer(r[k + 1] - self.mean[k], self.noise[k]) - c.alpha * self.feedback[k]
+                    self.feedback[k] += c.dt * c.lr_backward * rule  # (8)
+            error = rates[k] * (c.rate(self.potential[k]) - c.rate(c.gain(k == last) * basal[k]))
+            self.change[k] += c.dt / c.tau_low * (np.outer(error, below[k]) - self.change[k])  # (4)
             weight += c.dt * self.change[k]
-            below = r[k]
         if c.tied:
             self.tie(weights, c)
         return apical

@@ -129,92 +129,90 @@ def _present(
     widest = 0
     for k in range(last + 1):
         widest = max(widest, weights[k].shape[0])
-    r, rest, arrived = np.empty((last + 1, widest)), np.empty(widest), np.empty(widest)
-    r_inter, old = np.empty((last, widest)), np.empty((last + 1, widest))
-    dendritic, passed = np.empty(widest), np.empty(widest)
+    r, after, basal = np.empty((last + 1, widest)), np.empty((last + 1, widest)), np.empty((last + 1, widest))
+    r_inter, arrived = np.empty((last, widest)), np.empty((last, widest))
+    dendritic, passed, told = np.empty(widest), np.empty(widest), np.empty(widest)
     whole = np.empty(widest, np.int64)
     moves = np.empty(last + 1, np.bool_)
     for k in range(last + 1):
         moves[k] = rates[k] > 0.0 or np.any(change[k] != 0.0)
+        _fire(potential[k], r[k, : len(potential[k])], whole, identity)
+        if k < last:
+            _fire(inter_potential[k], r_inter[k, : len(inter_potential[k])], whole, identity)
     for b in range(inputs.shape[0]):
         for t in range(steps):
-            for k in range(last + 1):
-                size = len(potential[k])
-                _fire(potential[k], r[k, :size], whole, identity)
-                old[k, :size] = potential[k]
-                if k < last:
-                    _fire(inter_potential[k], r_inter[k, : len(inter_potential[k])], whole, identity)
             at = 0
             below = inputs[b]
             for k in range(last + 1):
-                weight, size = weights[k], weights[k].shape[0]
-                basal = rest  # and later the rates that the basal dendrites alone would make
-                _drive(weight, below, basal)  # (1)
-                u = potential[k]
+                size, u = weights[k].shape[0], potential[k]
+                _drive(weights[k], below, basal[k])  # (1)
                 if k < last:
-                    wide = feedback[k].shape[0]
-                    xi = noise[k]
+                    xi, v = noise[k], arrived[k]
                     if noisy:  # (7)
                         for i in range(size):
                             xi[i] += -decay * xi[i] + spread * normal[b, t, at + i]
                         at += size
                     else:
                         xi[:] = 0.0
-                    v = arrived
                     for i in range(size):
-                        v[i] = xi[i]
-                    for j in range(wide):
+                        v[i] = 0.0  # the noise comes last, as (6) takes the rest
+                    for j in range(feedback[k].shape[0]):
                         one, two = r[k + 1, j], r_inter[k, j]
                         down, side = feedback[k][j], lateral[k][j]
                         for i in range(size):
                             v[i] += one * down[i] + two * side[i]
+                    for i in range(size):
+                        u[i] = by_basal * basal[k, i] + by_apical * (v[i] + xi[i])  # (2)
                     if t >= steps // 2:
                         total = 0.0
                         for i in range(size):
-                            total += v[i] * v[i]
+                            total += (v[i] + xi[i]) ** 2
                         seen[k] += total / size
-                    for i in range(size):
-                        u[i] = by_basal * basal[i] + by_apical * v[i]  # (2)
-                    _drive(interneuron[k], r[k, :size], dendritic)
-                    hum = mean[k]
-                    for j in range(wide):
-                        inter_potential[k][j] = by_dendritic * dendritic[j] + by_soma * old[k + 1, j]  # (3)
-                        hum[j] += high * (r[k + 1, j] - hum[j])
-                        passed[j] = lr_back * (r[k + 1, j] - hum[j])
-                    if not tied:
-                        for j in range(wide):
-                            dendritic[j] *= resting
-                        missed = dendritic
-                        _fire(dendritic[:wide], missed[:wide], whole, identity)
-                        fade = lr_back * alpha
-                        for j in range(wide):
-                            miss, side, one = (
-                                lr_inter * (r_inter[k, j] - missed[j]),
-                                lr_lateral * r_inter[k, j],
-                                passed[j],
-                            )
-                            rows = interneuron[k][j], lateral[k][j], feedback[k][j]
-                            for i in range(size):
-                                rows[0][i] += miss * r[k, i]  # (5)
-                                rows[1][i] -= side * (v[i] - xi[i])  # (6)
-                                rows[2][i] += one * xi[i] - fade * rows[2][i]  # (8)
                 elif taught:
                     for i in range(size):
-                        u[i] = by_top * basal[i] + by_target * targets[b, i]  # (2)
+                        u[i] = by_top * basal[k, i] + by_target * targets[b, i]  # (2)
                 else:
                     for i in range(size):
-                        u[i] = gains[k] * basal[i]
+                        u[i] = gains[k] * basal[k, i]
+                _fire(u, after[k, :size], whole, identity)
+                below = r[k, :size]
+            below = inputs[b]
+            for k in range(last + 1):
+                size = weights[k].shape[0]
+                if k < last:
+                    wide, xi, v, hum = feedback[k].shape[0], noise[k], arrived[k], mean[k]
+                    _drive(interneuron[k], r[k, :size], dendritic)
+                    for j in range(wide):
+                        inter_potential[k][j] = by_dendritic * dendritic[j] + by_soma * potential[k + 1][j]  # (3)
+                        hum[j] += high * (r[k + 1, j] - hum[j])
+                        passed[j] = lr_back * (r[k + 1, j] - hum[j])
+                        dendritic[j] *= resting
+                        told[j] = lr_lateral * r_inter[k, j]
+                    _fire(inter_potential[k], r_inter[k, :wide], whole, identity)
+                    if not tied:
+                        _fire(dendritic[:wide], dendritic[:wide], whole, identity)
+                        fade = lr_back * alpha
+                        for j in range(wide):
+                            miss, side, one = lr_inter * (r_inter[k, j] - dendritic[j]), told[j], passed[j]
+                            predict, cancel, back = interneuron[k][j], lateral[k][j], feedback[k][j]
+                            for i in range(size):
+                                predict[i] += miss * r[k, i]  # (5)
+                                cancel[i] -= side * v[i]  # (6)
+                                back[i] += one * xi[i] - fade * back[i]  # (8)
                 if moves[k]:
+                    rest = basal[k]
                     for i in range(size):
                         rest[i] *= gains[k]
                     _fire(rest[:size], rest[:size], whole, identity)
                     for j in range(size):
-                        error = low * rates[k] * (r[k, j] - rest[j])
-                        moved, row = change[k][j], weight[j]
+                        error = low * rates[k] * (after[k, j] - rest[j])
+                        moved, row = change[k][j], weights[k][j]
                         for i in range(len(below)):  # (4)
                             moved[i] += error * below[i] - low * moved[i]
                             row[i] += dt * moved[i]
                 below = r[k, :size]
+            for k in range(last + 1):
+                r[k] = after[k]
             if tied:
                 for k in range(last):
                     factor = predicted[k + 1]
