@@ -41,6 +41,7 @@ METHODS = {
     "multispike_timing": f"method=multispike_timing {DIGITS} model.hidden=[16]",
     "vdsp": f"method=vdsp {DIGITS} method.neurons=10 encoder.time_steps=10 method.label_samples=100",
     "burstccn": f"method=burstccn {DIGITS}",
+    "pal": f"method=pal {DIGITS} model.hidden=[8]",
 }
 MORE = {  # what a resume may forget, each beside a kill in the middle of an epoch
     "rewired, accumulated": "experiment=ahp_store_recall_rewired trainer.accumulate_grad_batches=3 model.hidden=[24] "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -28,7 +29,7 @@ STEPS = 100
 def circuit(widths, seed, constants, span=1.0, back=1.0):
     """A circuit in the self-predicting state, weights uniform in +-span."""
     rng = np.random.default_rng(seed)
-    weights = [rng.uniform(-span, span, (after, before)) for before, after in zip(widths, widths[1:], strict=False)]
+    weights = [rng.uniform(-span, span, (after, before)) for before, after in itertools.pairwise(widths)]
     made = Circuit(widths)
     for feedback in made.feedback:
         feedback[:] = rng.uniform(-back, back, feedback.shape)

@@ -4,7 +4,7 @@
     h_l    = sigma(hidden_gain V_l h_{l-1}), h_0 = x, V_l uniform on ``weights``, all of them fixed     (1)
     label  = output_gain V_L h_{L-1}                                                                    (2)
 
-With widths [1, 1, 1] and a weight of 2 it is the chain of Max et al. 2024 (arXiv:2212.10249); the gains are then those of
+With widths [1, 1, 1] and a weight of 2 it is the chain of Max et al. 2024 (arXiv:2212.10249); the gains are then of
 their compartments, so that a student can be the teacher (docs/methods/pal.md).
 """
 
@@ -79,7 +79,7 @@ class TeacherStudent(Task):
                 "[5, 20, 10] is usual"
             )
         if len(weights) != 2 or not -1e6 <= weights[0] <= weights[1] <= 1e6:
-            raise InputError(f"{name}: weights = {list(weights)} must be two numbers, the lower first; [-1, 1] is usual")
+            raise InputError(f"{name}: weights = {list(weights)} must be two numbers, the lower first; [-1, 1] usual")
         for key, gain in (("hidden_gain", hidden_gain), ("output_gain", output_gain)):
             if not 0 < gain <= 1e6:
                 raise InputError(f"{name}: {key} = {gain} must be positive; 1 is usual")

@@ -3,24 +3,29 @@
 A cortical microcircuit in continuous time, all of whose weights move at every step. Layers l = 1..L; pyramidal neurons
 with rates r_l = phi(u_l), phi logistic; beside each hidden layer interneurons r_l^I, as many as layer l+1 has units:
     v_bas,l = W_l r_{l-1},  v_api,l = B_l r_{l+1} + B_l^PI r_l^I + xi_l,  v_den,l = W_l^IP r_l                      (1)
-    u_l = (g_bas v_bas,l + g_api v_api,l) / (g_leak + g_bas + g_api);  u_L = the same with g_tgt u_tgt              (2)
+    u_l = (g_bas v_bas,l + g_api v_api,l) / (g_leak + g_bas + g_api),
+    u_L = (g_bas v_bas,L + g_tgt u_target) / (g_leak + g_bas + g_tgt), without a target g_tgt = 0                   (2)
     u_l^I = (g_den v_den,l + g_nI u_{l+1}) / (g_leak + g_den + g_nI)                                                (3)
-    d dW_l/dt = (lr_l (r_l - phi(a_l v_bas,l)) r_{l-1}^T - dW_l) / tau_low,  dW_l/dt of the weights = dW_l          (4)
+    dW_l/dt = M_l,  tau_low dM_l/dt = lr_l (r_l - phi(a_l v_bas,l)) r_{l-1}^T - M_l                                 (4)
     dW_l^IP/dt = lr_IP (r_l^I - phi(g_den / (g_leak + g_den) v_den,l)) r_l^T                                        (5)
-    dB_l^PI/dt = -lr_PI v_api,l r_l^I^T                                                                             (6)
-    dxi_l = -xi_l dt / tau_xi + sigma sqrt(dt / tau_xi) N(0, 1)                                                     (7)
+    dB_l^PI/dt = -lr_PI (v_api,l - xi_l) r_l^I^T                                                                    (6)
+    xi_l += -xi_l dt / tau_xi + sigma sqrt(dt / tau_xi) N(0, 1)                                                     (7)
     dB_l/dt = lr_B (xi_l (r_{l+1} - mean of r_{l+1} over tau_high)^T - alpha B_l)                                   (8)
-a_l is g_bas / (g_leak + g_bas + g_api) of a hidden layer and g_bas / (g_leak + g_bas) of the last one. What is on the
-right of an equation is of the step before. Noise that enters layer l comes back through phi' W_{l+1} phi', so that B_l
-turns towards W_{l+1}^T while everything else runs on: there are no phases.
+a_l is g_bas / (g_leak + g_bas + g_api) of a hidden layer and g_bas / (g_leak + g_bas) of the last one. Rates in (1) are
+those of the step before; the r_l and r_l^I that (4) and (5) subtract from are phi of (2) and (3), of the same moment as
+v_bas and v_den, or every change of the sample would count as an error. Noise that enters layer l is passed on by
+phi' W_{l+1} phi', so that B_l turns towards W_{l+1}^T while everything else runs on: there are no phases.
 
 Self-predicting state: B^PI = -B and W_l^IP = a_{l+1} (g_leak + g_den) / g_den W_{l+1}; without a target v_api is 0.
-Prospective:   all time constants of a soma are matched, so u + tau du/dt is the potential at which the soma would
-               settle, (2) and (3), which is what the rates follow; the lagging potential itself drives nothing.
-Answer:        u_L = a_L v_bas,L with apical potentials at 0 and no target, in one pass of the network.
+Prospective:   the time constants of a soma are matched, so u + tau du/dt is the potential at which the soma would
+               settle, (2) and (3), and this is what rates follow; the lagging potential itself drives nothing.
+Limit:         with B = W^T and small errors the changes of W are those of backpropagation for the cross-entropy of
+               phi(u_L) with phi(u_target).
+Answer:        a_L v_bas,L with apical potentials at 0, in one pass of the network.
 Twins:         B=tied (backpropagation: B = W^T in the self-predicting state at all times); B=fixed (feedback
                alignment), with lr_lateral=0 and noise=0 the authors' twin, with either on the controls.
-Departures:    the answer, see above; weights are stored in 32 bits between batches, and the circuit in 64.
+Departures:    the answer, which theirs settles at without a target; (6) without the noise, which is our reading (with
+               it B aligns half as well); weights are kept in 32 bits between batches, the circuit in 64.
 """
 
 from __future__ import annotations
