@@ -44,22 +44,33 @@ def present(
     )
     seen = np.zeros(last)
     flags = (targets is not None, normal is not None, c.identity, c.tied)
-    parts = (circuit.feedback, circuit.lateral, circuit.interneuron, circuit.change)
-    parts += (circuit.potential, circuit.inter_potential, circuit.noise, circuit.mean)
+    parts = [circuit.feedback, circuit.lateral, circuit.interneuron, circuit.change]
+    parts += [circuit.potential, circuit.inter_potential, circuit.noise, circuit.mean]
+    flipped = np.array([weight.shape[0] > weight.shape[1] for weight in weights])  # the longer side in the inner loop
+    turned = [
+        [np.ascontiguousarray(each.T) if flip else each for each, flip in zip(given, flipped, strict=True)]
+        for given in (weights, circuit.change)
+    ]
+    parts[3] = turned[1]
     _present(
         steps,
         flags,
         numbers,
         gains,
         predicted,
+        flipped,
         np.array(rates, float),
         np.ascontiguousarray(inputs),
         np.zeros((0, 0)) if targets is None else np.ascontiguousarray(targets),
         np.zeros((0, 0, 0)) if normal is None else normal,
-        tuple(weights),
+        tuple(turned[0]),
         *(tuple(part) for part in parts),
         seen,
     )
+    for given, taken in zip((weights, circuit.change), turned, strict=True):
+        for each, new, flip in zip(given, taken, flipped, strict=True):
+            if flip:
+                each[:] = new.T
     return seen / (len(inputs) * (steps - steps // 2))
 
 
@@ -91,8 +102,14 @@ def _fire(potential: Any, rate: Any, whole: Any, identity: Any) -> None:
 
 
 @compiled
-def _drive(weight: Any, below: Any, out: Any) -> None:
-    """out = weight below."""
+def _drive(weight: Any, flipped: Any, below: Any, out: Any) -> None:
+    """out = weight below; a flipped weight is stored [inputs, outputs]."""
+    if flipped:
+        out[: weight.shape[1]] = 0.0
+        for i in range(weight.shape[0]):
+            for j in range(weight.shape[1]):
+                out[j] += weight[i, j] * below[i]
+        return
     for j in range(weight.shape[0]):
         total = 0.0
         for i in range(weight.shape[1]):
@@ -107,6 +124,7 @@ def _present(
     numbers: Any,
     gains: Any,
     predicted: Any,
+    flipped: Any,
     rates: Any,
     inputs: Any,
     targets: Any,
@@ -128,7 +146,7 @@ def _present(
     last = len(weights) - 1
     widest = 0
     for k in range(last + 1):
-        widest = max(widest, weights[k].shape[0])
+        widest = max(widest, len(potential[k]))
     r, after, basal = np.empty((last + 1, widest)), np.empty((last + 1, widest)), np.empty((last + 1, widest))
     r_inter, arrived = np.empty((last, widest)), np.empty((last, widest))
     dendritic, passed, told = np.empty(widest), np.empty(widest), np.empty(widest)
@@ -144,8 +162,8 @@ def _present(
             at = 0
             below = inputs[b]
             for k in range(last + 1):
-                size, u = weights[k].shape[0], potential[k]
-                _drive(weights[k], below, basal[k])  # (1)
+                size, u = len(potential[k]), potential[k]
+                _drive(weights[k], flipped[k], below, basal[k])  # (1)
                 if k < last:
                     xi, v = noise[k], arrived[k]
                     if noisy:  # (7)
@@ -178,10 +196,10 @@ def _present(
                 below = r[k, :size]
             below = inputs[b]
             for k in range(last + 1):
-                size = weights[k].shape[0]
+                size = len(potential[k])
                 if k < last:
                     wide, xi, v, hum = feedback[k].shape[0], noise[k], arrived[k], mean[k]
-                    _drive(interneuron[k], r[k, :size], dendritic)
+                    _drive(interneuron[k], False, r[k, :size], dendritic)
                     for j in range(wide):
                         inter_potential[k][j] = by_dendritic * dendritic[j] + by_soma * potential[k + 1][j]  # (3)
                         hum[j] += high * (r[k + 1, j] - hum[j])
@@ -205,10 +223,15 @@ def _present(
                         rest[i] *= gains[k]
                     _fire(rest[:size], rest[:size], whole, identity)
                     for j in range(size):
-                        error = low * rates[k] * (after[k, j] - rest[j])
-                        moved, row = change[k][j], weights[k][j]
-                        for i in range(len(below)):  # (4)
-                            moved[i] += error * below[i] - low * moved[i]
+                        rest[j] = low * rates[k] * (after[k, j] - rest[j])
+                    if flipped[k]:
+                        one, other = below, rest
+                    else:
+                        one, other = rest, below
+                    for j in range(weights[k].shape[0]):  # (4)
+                        moved, row, factor = change[k][j], weights[k][j], one[j]
+                        for i in range(weights[k].shape[1]):
+                            moved[i] += factor * other[i] - low * moved[i]
                             row[i] += dt * moved[i]
                 below = r[k, :size]
             for k in range(last + 1):
@@ -218,5 +241,5 @@ def _present(
                     factor = predicted[k + 1]
                     for j in range(feedback[k].shape[0]):
                         for i in range(feedback[k].shape[1]):
-                            value = weights[k + 1][j, i]
+                            value = weights[k + 1][i, j] if flipped[k + 1] else weights[k + 1][j, i]
                             feedback[k][j, i], lateral[k][j, i], interneuron[k][j, i] = value, -value, factor * value

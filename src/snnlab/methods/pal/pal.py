@@ -354,7 +354,7 @@ class PAL(Rates, OwnSteps):
             show = circuit.present
         rng = None
         if self.constants.noise:
-            rng = np.random.default_rng(int(torch.randint(2**62, ())))
+            rng = np.random.Generator(np.random.SFC64(int(torch.randint(2**62, ()))))
         part = max(1, AT_ONCE // (self.steps * units))
         for start in range(0, len(x), part):
             some, told = x[start : start + part], None if y is None else y[start : start + part]
