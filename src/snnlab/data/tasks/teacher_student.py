@@ -61,8 +61,8 @@ class TeacherStudent(Task):
     def __init__(
         self,
         loader: Loader,
-        widths: Sequence[int] = (5, 20, 10),
-        weights: Sequence[float] = (-1.0, 1.0),
+        widths: list[int] = [5, 20, 10],  # noqa: B006
+        weights: list[float] = [-1.0, 1.0],  # noqa: B006
         hidden_gain: float = 1.0,
         output_gain: float = 1.0,
         train_size: int = 1000,
