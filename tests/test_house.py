@@ -237,7 +237,7 @@ REFUSED = {
     ("vdib", "yin_yang"): "needs the natural image behind each sample",
     **{("conversion", data): "has no still images" for data in NO_IMAGES},
 }
-RATES = {"ann", "burstccn", "conversion"}  # no spiking layer: never, or not before the learning is over
+RATES = {"ann", "burstccn", "conversion", "pal"}  # no spiking layer: never, or not before the learning is over
 
 
 def own_pictures(root: Path) -> Path:

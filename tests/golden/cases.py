@@ -144,6 +144,13 @@ CASES: dict[str, list[str]] = {
     ],
     "vdsp_films": [train("method=vdsp", FILMS, "method.neurons=10 method.rule=memristor")],
     "burstccn": [train("method=burstccn data=digits trainer.max_epochs=2 trainer.limit_train_batches=20")],
+    "pal": [train("method=pal data=digits model.hidden=[8] trainer.max_epochs=2 trainer.limit_train_batches=2")],
+    "pal_twins": [
+        train(
+            "method=pal data=yin_yang method.B=tied method.noise=0 trainer.max_epochs=1 trainer.limit_train_batches=3"
+        ),
+        train("method=pal data=teacher_student method.B=fixed trainer.max_epochs=1 trainer.limit_train_batches=3"),
+    ],
     "burstccn_conv": [
         train("method=burstccn data=digits model=small_conv model.channels=[4,8] model.hidden=16 method.Y=symmetric")
     ],

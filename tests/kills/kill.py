@@ -45,6 +45,7 @@ METHODS = {
     "burstccn": f"method=burstccn {DIGITS}",
     "variational_spin": "method=variational_spin data=transverse_ising method.samples=200",
     "memprop": f"method=memprop {DIGITS} encoder.time_steps=10",
+    "pal": f"method=pal {DIGITS} model.hidden=[8]",
 }
 MORE = {  # what a resume may forget, each beside a kill in the middle of an epoch
     "rewired, accumulated": "experiment=ahp_store_recall_rewired trainer.accumulate_grad_batches=3 model.hidden=[24] "

@@ -37,6 +37,8 @@ NEEDED: dict[str, tuple[int, int, int]] = {
     "vdib": (0, 0, 2),  # which fields of a first state are infinite, once a layer where it is first unrolled
     "conversion": (0, 0, 1),  # which fields of the neurons' first state are infinite, which others learn in training
     **dict.fromkeys(("ann", "burstccn"), (0, 0, 1)),  # their multiply-accumulates, once a test
+    # the circuit runs on the CPU: input, target, both weights, its state; the angle reads both weights and it again
+    "pal": (7, 0, 1 + 3),
     # spike times are simulated on the CPU: input, both weights and, of training, the errors of the output
     "multispike_fast_deep": (1 + 2 + 1, 1 + 2, 1 + 2),
     "multispike_timing": (1 + 2 + 1, 1 + 2, 1 + 2),
@@ -56,6 +58,7 @@ QUESTIONS = {
     "burstccn": "robustness samples=20",
     "conversion": "comparison",
     "multispike_fast_deep": "convergence_map points=2 repeats=2 epochs=2",
+    "pal": "robustness samples=20",
     "ottt": "memory_over_time steps=[2,3]",
     "spike_bp": "robustness samples=20",
     "vdib": "spikes_over_time",

@@ -13,7 +13,7 @@ from snnlab.runs.identity import identity
 
 LINE = ["method=stbp", "data=digits"]
 FAMILIES = {  # of each space that ships, methods that it is for
-    "lr": ("ssnn_bp", "vdib", "vdsp"),
+    "lr": ("ssnn_bp", "vdib", "vdsp", "pal"),
     "neuron": ("stbp",),
     "surrogate_gradient": ("bntt", "spike_bp"),
     "online": ("ottt", "fptt", "vdib"),
