@@ -85,14 +85,14 @@ class BLiTNet(OwnSteps):
         lr: float = 0.02,
         scheduler: Scheduler | None = None,
         threshold_rate: float = 2.0,
-        rule: Literal["paper", "code"] = "code",
+        rule: Literal["paper", "code"] = "paper",
         balance: float | None = None,
         row_sum: float = 1.0,
         learn: Learn = "all",
         annealing: bool = True,
         in_turn: bool = False,
-        rate_low: float = 0.03,
-        rate_high: float = 0.25,
+        rate_low: float = 0.1,
+        rate_high: float = 0.5,
         p_excitatory: float = 0.1,
         p_inhibitory: float = 0.1,
         constant: float = 0.1,
@@ -101,7 +101,7 @@ class BLiTNet(OwnSteps):
         most: float = 0.9,
         pixel_threshold: float | None = 0.5,
         readout: Literal["ridge", "logistic", "forcing"] = "ridge",
-        penalty: float = 10.0,
+        penalty: float = 0.01,
         readout_lr: float = 0.001,
         readout_passes: int = 1,
         label_samples: int | None = None,
@@ -116,7 +116,7 @@ class BLiTNet(OwnSteps):
         numbers = (("lr", lr), ("row_sum", row_sum), ("penalty", penalty), ("readout_lr", readout_lr))
         for name, number in numbers:
             if not 0 < number < float("inf"):
-                raise InputError(f"method.{name} = {number} must be positive; 0.02, 1, 10 and 0.001 are usual")
+                raise InputError(f"method.{name} = {number} must be positive; 0.02, 1, 0.01 and 0.001 are usual")
         balance = {"paper": 1.0, "code": 50.0}[rule] if balance is None else balance
         numbers = (("threshold_rate", threshold_rate), ("balance", balance), ("constant", constant))
         for name, number in (*numbers, ("noise", noise), ("threshold_high", threshold_high)):
@@ -130,11 +130,13 @@ class BLiTNet(OwnSteps):
         if not 0 < rate_low <= rate_high < 1:
             raise InputError(
                 f"method.rate_low = {rate_low} and method.rate_high = {rate_high} must lie in (0, 1), in this order; "
-                "0.03 and 0.25 are usual, and equal ones are a single target"
+                "0.1 and 0.5 are ours, and equal ones are a single target"
             )
-        for name, number in (("p_excitatory", p_excitatory), ("p_inhibitory", p_inhibitory), ("most", most)):
+        for name, number in (("p_excitatory", p_excitatory), ("most", most)):
             if not 0 < number <= 1:
-                raise InputError(f"method.{name} = {number} must lie in (0, 1]")
+                raise InputError(f"method.{name} = {number} must lie in (0, 1]; 0.1 and 0.9 are usual")
+        if not 0 <= p_inhibitory <= 1:
+            raise InputError(f"method.p_inhibitory = {p_inhibitory} must lie in [0, 1]; 0.1 is usual")
         if pixel_threshold is not None and not 0 <= pixel_threshold < 1:
             raise InputError(
                 f"method.pixel_threshold = {pixel_threshold} must lie in [0, 1); null leaves amplitudes as they are"
@@ -299,10 +301,11 @@ class BLiTNet(OwnSteps):
         rows = used.reshape(len(used), places, -1)
         flat = [part.detach().to(used).view(len(used), places) for part in (neuron.threshold, neuron.constant)]
         f, before = neuron.get_buffer("target").view(len(used), places), neuron.get_buffer("before")
-        numbers = torch.tensor([0, 1, 0.5, neuron.most, self.rule.balance, self.rule.total, LEAST, MOST]).to(used)
+        of_rule = (self.rule.balance, self.rule.total, LEAST, MOST)
+        numbers = torch.tensor([0, 1, 0.5, neuron.most, *of_rule], dtype=used.dtype)
         rates = torch.stack([eta, eta_theta], 1).to(used)
         arrays = [weight.windows(), p.flatten(1).to(used).contiguous(), rows, *flat, f]
-        arrays += [noise.flatten(2) if len(noise) else used.new_zeros(0, len(used), places)]
+        arrays += [noise.to(used).view(-1, len(used), places)]
         arrays += [before.view(2, len(used), places), rates]
         whole = (bool((eta > 0).any()), self.rule.version == "code")
         present(*(array.numpy() for array in arrays), whole, tuple(numbers.numpy()), x.view(-1, *rows.shape[:2]).numpy())
@@ -436,6 +439,11 @@ class BLiTNetBlocks(Blocks):
         made.register_buffer("target", targets.view(shape))
         made.register_buffer("before", torch.zeros(2, *shape))
         return made
+
+    def recurrent(self, features: int) -> nn.Module:
+        raise InputError(
+            "method=blitnet: a sample is one wave, in which nothing can come back; use model=mlp or model=local"
+        )
 
     def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
         if self.method.reads != "forcing":

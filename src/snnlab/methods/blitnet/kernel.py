@@ -62,7 +62,7 @@ def present(
                 if moves and eta > zero:
                     if code:
                         change = eta * (half - x) * fired
-                        if fired > zero:
+                        if change != zero:
                             for a in range(found):
                                 k = active[a]
                                 if row[k] != zero:  # (2')
@@ -80,7 +80,7 @@ def present(
                         other = eta if fired > zero else -eta * f
                         for a in range(found):
                             k = active[a]
-                            if row[k] != zero:  # (2)
+                            if row[k] != zero and change != zero:  # (2)
                                 row[k] = max(row[k] + change, least)
                             k += taps
                             if row[k] != zero:  # (6)

@@ -1,10 +1,11 @@
 """What reads classes from features x that do not learn any more. Labels are used here and nowhere else.
 
-    ridge       W, b = argmin |X W + b - Y|^2 + penalty |W|^2, Y one-hot        closed form, in 64 bits
-    logistic    W, b = argmin cross-entropy + |W|^2 / (2 C), C = 1 / penalty    scikit-learn
+    ridge       W, b = argmin |X W + b - Y|^2 + penalty s |W|^2, Y one-hot          closed form, in 64 bits
+    logistic    W, b = argmin sum of cross-entropy + penalty s |W|^2 / 2            scikit-learn
     forcing     d_k = (0.5 for the label, 0 for the rest) - y_k;  y as in neurons/amplitude.py
                 W_ki += eta d_k p_i / f_i, both signs;  theta_k -= sign(d_k) eta / 10,  theta_k >= 0
 
+s = sum over samples of |x - mean|^2 / number of features, so that small amplitudes are not held back more than large ones.
 W of ``forcing`` keeps its signs: a synapse that would change its own is set to 1e-6, as in rules.py.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,7 +41,8 @@ def fit_ridge(layer: nn.Linear, samples: Samples, classes: int, penalty: float) 
         count += len(x)
     mean_x, mean_y = sum_x / count, sum_y / count
     square -= count * torch.outer(mean_x, mean_x)
-    square.diagonal().add_(penalty)
+    scale = square.diagonal().mean()
+    square.diagonal().add_(penalty * scale if scale > 0 else 1.0)
     weight = torch.linalg.solve(square, cross - count * torch.outer(mean_x, mean_y))
     layer.weight.copy_(weight.T)
     layer.bias.copy_(mean_y - mean_x @ weight)
@@ -64,11 +67,15 @@ def fit_logistic(layer: nn.Linear, samples: Samples, classes: int, penalty: floa
     if len(named) == 1:
         layer.bias[named] = 0.0
         return
-    model = LogisticRegression(C=1 / penalty, max_iter=most_steps)
+    x = vstack(rows).astype(np.float64)
+    mean = np.asarray(x.mean(0)).ravel()
+    scale = float(x.multiply(x).sum() - x.shape[0] * (mean**2).sum()) / x.shape[1]
+    root = np.sqrt(scale / x.shape[0]) if scale > 0 else 1.0  # features of unit variance converge faster
+    model = LogisticRegression(C=1 / (penalty * x.shape[0]), max_iter=most_steps)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=ConvergenceWarning)  # the number of steps is an argument
-        model.fit(vstack(rows), torch.cat(labels).numpy())
-    weight, bias = torch.as_tensor(model.coef_), torch.as_tensor(model.intercept_)
+        model.fit(x / root, torch.cat(labels).numpy())
+    weight, bias = torch.as_tensor(model.coef_ / root), torch.as_tensor(model.intercept_)
     if len(named) == 2:  # one row, for the second class
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
     layer.weight[named] = weight.to(layer.weight)

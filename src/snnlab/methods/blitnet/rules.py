@@ -17,6 +17,7 @@ Source: blitnet.py; numbers without a prime are the paper's equations.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -51,24 +52,25 @@ def moved(
         return weight.outer(signal.unsqueeze(0), pre)
 
     size = values.abs()
-    both = per_synapse(eta * (0.5 - x) * fired) if rule.version == "code" else None
-    up = per_synapse(eta * (fired - (earlier > 0).to(values))) if both is None else both
-    there = weight.excitatory(exists)
-    excited = (weight.excitatory(size) + weight.excitatory(up)).clamp(min=LEAST) * there
-    other = per_synapse(eta * torch.where(x > 0, 1.0, -f).to(values)) if both is None else both
-    there = weight.inhibitory(exists)
-    inhibited = (weight.inhibitory(size) + weight.inhibitory(other)).clamp(min=LEAST) * there
-    drive = net if rule.version == "code" else net.sign()
+    code = rule.version == "code"
+    change = eta * ((0.5 - x) * fired if code else fired - (earlier > 0).to(values))
+    other = change if code else eta * torch.where(x > 0, 1.0, -f).to(values)
+    excited, inhibited = (
+        grown(weight_part(size), weight_part(per_synapse(each)) * weight_part(exists), MOST if code else math.inf)
+        for weight_part, each in ((weight.excitatory, change), (weight.inhibitory, other))
+    )
+    drive = net if code else net.sign()
     factor = (1 + rule.balance * eta * drive).view(*x.shape, *[1] * (values.dim() - x.dim()))
-    if rule.version == "code":
-        excited, inhibited = excited.clamp(max=MOST), inhibited.clamp(max=MOST)
-        inhibited = (inhibited * factor).clamp(LEAST, MOST) * there
-    else:
-        inhibited = (inhibited * factor).clamp(min=LEAST) * there
-        if rule.total:
-            synapses = tuple(range(x.dim(), values.dim()))
-            excited = excited * (rule.total / excited.sum(synapses, keepdim=True).clamp(min=LEAST))
+    inhibited = (inhibited * factor).clamp(LEAST, MOST if code else math.inf) * weight.inhibitory(exists)
+    if rule.total:
+        synapses = tuple(range(x.dim(), values.dim()))
+        excited = excited * (rule.total / excited.sum(synapses, keepdim=True).clamp(min=LEAST))
     return torch.cat([excited, -inhibited], weight.along)
+
+
+def grown(size: Tensor, change: Tensor, most: float) -> Tensor:
+    """Sizes after a change, where there is one, within their bounds."""
+    return torch.where(change != 0, (size + change).clamp(LEAST, most), size)
 
 
 def settle(neuron: Amplitude, eta: float, x: Tensor, f: Tensor) -> None:
