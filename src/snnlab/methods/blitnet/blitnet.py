@@ -14,7 +14,7 @@ drawn, the thresholds learn.
 
 Source:     the paper could not be read. rule=paper is what a reading note lists of its equations (2), (4) and (6) to (8);
             rule=code is src/blitnet_open.py of QVPR/VPRTempo, versions 22 to 25.
-Departures: in (2) the spikes of two steps are those of successive samples. The size of (7) for rule=paper, connection
+Departures: rule=paper has the bounds of the code, too. In (2) the spikes of two steps are those of successive samples. The size of (7) for rule=paper, connection
             probabilities, rates and the readout's constants are ours, chosen on validation images. ``forcing`` starts
             from W+ = W- = 1 / inputs and theta = 0, not from weights that are drawn.
 """

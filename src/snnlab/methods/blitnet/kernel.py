@@ -81,14 +81,14 @@ def present(
                         for a in range(found):
                             k = active[a]
                             if row[k] != zero and change != zero:  # (2)
-                                row[k] = max(row[k] + change, least)
+                                row[k] = min(max(row[k] + change, least), most)
                             k += taps
                             if row[k] != zero:  # (6)
-                                row[k] = -max(-row[k] + other, least)
+                                row[k] = -min(max(-row[k] + other, least), most)
                         factor = one + balance * eta * (one if net > zero else (-one if net < zero else zero))
                         for k in range(taps, synapses):  # (7)
                             if row[k] != zero:
-                                row[k] = -max(-row[k] * factor, least)
+                                row[k] = -min(max(-row[k] * factor, least), most)
                         if total > zero:  # (4)
                             whole_row = zero
                             for k in range(taps):

@@ -1,14 +1,15 @@
 """What one sample does to the synapses onto a neuron j: p_i its inputs, x_j its amplitude, I_j its net input.
 
-    M+, M- sizes of existing synapses only; one that would fall below LEAST is set to LEAST; [] is 1 where it holds, else 0
+    M+, M- sizes of existing synapses only, from LEAST to MOST: one that would change its sign is LEAST; [] is 1 where it
+    holds, else 0
 
     paper   M+ += eta ([p_i > 0][x_j > 0] - [p_i > 0][x'_j > 0])        (2) x' two samples before: input of step t,
                                                                             output of step t - 1, one step from i to j
             M+ *= total / sum_i M+                                      (4)
             M- += eta [p_i > 0] (1 where x_j > 0, else -f_j)            (6)
             M- *= 1 + balance eta sign(I_j)                             (7)
-    code    M+ += eta (0.5 - x_j)[p_i > 0][x_j > 0], at most MOST       (2')
-            M- += the same, at most MOST                                (6')
+    code    M+ += eta (0.5 - x_j)[p_i > 0][x_j > 0]                     (2')
+            M- += the same                                              (6')
             M- *= 1 + balance eta I_j                                   (7')
     both    theta_j += eta_theta ([x_j > 0] - f_j), theta_j >= 0        (8)
 
@@ -17,7 +18,6 @@ Source: blitnet.py; numbers without a prime are the paper's equations.
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -27,7 +27,7 @@ from snnlab.neurons.amplitude import Amplitude
 from snnlab.weights.paired import Paired
 
 LEAST = 1e-6  # size of a synapse that would change its sign
-MOST = 10.0  # of version 25
+MOST = 10.0  # of version 25; without a bound (7) lets inhibition by inputs that are always 0 grow for ever
 
 Learn = Literal["all", "thresholds", "none"]
 
@@ -56,21 +56,21 @@ def moved(
     change = eta * ((0.5 - x) * fired if code else fired - (earlier > 0).to(values))
     other = change if code else eta * torch.where(x > 0, 1.0, -f).to(values)
     excited, inhibited = (
-        grown(weight_part(size), weight_part(per_synapse(each)) * weight_part(exists), MOST if code else math.inf)
+        grown(weight_part(size), weight_part(per_synapse(each)) * weight_part(exists))
         for weight_part, each in ((weight.excitatory, change), (weight.inhibitory, other))
     )
     drive = net if code else net.sign()
     factor = (1 + rule.balance * eta * drive).view(*x.shape, *[1] * (values.dim() - x.dim()))
-    inhibited = (inhibited * factor).clamp(LEAST, MOST if code else math.inf) * weight.inhibitory(exists)
+    inhibited = (inhibited * factor).clamp(LEAST, MOST) * weight.inhibitory(exists)
     if rule.total:
         synapses = tuple(range(x.dim(), values.dim()))
         excited = excited * (rule.total / excited.sum(synapses, keepdim=True).clamp(min=LEAST))
     return torch.cat([excited, -inhibited], weight.along)
 
 
-def grown(size: Tensor, change: Tensor, most: float) -> Tensor:
+def grown(size: Tensor, change: Tensor) -> Tensor:
     """Sizes after a change, where there is one, within their bounds."""
-    return torch.where(change != 0, (size + change).clamp(LEAST, most), size)
+    return torch.where(change != 0, (size + change).clamp(LEAST, MOST), size)
 
 
 def settle(neuron: Amplitude, eta: float, x: Tensor, f: Tensor) -> None:
