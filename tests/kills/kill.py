@@ -40,6 +40,7 @@ METHODS = {
     "eventprop": f"method=eventprop {DIGITS} model.hidden=[16] method.input_dropout=0.2",
     "multispike_timing": f"method=multispike_timing {DIGITS} model.hidden=[16]",
     "biolcnet": f"method=biolcnet {DIGITS} model.hidden=[10] encoder.time_steps=30 method.stdp_samples=500",
+    "blitnet": f"method=blitnet {DIGITS} method.noise=0.1",
     "vdsp": f"method=vdsp {DIGITS} method.neurons=10 encoder.time_steps=10 method.label_samples=100",
     "burstccn": f"method=burstccn {DIGITS}",
     "variational_spin": "method=variational_spin data=transverse_ising method.samples=200",

@@ -1,4 +1,4 @@
-"""BLiTNet against its card: fixed points, sums, a stack of ten layers, labels, signs, forcing; the kernel and the rules."""
+"""BLiTNet against its card: fixed points, sums, a stack of ten layers, labels, signs, forcing; kernel and rules."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from snnlab.models.local import Local
 from snnlab.models.mlp import MLP
 from snnlab.neurons.amplitude import Amplitude
 from snnlab.runs.wiring import run
-from snnlab.weights.paired import PairedLinear, PairedLocal2d
+from snnlab.weights.both_signs import BothSignsLinear, BothSignsLocal2d
 
 
 def make(model=None, side=6, classes=3, seed=0, **options):
@@ -49,7 +49,7 @@ def hidden(method, number=0):
 def one_neuron(excitatory, inhibitory, theta=0.0, target=0.2, **options):
     """Two inputs, one neuron, weights as given, no constant input."""
     method = make(MLP([1]), side=1, **{"constant": 0.0, **options})
-    layer = PairedLinear(2, 1).double()
+    layer = BothSignsLinear(2, 1).double()
     method.network.layers["weight1"] = layer
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[*excitatory, *(-w for w in inhibitory)]], dtype=torch.float64))
@@ -85,7 +85,7 @@ def test_2_rows_keep_their_sum_after_every_update():
 
 
 def test_2_an_active_unit_of_the_code_comes_to_one_half():
-    method, weight, _ = one_neuron([0.05, 0.1], [0.0, 0.0], rule="code")
+    method, _, _ = one_neuron([0.05, 0.1], [0.0, 0.0], rule="code")
     (x,) = show(method, wave(0.8, 1.0))
     (after,) = show(method, wave(0.8, 1.0), 0.3)
     (after,) = show(method, wave(0.8, 1.0))
@@ -122,7 +122,9 @@ def test_4_labels_are_of_no_use_to_features():
         shown = Batch(patterns(30)[0], (torch.arange(30) + shift) % 3)
         show(method, method.frames(shown), 0.05, 0.02)
         method.read(lambda shown=shown: [shown])
-        learned.append((hidden(method)[0].used, hidden(method)[1].threshold, method.network.layers["readout_weight"].weight))
+        learned.append(
+            (hidden(method)[0].used, hidden(method)[1].threshold, method.network.layers["readout_weight"].weight)
+        )
     assert all(torch.equal(*pair) for pair in list(zip(*learned, strict=True))[:2])
     assert not torch.equal(learned[0][2], learned[1][2])
 
@@ -140,7 +142,7 @@ def test_5_no_synapse_changes_its_sign_and_none_is_made(rule):
 
 
 def test_6_forcing_brings_the_label_to_one_half_and_the_others_to_silence():
-    layer, neuron = PairedLinear(4, 3).double(), Amplitude(torch.zeros(3), torch.zeros(3)).double()
+    layer, neuron = BothSignsLinear(4, 3).double(), Amplitude(torch.zeros(3), torch.zeros(3)).double()
     with torch.no_grad():
         layer.weight.copy_(torch.cat([torch.full((3, 4), 0.4), torch.full((3, 4), -0.2)], 1))
     p, f = torch.tensor([[0.2, 0.6, 0.0, 0.9]], dtype=torch.float64), torch.full((4,), 0.5, dtype=torch.float64)
@@ -152,7 +154,7 @@ def test_6_forcing_brings_the_label_to_one_half_and_the_others_to_silence():
 
 
 def test_6_where_nothing_is_wrong_nothing_moves():
-    layer, neuron = PairedLinear(1, 2).double(), Amplitude(torch.zeros(2), torch.zeros(2)).double()
+    layer, neuron = BothSignsLinear(1, 2).double(), Amplitude(torch.zeros(2), torch.zeros(2)).double()
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[0.75, -0.25], [0.25, -0.75]]))
     one, label = torch.ones(1, 1, dtype=torch.float64), torch.tensor([0])
@@ -182,7 +184,9 @@ def test_the_paper_by_hand():
     assert x.item() == pytest.approx(0.05)
     expected = [0.7 / 1.1, 0.4 / 1.1, -(0.2 * 1.2), -(0.2 * 1.2)]
     assert weight.tolist() == pytest.approx(expected, abs=1e-12)
-    (x,) = show(method, shown[1], 0.1, 0.01)  # I = 0.36 - 0.24 > 0, but below theta = 0.458: inhibition shrinks by eta f
+    (x,) = show(
+        method, shown[1], 0.1, 0.01
+    )  # I = 0.36 - 0.24 > 0, but below theta = 0.458: inhibition shrinks by eta f
     assert x.item() == 0
     expected = [0.7 / 1.1, 0.4 / 1.1, -0.24 * 1.2, -(0.24 - 0.1 * 0.2) * 1.2]
     assert weight.tolist() == pytest.approx(expected, abs=1e-12)
@@ -214,9 +218,9 @@ def test_inhibition_rests_where_the_rates_are_the_target():
 
 
 # weights, targets, kernel ---------------------------------------------------------------------------------------------
-def test_paired_weights_are_two_maps_and_know_their_synapses():
+def test_weights_of_both_signs_are_two_maps_and_know_their_synapses():
     torch.manual_seed(0)
-    linear, local = PairedLinear(7, 4).double(), PairedLocal2d(2, 3, (6, 5), 3, 2).double()
+    linear, local = BothSignsLinear(7, 4).double(), BothSignsLocal2d(2, 3, (6, 5), 3, 2).double()
     x, picture = torch.rand(5, 7, dtype=torch.float64), torch.rand(5, 2, 6, 5, dtype=torch.float64)
     up, down = linear.excitatory(linear.weight), linear.inhibitory(linear.weight)
     torch.testing.assert_close(linear(x), x @ up.T + x @ down.T)
@@ -274,7 +278,9 @@ def test_a_batch_is_only_a_way_to_hand_samples_over():
     (x,) = show(whole, frames, 0.1, 0.05)
     split = [show(parts, part, 0.1, 0.05)[0] for part in frames.split([1, 4, 7], 1)]
     assert torch.equal(x, torch.cat(split))
-    assert all(torch.equal(one, two) for one, two in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(one, two) for one, two in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True)
+    )
 
 
 def test_the_network_sends_what_the_rule_sees():
@@ -298,7 +304,9 @@ def test_rates_fall_and_layers_take_turns(monkeypatch):
 
     falling = [0.1 * (1 - t) ** 2 for t in (0.25, 0.375)]
     first, second = rates(threshold_rate=3.0)
-    assert first == second and first[0] == pytest.approx(falling) and first[1] == pytest.approx([3 * r for r in falling])
+    assert (
+        first == second and first[0] == pytest.approx(falling) and first[1] == pytest.approx([3 * r for r in falling])
+    )
     assert rates(annealing=False)[0][0] == [0.1, 0.1]
     first, second = rates(in_turn=True)
     assert first[0] == pytest.approx([0.1 * (1 - t) ** 2 for t in (0.5, 0.75)]) and second[0] == [0, 0]

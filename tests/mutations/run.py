@@ -42,7 +42,7 @@ QUICK = [
 QUICK += [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
 METHODS = (
     *("stbp", "bntt", "ottt", "spike_bp", "ssnn_bp", "ann", "conversion", "vdib", "fptt", "multispike_fast_deep"),
-    *("eventprop", "multispike_timing", "vdsp", "biolcnet", "burstccn", "sparse_bp"),
+    *("eventprop", "multispike_timing", "vdsp", "biolcnet", "blitnet", "burstccn", "sparse_bp"),
 )
 BASES = [
     *([f"method={method}", "data=digits"] for method in METHODS),

@@ -1,7 +1,7 @@
 """A neuron that answers one wave of input with one spike, whose amplitude stands for how early it is.
 
     v = I + C - theta                   (1) I input current, C constant input, theta threshold, of each neuron
-    x = min(max(v, 0), most)            (2) no spike where v <= 0; early = large; most < 1 keeps it apart from the next step
+    x = min(max(v, 0), most)            (2) no spike where v <= 0; early is large; most < 1: not yet the next step
 
 Nothing is left for the next step. What it sends is a value at an event, v > 0.
 
@@ -46,7 +46,9 @@ class Amplitude(Neuron):
         if not 0 < most <= 1:
             raise ValueError(f"Amplitude: most = {most} must lie in (0, 1]; 0.9 is usual")
         if bool((threshold < 0).any()):
-            raise ValueError(f"Amplitude: threshold {threshold.min().item()} must not be negative; 0 fires at any input")
+            raise ValueError(
+                f"Amplitude: threshold {threshold.min().item()} must not be negative; 0 fires at any input"
+            )
         self.most = most
         self.register_buffer("threshold", threshold)
         self.register_buffer("constant", constant)

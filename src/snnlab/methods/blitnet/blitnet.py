@@ -2,7 +2,7 @@
 
     p_i        inputs of one sample, in [0, 1]: one wave, no time steps
     x_j        amplitude of neuron j, of I_j + C_j - theta_j, I_j = sum W+ p - sum W- p    neurons/amplitude.py (1), (2)
-    W+, W-     a synapse exists with a probability of its own for either sign              weights/paired.py
+    W+, W-     a synapse exists with a probability of its own for either sign      weights/both_signs.py, blocks.py
     f_j        target firing rate: equal steps from the lowest to the highest, dealt out at random
     rules      excitatory and inhibitory plasticity, balance, thresholds                   rules.py (2) to (8)
     eta        eta_0 (1 - t)^2 with t in [0, 1) the part of the training that is over; eta_theta likewise
@@ -12,11 +12,12 @@ No label is used before the readout, and no gradient anywhere. The readout is ma
 stored with the weights. ``learn=thresholds`` is the fair twin: weights of the same size and sparsity stay as they were
 drawn, the thresholds learn.
 
-Source:     the paper could not be read. rule=paper is what a reading note lists of its equations (2), (4) and (6) to (8);
+Source:     the paper could not be read. rule=paper is what a reading note has of its equations (2), (4), (6) to (8);
             rule=code is src/blitnet_open.py of QVPR/VPRTempo, versions 22 to 25.
-Departures: rule=paper has the bounds of the code, too. In (2) the spikes of two steps are those of successive samples. The size of (7) for rule=paper, connection
-            probabilities, rates and the readout's constants are ours, chosen on validation images. ``forcing`` starts
-            from W+ = W- = 1 / inputs and theta = 0, not from weights that are drawn.
+Departures: rule=paper has the bounds of the code, too. In (2) the spikes of two steps are those of successive samples.
+            The size of (7) for rule=paper, connection probabilities, rates and the readout's constants are ours, chosen
+            on validation images. ``forcing`` starts from W+ = W- = 1 / inputs and theta = 0, not from weights that are
+            drawn.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ from snnlab.layers.blocks import Blocks
 from snnlab.layers.chain import Chain, Stage, through
 from snnlab.methods.base.method import Model, Scheduler
 from snnlab.methods.base.own_steps import OwnSteps
+from snnlab.methods.blitnet.blocks import BLiTNetBlocks
 from snnlab.methods.blitnet.readouts import FORCED, fit_logistic, fit_ridge, force
 from snnlab.methods.blitnet.rules import LEAST, MOST, Learn, Rule, moved, settle
 from snnlab.neurons.amplitude import Amplitude
 from snnlab.neurons.integrator import Integrator
 from snnlab.neurons.whole import OnLevels
-from snnlab.weights.paired import Paired, PairedLinear, PairedLocal2d
+from snnlab.weights.both_signs import BothSigns
 
 Rates = tuple[Tensor, Tensor]  # eta and eta_theta of each sample [B]
 
@@ -118,14 +120,14 @@ class BLiTNet(OwnSteps):
             if not 0 < number < float("inf"):
                 raise InputError(f"method.{name} = {number} must be positive; 0.02, 1, 0.01 and 0.001 are usual")
         balance = {"paper": 1.0, "code": 50.0}[rule] if balance is None else balance
-        numbers = (("threshold_rate", threshold_rate), ("balance", balance), ("constant", constant))
-        for name, number in (*numbers, ("noise", noise), ("threshold_high", threshold_high)):
+        free = (("threshold_rate", threshold_rate), ("balance", balance), ("constant", constant), ("noise", noise))
+        for name, number in (*free, ("threshold_high", threshold_high)):
             if not 0 <= number < float("inf"):
                 raise InputError(f"method.{name} = {number} must be 0 or more")
         if rule == "paper" and not balance * lr < 1:
             raise InputError(
-                f"method.balance = {balance} times method.lr = {lr} must be below 1, or inhibition would change its sign "
-                f"in one step; balance {0.5 / lr:g} is half of that"
+                f"method.balance = {balance} times method.lr = {lr} must be below 1, or inhibition would change its "
+                f"sign in one step; balance {0.5 / lr:g} is half of that"
             )
         if not 0 < rate_low <= rate_high < 1:
             raise InputError(
@@ -163,7 +165,7 @@ class BLiTNet(OwnSteps):
         """Refuse a network that is not weight - neurons - ... - readout, each weight with both signs."""
         used = Chain(self.network).without((nn.Flatten, nn.Identity, nn.ZeroPad2d))
         pairs = [(used[i].layer, used[i + 1].layer) for i in range(0, len(used) - 1, 2)]
-        hidden = all(isinstance(w, Paired) and isinstance(n, Amplitude) for w, n in pairs[:-1])
+        hidden = all(isinstance(w, BothSigns) and isinstance(n, Amplitude) for w, n in pairs[:-1])
         if not hidden or len(used) % 2 or not isinstance(pairs[-1][1], Amplitude | Integrator):
             names = " - ".join(type(link.layer).__name__ for link in used)
             raise InputError(
@@ -195,12 +197,10 @@ class BLiTNet(OwnSteps):
 
     def prepare(self, data: DataModule) -> None:
         for name, weight in Chain(self.network).weights().items():
-            if isinstance(weight, Paired) and not weight.constrained:
+            if isinstance(weight, BothSigns) and not weight.constrained:
                 used = weight.used.detach()
                 if bool((weight.excitatory(used) < 0).any() or (weight.inhibitory(used) > 0).any()):
-                    raise InputError(
-                        f"method=blitnet: init gives {name} synapses of the wrong sign; use init=default"
-                    )
+                    raise InputError(f"method=blitnet: init gives {name} synapses of the wrong sign; use init=default")
 
     # the input --------------------------------------------------------------------------------------------------------
     @property
@@ -245,7 +245,7 @@ class BLiTNet(OwnSteps):
 
     @torch.no_grad()
     def present(self, frames: Tensor, rates: list[Rates]) -> list[Tensor]:
-        """Show the samples of frames [1, B, ...] to each layer, one after the other; the amplitudes of each [B, ...]."""
+        """Show the samples of frames [1, B, ...] to each layer, one after the other: amplitudes of each [B, ...]."""
         shown = []
         for stage, (eta, eta_theta) in zip(self.stages(), rates, strict=True):
             p = through(stage.before, frames)[0]
@@ -270,7 +270,7 @@ class BLiTNet(OwnSteps):
         return self.sample_by_sample(weight, neuron, p, noise, eta, eta_theta)
 
     def sample_by_sample(
-        self, weight: Paired, neuron: Amplitude, p: Tensor, noise: Tensor, eta: Tensor, eta_theta: Tensor
+        self, weight: BothSigns, neuron: Amplitude, p: Tensor, noise: Tensor, eta: Tensor, eta_theta: Tensor
     ) -> Tensor:
         """The reference; arguments as ``run_layer``, noise [B or 0, ...]."""
         f, before = neuron.get_buffer("target"), neuron.get_buffer("before")
@@ -308,7 +308,9 @@ class BLiTNet(OwnSteps):
         arrays += [noise.to(used).view(-1, len(used), places)]
         arrays += [before.view(2, len(used), places), rates]
         whole = (bool((eta > 0).any()), self.rule.version == "code")
-        present(*(array.numpy() for array in arrays), whole, tuple(numbers.numpy()), x.view(-1, *rows.shape[:2]).numpy())
+        present(
+            *(array.numpy() for array in arrays), whole, tuple(numbers.numpy()), x.view(-1, *rows.shape[:2]).numpy()
+        )
         return x
 
     # labels -----------------------------------------------------------------------------------------------------------
@@ -389,67 +391,16 @@ class BLiTNet(OwnSteps):
         batch = self.here(next(iter(data.test_dataloader())))
         with self.network.observe() as seen:
             self.network(self.frames(batch))
-        names = [stage.end.name for stage in stages if stage.end is not None]
-        rates = {name: (f.flatten(), seen[name][0].mean(0).flatten()) for name, f in zip(names, self.targets(), strict=True)}
-        first: Any = stages[0].weight
-        assert first is not None
-        used = first.weight.used.detach()
-        shape = used.shape[-2:] if used.dim() > 2 else self.data.input_shape
-        net = (first.weight.excitatory(used) + first.weight.inhibitory(used)).flatten(1, 2) if used.dim() > 2 else None
-        flat = first.weight.excitatory(used) + first.weight.inhibitory(used) if net is None else net[:, 0].flatten(1)
-        return {"receptive_fields": fields_figure(flat, tuple(shape)), "rates": rates_figure(rates)}
-
-
-class BLiTNetBlocks(Blocks):
-    """Weights with both signs, neurons with thresholds and targets of their own, the readout that the method asks for."""
-
-    def __init__(self, method: BLiTNet) -> None:
-        super().__init__(Integrator, Integrator, bias=True)
-        self.method = method
-        self.places: tuple[int, ...] = ()  # of the weight that was made last: its neurons follow
-
-    def linear(self, inputs: int, outputs: int) -> nn.Module:
-        self.places = ()
-        return self.drawn(PairedLinear(inputs, outputs))
-
-    def local(self, inputs: int, outputs: int, size: tuple[int, int], kernel: int, stride: int = 1) -> nn.Module:
-        weight = PairedLocal2d(inputs, outputs, size, kernel, stride)
-        self.places = tuple(weight.weight.shape[1:3])
-        return self.drawn(weight)
-
-    @torch.no_grad()
-    def drawn(self, weight: PairedLinear | PairedLocal2d) -> nn.Module:
-        """N(1/2, 1/6), cut at 0, kept with the probability of its sign, then sums of ``row_sum`` for either sign."""
-        m, values = self.method, weight.weight
-        values.normal_(0.5, 1 / 6).clamp_(min=LEAST)
-        synapses = tuple(range(1 if values.dim() == 2 else 3, values.dim()))
-        for part, kept, sign in (
-            (weight.excitatory(values), m.p_excitatory, 1.0),
-            (weight.inhibitory(values), m.p_inhibitory, -1.0),
-        ):
-            part.mul_(torch.rand_like(part) < kept)
-            part.mul_(sign * m.row_sum / part.sum(synapses, keepdim=True).clamp(min=LEAST))
-        return weight
-
-    def neuron(self, features: int) -> nn.Module:
-        m, shape = self.method, (features, *self.places)
-        made = Amplitude(m.threshold_high * torch.rand(shape), m.constant * torch.rand(shape), m.most)
-        units = made.threshold.numel()
-        targets = torch.linspace(m.rate_low, m.rate_high, units)[torch.randperm(units)]
-        made.register_buffer("target", targets.view(shape))
-        made.register_buffer("before", torch.zeros(2, *shape))
-        return made
-
-    def recurrent(self, features: int) -> nn.Module:
-        raise InputError(
-            "method=blitnet: a sample is one wave, in which nothing can come back; use model=mlp or model=local"
-        )
-
-    def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
-        if self.method.reads != "forcing":
-            return [("readout_weight", nn.Linear(inputs, outputs)), ("readout", Integrator(decay=0.0))]
-        rest = torch.zeros(outputs)
-        return [
-            ("readout_weight", self.drawn(PairedLinear(inputs, outputs))),
-            ("readout", Amplitude(rest, rest.clone(), self.method.most)),
-        ]
+        ends = [stage.end.name for stage in stages if stage.end is not None]
+        rates = {
+            name: (f.flatten(), seen[name][0].mean(0).flatten()) for name, f in zip(ends, self.targets(), strict=True)
+        }
+        assert stages[0].weight is not None
+        weight: Any = stages[0].weight.weight
+        used = weight.used.detach()
+        net = weight.excitatory(used) + weight.inhibitory(used)  # [N, inputs] or [N, rows, columns, channels, k, k]
+        shape = self.data.input_shape if net.dim() == 2 else tuple(net.shape[3:])
+        return {
+            "receptive_fields": fields_figure(net.view(-1, *shape)),
+            "rates": rates_figure(rates),
+        }

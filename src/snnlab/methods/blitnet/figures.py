@@ -14,8 +14,8 @@ from snnlab.methods.base.local_figures import picture
 SHOWN = 36  # receptive fields
 
 
-def fields_figure(weight: Tensor, shape: tuple[int, ...]) -> Any:
-    """W+ - W- [N, inputs] of some neurons as pictures [..., *shape]; red excites, blue inhibits."""
+def fields_figure(weight: Tensor) -> Any:
+    """W+ - W- [N, *window] of some neurons as pictures; red excites, blue inhibits."""
     import matplotlib.pyplot as plt
 
     weight = weight[:: max(1, len(weight) // SHOWN)][:SHOWN].float().cpu()
@@ -23,13 +23,12 @@ def fields_figure(weight: Tensor, shape: tuple[int, ...]) -> Any:
     rows = -(-len(weight) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(0.8 * columns + 0.3, 0.8 * rows + 0.3), squeeze=False)
     most = float(weight.abs().max())
-    size = (-1, *shape[-2:]) if len(shape) > 1 else shape
-    for j, axis in enumerate(axes.flat):
+    for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-        if j < len(weight):
-            field = picture(weight[j], tuple(weight[j].view(size).shape))
-            axis.imshow(field, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+    for axis, field in zip(axes.flat, weight, strict=False):
+        shown = picture(field.flatten(), tuple(field.shape))
+        axis.imshow(shown, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
     return figure
 
 

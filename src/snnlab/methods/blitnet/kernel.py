@@ -29,9 +29,9 @@ def present(
 ) -> None:
     """Fill ``outputs`` [B, N, P] with amplitudes, and move weight, threshold and ``before`` sample by sample.
 
-    windows [P, K]; inputs [B, I]; weight [N, P, 2 K]; threshold, constant, target [N, P]; noise [B or 0, N, P]; before [2, N, P]: amplitudes of the two samples before;
-    rates [B, 2]: eta and eta_theta; whole: (weights move, version of the code); numbers: 0, 1, 1/2, the largest amplitude,
-    balance, total, LEAST, MOST.
+    windows [P, K]; inputs [B, I]; weight [N, P, 2 K]; threshold, constant, target [N, P]; noise [B or 0, N, P];
+    before [2, N, P]: amplitudes of the two samples before; rates [B, 2]: eta and eta_theta; whole: (weights move,
+    version of the code); numbers: 0, 1, 1/2, the largest amplitude, balance, total, LEAST, MOST.
     """
     moves, code = whole
     zero, one, half, ceiling, balance, total, least, most = numbers

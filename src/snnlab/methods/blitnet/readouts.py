@@ -5,7 +5,7 @@
     forcing     d_k = (0.5 for the label, 0 for the rest) - y_k;  y as in neurons/amplitude.py
                 W_ki += eta d_k p_i / f_i, both signs;  theta_k -= sign(d_k) eta / 10,  theta_k >= 0
 
-s = sum over samples of |x - mean|^2 / number of features, so that small amplitudes are not held back more than large ones.
+s = sum over samples of |x - mean|^2 / number of features: small amplitudes are held back no more than large ones.
 W of ``forcing`` keeps its signs: a synapse that would change its own is set to 1e-6, as in rules.py.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from snnlab.methods.blitnet.rules import LEAST
 from snnlab.neurons.amplitude import Amplitude
-from snnlab.weights.paired import Paired
+from snnlab.weights.both_signs import BothSigns
 
 FORCED = 0.5  # amplitude of the labelled neuron
 Samples = Callable[[], Iterable[tuple[Tensor, Tensor]]]  # a pass over the training samples: features [B, F], labels [B]
@@ -82,7 +82,7 @@ def fit_logistic(layer: nn.Linear, samples: Samples, classes: int, penalty: floa
     layer.bias[named] = bias.to(layer.bias)
 
 
-def force(weight: Paired, neuron: Amplitude, p: Tensor, labels: Tensor, f: Tensor, rates: list[float]) -> None:
+def force(weight: BothSigns, neuron: Amplitude, p: Tensor, labels: Tensor, f: Tensor, rates: list[float]) -> None:
     """Spike forcing on samples p [B, F] one after the other; f [F] target rates of the features, rates [B]."""
     wanted = FORCED * nn.functional.one_hot(labels, len(neuron.threshold)).to(p)
     for sample, forced, eta in zip(p, wanted, rates, strict=True):

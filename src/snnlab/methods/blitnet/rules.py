@@ -1,7 +1,7 @@
 """What one sample does to the synapses onto a neuron j: p_i its inputs, x_j its amplitude, I_j its net input.
 
-    M+, M- sizes of existing synapses only, from LEAST to MOST: one that would change its sign is LEAST; [] is 1 where it
-    holds, else 0
+    M+, M- sizes of existing synapses only, from LEAST to MOST: one that would change its sign is LEAST.
+    [] is 1 where it holds, else 0.
 
     paper   M+ += eta ([p_i > 0][x_j > 0] - [p_i > 0][x'_j > 0])        (2) x' two samples before: input of step t,
                                                                             output of step t - 1, one step from i to j
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from snnlab.neurons.amplitude import Amplitude
-from snnlab.weights.paired import Paired
+from snnlab.weights.both_signs import BothSigns
 
 LEAST = 1e-6  # size of a synapse that would change its sign
 MOST = 10.0  # of version 25; without a bound (7) lets inhibition by inputs that are always 0 grow for ever
@@ -42,7 +42,15 @@ class Rule(NamedTuple):
 
 
 def moved(
-    values: Tensor, weight: Paired, rule: Rule, eta: float, p: Tensor, x: Tensor, earlier: Tensor, net: Tensor, f: Tensor
+    values: Tensor,
+    weight: BothSigns,
+    rule: Rule,
+    eta: float,
+    p: Tensor,
+    x: Tensor,
+    earlier: Tensor,
+    net: Tensor,
+    f: Tensor,
 ) -> Tensor:
     """W after one sample; values of W's shape, p [1, ...], x, earlier, net and f [...] of the outputs."""
     pre, exists = (p > 0).to(values), values != 0

@@ -16,7 +16,7 @@ from snnlab.weights.local import Local2d
 from snnlab.weights.weight import WeightLayer, normal
 
 
-class Paired(WeightLayer):
+class BothSigns(WeightLayer):
     """What both forms share; ``along`` is the dimension of the weight that holds the inputs twice."""
 
     along: int
@@ -39,8 +39,8 @@ class Paired(WeightLayer):
         return torch.cat([values, values]).view(shape)
 
 
-class PairedLinear(Paired):
-    """Fully connected; x [B, inputs] -> y [B, outputs]; weight [outputs, 2 inputs], drawn as that of an ``nn.Linear``."""
+class BothSignsLinear(BothSigns):
+    """Fully connected; x [B, inputs] -> y [B, outputs]; weight [outputs, 2 inputs], drawn as an ``nn.Linear``'s."""
 
     along = 1
 
@@ -62,7 +62,7 @@ class PairedLinear(Paired):
         return torch.arange(self.inputs).unsqueeze(0)
 
 
-class PairedLocal2d(Local2d, Paired):
+class BothSignsLocal2d(Local2d, BothSigns):
     """Locally connected; shapes as in ``Local2d``, with twice its input channels in the weight."""
 
     along = 3
@@ -79,7 +79,7 @@ class PairedLocal2d(Local2d, Paired):
         return 2 * super().fan_in
 
     def per_input(self, values: Tensor) -> Tensor:
-        return Paired.per_input(self, values)
+        return BothSigns.per_input(self, values)
 
     def windows(self) -> Tensor:
         """Which inputs each place sees: [places, channels kernel^2], in the order of the weight."""
