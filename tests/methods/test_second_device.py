@@ -34,6 +34,7 @@ NEEDED: dict[str, tuple[int, int, int]] = {
     ),  # sampled on the CPU: starts, and the weight twice; exactly at the end
     "ssnn_bp": (1, 0, 2),  # inputs that are silent in the whole batch are left out of the counts; the rest as below
     "vdib": (0, 0, 2),  # which fields of a first state are infinite, once a layer where it is first unrolled
+    "blitnet": (0, 2, 0),  # which fields of a first state are infinite, once a layer where the network first runs
     "conversion": (0, 0, 1),  # which fields of the neurons' first state are infinite, which others learn in training
     **dict.fromkeys(("ann", "burstccn"), (0, 0, 1)),  # their multiply-accumulates, once a test
     # spike times are simulated on the CPU: input, both weights and, of training, the errors of the output

@@ -37,7 +37,7 @@ from snnlab.layers.blocks import Blocks
 from snnlab.layers.chain import Chain, Stage, through
 from snnlab.methods.base.method import Model, Scheduler
 from snnlab.methods.base.own_steps import OwnSteps
-from snnlab.methods.blitnet.blocks import BLiTNetBlocks
+from snnlab.methods.blitnet.blocks import BLiTNetBlocks, Draws
 from snnlab.methods.blitnet.readouts import FORCED, fit_logistic, fit_ridge, force
 from snnlab.methods.blitnet.rules import LEAST, MOST, Learn, Rule, moved, settle
 from snnlab.neurons.amplitude import Amplitude
@@ -148,10 +148,9 @@ class BLiTNet(OwnSteps):
                 raise InputError(f"method.{name} = {whole} must be at least 1")
         total = row_sum if rule == "paper" else 0.0
         self.rule, self.learn = Rule(rule, balance, total, learn), learn
-        self.threshold_rate, self.annealing, self.in_turn, self.row_sum = threshold_rate, annealing, in_turn, row_sum
-        self.rate_low, self.rate_high, self.most = rate_low, rate_high, most
-        self.p_excitatory, self.p_inhibitory = p_excitatory, p_inhibitory
-        self.constant, self.noise, self.threshold_high = constant, noise, threshold_high
+        self.threshold_rate, self.annealing, self.in_turn, self.noise = threshold_rate, annealing, in_turn, noise
+        of_weights = (row_sum, p_excitatory, p_inhibitory)
+        self.draws = Draws(*of_weights, rate_low, rate_high, constant, threshold_high, most, readout == "forcing")
         self.pixel_threshold, self.reads = pixel_threshold, readout
         self.penalty, self.readout_lr, self.readout_passes = penalty, readout_lr, readout_passes
         self.label_samples = label_samples
@@ -159,7 +158,7 @@ class BLiTNet(OwnSteps):
         self.check_layers()
 
     def blocks(self) -> Blocks:
-        return BLiTNetBlocks(self)
+        return BLiTNetBlocks(self.draws)
 
     def check_layers(self) -> None:
         """Refuse a network that is not weight - neurons - ... - readout, each weight with both signs."""
@@ -209,7 +208,7 @@ class BLiTNet(OwnSteps):
 
     def frames(self, batch: Batch) -> Tensor:
         """One wave [1, B, ...] in [0, 1]: the mean over time; of data with a time axis, as a share of its largest."""
-        p = self.encoded(batch).mean(0, keepdim=True)
+        p = self.encoded(batch).mean(0, keepdim=True).to(next(self.parameters()).dtype)
         if self.encoder is None:
             p = p / p.flatten(2).amax(2).clamp(min=1e-12).view(1, -1, *[1] * (p.dim() - 2))
         p = p.clamp(0, 1)
@@ -281,8 +280,9 @@ class BLiTNet(OwnSteps):
             drive = net + noise[b] if len(noise) else net
             x = neuron.step(drive, neuron.initial_state(drive))[0][0]
             if of_weight:
-                moving = moved(weight.latent, weight, self.rule, of_weight, sample, x, before[1], net[0], f)
-                weight.write(moving)
+                values = weight.latent
+                values.copy_(moved(values, weight, self.rule, of_weight, sample, x, before[1], net[0], f))
+                weight.write(values)
             if of_threshold:
                 settle(neuron, of_threshold, x, f)
             before.copy_(torch.stack([x, before[0]]))
@@ -343,7 +343,7 @@ class BLiTNet(OwnSteps):
         else:
             targets = self.targets()
             f = targets[-1].flatten() if targets else weight.used.new_ones(weight.inputs)
-            values = torch.full_like(weight.used, 1 / weight.inputs)
+            values = weight.latent.fill_(1 / weight.inputs)
             weight.inhibitory(values).neg_()
             weight.write(values)
             neuron.threshold.zero_()

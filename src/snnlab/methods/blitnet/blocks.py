@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -14,16 +14,27 @@ from snnlab.neurons.amplitude import Amplitude
 from snnlab.neurons.integrator import Integrator
 from snnlab.weights.both_signs import BothSignsLinear, BothSignsLocal2d
 
-if TYPE_CHECKING:
-    from snnlab.methods.blitnet.blitnet import BLiTNet
+
+class Draws(NamedTuple):
+    """Arguments of ``BLiTNet`` by the same names; ``forcing``: whether the readout is an output layer."""
+
+    row_sum: float
+    p_excitatory: float
+    p_inhibitory: float
+    rate_low: float
+    rate_high: float
+    constant: float
+    threshold_high: float
+    most: float
+    forcing: bool
 
 
 class BLiTNetBlocks(Blocks):
     """Weights with both signs, neurons with thresholds and targets of their own, the readout that is asked for."""
 
-    def __init__(self, method: BLiTNet) -> None:
+    def __init__(self, draws: Draws) -> None:
         super().__init__(self.made, Integrator)
-        self.method = method
+        self.draws = draws
         self.places: tuple[int, ...] = ()  # of the weight that was made last: its neurons follow
 
     def linear(self, inputs: int, outputs: int) -> nn.Module:
@@ -38,7 +49,7 @@ class BLiTNetBlocks(Blocks):
     @torch.no_grad()
     def drawn(self, weight: BothSignsLinear | BothSignsLocal2d) -> nn.Module:
         """N(1/2, 1/6), cut at 0, kept with the probability of its sign, then sums of ``row_sum`` for either sign."""
-        m, values = self.method, weight.weight
+        m, values = self.draws, weight.weight
         values.normal_(0.5, 1 / 6).clamp_(min=LEAST)
         synapses = tuple(range(1 if values.dim() == 2 else 3, values.dim()))
         for part, kept, sign in (
@@ -50,7 +61,7 @@ class BLiTNetBlocks(Blocks):
         return weight
 
     def made(self, features: int) -> Amplitude:
-        m, shape = self.method, (features, *self.places)
+        m, shape = self.draws, (features, *self.places)
         made = Amplitude(m.threshold_high * torch.rand(shape), m.constant * torch.rand(shape), m.most)
         units = made.threshold.numel()
         targets = torch.linspace(m.rate_low, m.rate_high, units)[torch.randperm(units)]
@@ -64,10 +75,10 @@ class BLiTNetBlocks(Blocks):
         )
 
     def readout(self, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
-        if self.method.reads != "forcing":
+        if not self.draws.forcing:
             return [("readout_weight", nn.Linear(inputs, outputs)), ("readout", Integrator(decay=0.0))]
         rest = torch.zeros(outputs)
         return [
             ("readout_weight", self.drawn(BothSignsLinear(inputs, outputs))),
-            ("readout", Amplitude(rest, rest.clone(), self.method.most)),
+            ("readout", Amplitude(rest, rest.clone(), self.draws.most)),
         ]

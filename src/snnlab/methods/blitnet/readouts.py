@@ -42,7 +42,7 @@ def fit_ridge(layer: nn.Linear, samples: Samples, classes: int, penalty: float) 
     mean_x, mean_y = sum_x / count, sum_y / count
     square -= count * torch.outer(mean_x, mean_x)
     scale = square.diagonal().mean()
-    square.diagonal().add_(penalty * scale if scale > 0 else 1.0)
+    square.diagonal().add_(torch.where(scale > 0, penalty * scale, 1.0))  # 1: nothing ever fired
     weight = torch.linalg.solve(square, cross - count * torch.outer(mean_x, mean_y))
     layer.weight.copy_(weight.T)
     layer.bias.copy_(mean_y - mean_x @ weight)
@@ -92,5 +92,6 @@ def force(weight: BothSigns, neuron: Amplitude, p: Tensor, labels: Tensor, f: Te
         change = eta * torch.outer(d, sample / f)
         excited = (weight.excitatory(values) + change).clamp(min=LEAST)
         inhibited = (weight.inhibitory(values) + change).clamp(max=-LEAST)
-        weight.write(torch.cat([excited, inhibited], weight.along))
+        values.copy_(torch.cat([excited, inhibited], weight.along))
+        weight.write(values)
         neuron.threshold.sub_(d.sign() * eta / 10).clamp_(min=0)
