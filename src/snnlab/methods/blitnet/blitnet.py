@@ -86,7 +86,7 @@ class BLiTNet(OwnSteps):
         encoder: nn.Module | None,
         lr: float = 0.02,
         scheduler: Scheduler | None = None,
-        threshold_rate: float = 2.0,
+        threshold_rate: float = 0.2,
         rule: Literal["paper", "code"] = "paper",
         balance: float | None = None,
         row_sum: float = 1.0,
@@ -95,7 +95,7 @@ class BLiTNet(OwnSteps):
         in_turn: bool = False,
         rate_low: float = 0.1,
         rate_high: float = 0.5,
-        p_excitatory: float = 0.1,
+        p_excitatory: float = 0.5,
         p_inhibitory: float = 0.1,
         constant: float = 0.1,
         noise: float = 0.0,
@@ -136,7 +136,7 @@ class BLiTNet(OwnSteps):
             )
         for name, number in (("p_excitatory", p_excitatory), ("most", most)):
             if not 0 < number <= 1:
-                raise InputError(f"method.{name} = {number} must lie in (0, 1]; 0.1 and 0.9 are usual")
+                raise InputError(f"method.{name} = {number} must lie in (0, 1]; 0.5 and 0.9 are usual")
         if not 0 <= p_inhibitory <= 1:
             raise InputError(f"method.p_inhibitory = {p_inhibitory} must lie in [0, 1]; 0.1 is usual")
         if pixel_threshold is not None and not 0 <= pixel_threshold < 1:
