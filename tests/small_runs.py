@@ -15,6 +15,7 @@ SMALL = {
     "vdsp": "data=digits method.neurons=5 encoder.time_steps=4 method.label_samples=10",
     "biolcnet": "data=digits model.hidden=[8] method.neurons=2 encoder.time_steps=12 method.stdp_samples=15",
     "desire_bp": "data=digits model.hidden=[8] encoder.time_steps=8",
+    "blitnet": "data=digits model.filters=2",
     "variational_spin": "data=transverse_ising method.samples=100 method.burn_in=2",
     "conversion": "data=digits method.calibration=10 encoder.time_steps=4",
     "ssnn_bp": "data=digits encoder.time_steps=6 model.hidden=[8]",

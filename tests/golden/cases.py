@@ -127,6 +127,11 @@ CASES: dict[str, list[str]] = {
     ],
     "memprop_peak": [train("method=memprop data=digits encoder.time_steps=20 method.code=peak method.sub_steps=2")],
     "vdsp": [train("method=vdsp data=digits method.neurons=20 encoder.time_steps=20 method.label_samples=200")],
+    "blitnet": [train("method=blitnet data=digits trainer.max_epochs=2")],
+    "blitnet_code": [
+        train("method=blitnet data=digits method.rule=code method.readout=forcing trainer.max_epochs=1"),
+        train("method=blitnet", FILMS, "method.learn=thresholds model.hidden=[40,20] method.in_turn=true"),
+    ],
     "biolcnet": [train("method=biolcnet data=digits model.hidden=[12] encoder.time_steps=60 method.stdp_samples=30")],
     "biolcnet_local": [
         train(

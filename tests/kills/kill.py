@@ -41,6 +41,7 @@ METHODS = {
     "multispike_timing": f"method=multispike_timing {DIGITS} model.hidden=[16]",
     "biolcnet": f"method=biolcnet {DIGITS} model.hidden=[10] encoder.time_steps=30 method.stdp_samples=500",
     "desire_bp": f"method=desire_bp {DIGITS} model.hidden=[16] model.dropout=0.3",
+    "blitnet": f"method=blitnet {DIGITS} method.noise=0.1",
     "vdsp": f"method=vdsp {DIGITS} method.neurons=10 encoder.time_steps=10 method.label_samples=100",
     "burstccn": f"method=burstccn {DIGITS}",
     "variational_spin": "method=variational_spin data=transverse_ising method.samples=200",

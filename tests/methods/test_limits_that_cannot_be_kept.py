@@ -23,7 +23,7 @@ FEW = [
     "trainer.limit_train_batches=2",
     "trainer.limit_val_batches=1",
 ]
-WRITERS = ("biolcnet", "desire_bp", "pal", "vdsp", "ssnn_bp", "multispike_fast_deep", "multispike_timing")
+WRITERS = ("biolcnet", "desire_bp", "pal", "blitnet", "vdsp", "ssnn_bp", "multispike_fast_deep", "multispike_timing")
 
 
 class Plain(nn.Module):

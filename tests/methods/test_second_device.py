@@ -35,6 +35,7 @@ NEEDED: dict[str, tuple[int, int, int]] = {
     ),  # sampled on the CPU: starts, and the weight twice; exactly at the end
     "ssnn_bp": (1, 0, 2),  # inputs that are silent in the whole batch are left out of the counts; the rest as below
     "vdib": (0, 0, 2),  # which fields of a first state are infinite, once a layer where it is first unrolled
+    "blitnet": (0, 2, 0),  # which fields of a first state are infinite, once a layer where the network first runs
     "conversion": (0, 0, 1),  # which fields of the neurons' first state are infinite, which others learn in training
     **dict.fromkeys(("ann", "burstccn"), (0, 0, 1)),  # their multiply-accumulates, once a test
     # the circuit runs on the CPU: input, target, both weights, its state; the angle reads both weights and it again

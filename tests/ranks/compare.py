@@ -60,6 +60,7 @@ CASES = {  # by what the table calls it; a method's own config comes first
     "ssnn_bp, backprop": "method=ssnn_bp data=digits encoder.time_steps=6 method.gradient=backprop",
     "biolcnet": "method=biolcnet data=digits model.hidden=[8] encoder.time_steps=12",
     "desire_bp": "method=desire_bp data=digits model.hidden=[8] encoder.time_steps=8",
+    "blitnet": "method=blitnet data=digits",
     "vdsp": "method=vdsp data=digits method.neurons=5 encoder.time_steps=4",
 }
 

@@ -17,7 +17,7 @@ FAMILIES = {  # of each space that ships, methods that it is for
     "neuron": ("stbp",),
     "surrogate_gradient": ("bntt", "spike_bp"),
     "online": ("ottt", "fptt", "vdib"),
-    "local": ("vdsp", "ssnn_bp", "biolcnet", "desire_bp"),
+    "local": ("blitnet", "vdsp", "ssnn_bp", "biolcnet", "desire_bp"),
     "rates": ("burstccn",),
     "spike_times": ("multispike_fast_deep", "eventprop", "multispike_timing"),
     "conversion": ("conversion",),
