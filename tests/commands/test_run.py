@@ -184,7 +184,8 @@ def test_every_method_trains_with_any_precision_or_says_that_it_does_not(method,
     quiet = ["logger=none", "callbacks.progress=false", "callbacks.figures=false", "trainer.max_epochs=1"]
     code, _, error = run_command(f"method={method}", f"data={data}", f"trainer.precision={precision}", *few, *quiet)
     spike_times = dict.fromkeys(("multispike_fast_deep", "multispike_timing", "eventprop"), ("bf16-true",))
-    counted = ("biolcnet", "desire_bp", "variational_spin", "pal", "blitnet", "vdsp")  # numbers of their own, in 32 or 64 bits
+    # numbers of their own, in 32 or 64 bits
+    counted = ("biolcnet", "blitnet", "desire_bp", "pal", "variational_spin", "vdsp")
     refused = (dict.fromkeys(counted, ("bf16-mixed", "bf16-true")) | spike_times).get(method, ())
     assert code == (2 if precision in refused else 0), error
     assert (tmp_path / "outputs").exists() == (code == 0)

@@ -28,11 +28,8 @@ from snnlab.runs import wiring
 NEEDED: dict[str, tuple[int, int, int]] = {
     "vdsp": (10 * 4, 0, 0),  # who won a step decides which row of the weight is moved, sample by sample
     "biolcnet": (12, 6, 0),  # an image is simulated on the CPU: its frames, weights, thresholds and counts
-    "variational_spin": (
-        1 + 2,
-        1 + 2,
-        1 + 2 + 1,
-    ),  # sampled on the CPU: starts, and the weight twice; exactly at the end
+    # sampled on the CPU: starts, and the weight twice; exactly at the end
+    "variational_spin": (1 + 2, 1 + 2, 1 + 2 + 1),
     "ssnn_bp": (1, 0, 2),  # inputs that are silent in the whole batch are left out of the counts; the rest as below
     "vdib": (0, 0, 2),  # which fields of a first state are infinite, once a layer where it is first unrolled
     "blitnet": (0, 2, 0),  # which fields of a first state are infinite, once a layer where the network first runs

@@ -195,6 +195,12 @@ def test_six_bits_and_a_sign_round_weights_and_biases_alike():
         build(compose(["method=stbp", "data=digits", "hardware=brainscales2"]).config)
 
 
+def test_the_chip_holds_every_unit_and_each_synapse_in_both_directions_and_signs():
+    parts = made("data=transverse_ising", "hardware=brainscales2", "method.hidden_units=8")
+    needs = {need.what: need.need for need in parts.fit.needs}
+    assert needs["neurons"] == 4 + 8 and needs["synapses"] == 2 * (2 * 4 * 8 + 4 + 8)
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -42,7 +42,8 @@ QUICK = [
 QUICK += [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
 METHODS = (
     *("stbp", "bntt", "ottt", "spike_bp", "ssnn_bp", "ann", "conversion", "vdib", "fptt", "multispike_fast_deep"),
-    *("eventprop", "multispike_timing", "pal", "blitnet", "vdsp", "biolcnet", "desire_bp", "burstccn", "sparse_bp", "memprop"),
+    *("eventprop", "multispike_timing", "pal", "blitnet", "vdsp", "biolcnet", "desire_bp", "burstccn", "sparse_bp"),
+    "memprop",
 )
 BASES = [
     *([f"method={method}", "data=digits"] for method in METHODS),

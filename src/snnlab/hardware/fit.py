@@ -311,13 +311,16 @@ def _whole(add: _Adder, network: Network, parts: list[Part], input_shape: tuple[
     forward = [part for part in parts if not part.edge.recurrent]
     last = forward[-1].outputs if forward else 0
     hidden = sum(part.outputs for part in forward[:-1])
+    samplers: list[Any] = [neuron for neuron in neurons_of(network).values() if getattr(neuron, "samples", False)]
+    units = sum(sampler.units for sampler in samplers)  # they hold their weight themselves, and it works both ways
+    joined = sum(sampler.synapses for sampler in samplers) if samplers else sum(map(synapses, parts))
     add("chip", "inputs", "inputs", math.prod(input_shape))
     add("chip", "hidden", "hidden neurons", hidden)
     add("chip", "outputs", "outputs", last)
     add("chip", "classes", "classes", classes)
     add("chip", "layers", "layers", len(forward))
-    add("chip", "neurons_in_all", "neurons", hidden + last)
-    add("chip", "synapses", "synapses", add.target.synapses_per_weight * sum(map(synapses, parts)))
+    add("chip", "neurons_in_all", "neurons", units or hidden + last)
+    add("chip", "synapses", "synapses", add.target.synapses_per_weight * joined)
     if add.made.cores:
         add("chip", "cores", "cores", sum(add.made.cores.values()))
 

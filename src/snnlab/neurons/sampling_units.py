@@ -50,6 +50,16 @@ class SamplingUnits(Neuron):
         self.coupling = nn.Linear(visible + 1, hidden + 1, bias=False)
         self.scale, self.offset = (1.0, 0.0) if decay is None else calibrated(tau, decay)
 
+    @property
+    def units(self) -> int:
+        """N + M."""
+        return self.visible + self.hidden
+
+    @property
+    def synapses(self) -> int:
+        """Of W in both directions, and a bias for each unit."""
+        return 2 * self.visible * self.hidden + self.units
+
     def initial_state(self, current: Tensor) -> SamplingState:
         hidden = torch.zeros_like(current[:, :1]).expand(-1, self.hidden)
         zeta = torch.cat([self.tau * (current > 0.5).to(current), hidden], 1)

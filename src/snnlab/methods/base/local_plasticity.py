@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from snnlab.data.contract import Batch, DataModule, DataSpec
 from snnlab.errors import InputError
 from snnlab.methods.base.method import Model, Scheduler
-from snnlab.methods.base.own_steps import OwnSteps
+from snnlab.methods.base.sample_by_sample import SampleBySample
 from snnlab.questions.question import running_sum
 
 LEAST = 1e-3  # share of votes below which the cross-entropy does not look: a class may get none
 
 
-class LocalPlasticity(OwnSteps):
+class LocalPlasticity(SampleBySample):
     """Shared base of the local methods; see the docstring of this file.
 
     Args:
@@ -82,16 +82,6 @@ class LocalPlasticity(OwnSteps):
     # learning ---------------------------------------------------------------------------------------------------------
     def check_freezing(self, asked: str) -> None:
         raise InputError(f"{asked}: this rule has one layer that learns; method.learn=false leaves it as it was drawn")
-
-    def check_processes(self, asked: str) -> None:
-        raise InputError(
-            f"{asked}: this method shows its samples one after the other, and weights move in between, so no batch can "
-            "be shared out; use one device"
-        )
-
-    def check_precision(self, precision: str) -> None:
-        if not precision.startswith(("32", "64")):
-            raise InputError(f"trainer.precision = {precision}: local changes are lost in 16 bits; use 32-true")
 
     @torch.no_grad()
     def training_step(self, batch: Batch, batch_idx: int) -> None:

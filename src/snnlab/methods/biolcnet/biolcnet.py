@@ -38,7 +38,7 @@ from snnlab.layers.chain import Chain
 from snnlab.layers.over_time import watched
 from snnlab.methods.base.local_plasticity import LEAST
 from snnlab.methods.base.method import Model, Scheduler
-from snnlab.methods.base.own_steps import OwnSteps
+from snnlab.methods.base.sample_by_sample import SampleBySample
 from snnlab.methods.biolcnet.reward import Constant, Reward
 from snnlab.neurons.rival_lif import RivalLIF
 from snnlab.neurons.time import decay
@@ -49,7 +49,7 @@ from snnlab.weights.weight import Weight
 LAST = 50  # episodes before a switch, or the end, whose reward is logged
 
 
-class BioLCNet(OwnSteps):
+class BioLCNet(SampleBySample):
     """STDP in a locally connected layer, then reward-modulated STDP; the rules are in the docstring of this file.
 
     Args:
@@ -167,16 +167,6 @@ class BioLCNet(OwnSteps):
         raise InputError(
             f"{asked}: this rule moves its weights itself; method.learn_hidden=false leaves the hidden ones"
         )
-
-    def check_processes(self, asked: str) -> None:
-        raise InputError(
-            f"{asked}: this method shows its samples one after the other, and weights move in between, so no batch can "
-            "be shared out; use one device"
-        )
-
-    def check_precision(self, precision: str) -> None:
-        if not precision.startswith(("32", "64")):
-            raise InputError(f"trainer.precision = {precision}: local changes are lost in 16 bits; use 32-true")
 
     def prepare(self, data: DataModule) -> None:
         for name, weight in Chain(self.network).weights().items():

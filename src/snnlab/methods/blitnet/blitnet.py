@@ -36,7 +36,7 @@ from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.chain import Chain, Stage, through
 from snnlab.methods.base.method import Model, Scheduler
-from snnlab.methods.base.own_steps import OwnSteps
+from snnlab.methods.base.sample_by_sample import SampleBySample
 from snnlab.methods.blitnet.blocks import BLiTNetBlocks, Draws
 from snnlab.methods.blitnet.readouts import FORCED, fit_logistic, fit_ridge, force
 from snnlab.methods.blitnet.rules import LEAST, MOST, Learn, Rule, moved, settle
@@ -48,7 +48,7 @@ from snnlab.weights.both_signs import BothSigns
 Rates = tuple[Tensor, Tensor]  # eta and eta_theta of each sample [B]
 
 
-class BLiTNet(OwnSteps):
+class BLiTNet(SampleBySample):
     """The rule is in the docstring of this file.
 
     Args:
@@ -183,16 +183,6 @@ class BLiTNet(OwnSteps):
     # what is refused --------------------------------------------------------------------------------------------------
     def check_freezing(self, asked: str) -> None:
         raise InputError(f"{asked}: this rule moves its weights itself; method.learn=thresholds leaves them as drawn")
-
-    def check_processes(self, asked: str) -> None:
-        raise InputError(
-            f"{asked}: this method shows its samples one after the other, and weights move in between, so no batch can "
-            "be shared out; use one device"
-        )
-
-    def check_precision(self, precision: str) -> None:
-        if not precision.startswith(("32", "64")):
-            raise InputError(f"trainer.precision = {precision}: local changes are lost in 16 bits; use 32-true")
 
     def prepare(self, data: DataModule) -> None:
         for name, weight in Chain(self.network).weights().items():

@@ -40,7 +40,7 @@ from snnlab.layers.chain import Chain
 from snnlab.layers.dropout import HeldDropout
 from snnlab.layers.over_time import over_time
 from snnlab.methods.base.method import Model, Scheduler
-from snnlab.methods.base.own_steps import OwnSteps
+from snnlab.methods.base.sample_by_sample import SampleBySample
 from snnlab.metrics.unique_accuracy import UniqueAccuracy
 from snnlab.neurons.delayed_lif import DelayedLIF
 from snnlab.neurons.lif import LIF
@@ -84,7 +84,7 @@ class Layer(NamedTuple):
         return below
 
 
-class DesireBP(OwnSteps):
+class DesireBP(SampleBySample):
     """Desire backpropagation; the equations are in the docstring of this file.
 
     Args:
@@ -207,16 +207,6 @@ class DesireBP(OwnSteps):
             group = optimizer.param_groups[0 if layer.weight.dense else -1]
             moved.append(0.0 if rests else float(group["lr"]))
         return moved
-
-    # what is refused --------------------------------------------------------------------------------------------------
-    def check_processes(self, asked: str) -> None:
-        raise InputError(
-            f"{asked}: this method learns from one sample after the other, so no batch can be shared; use one device"
-        )
-
-    def check_precision(self, precision: str) -> None:
-        if not precision.startswith(("32", "64")):
-            raise InputError(f"trainer.precision = {precision}: local changes are lost in 16 bits; use 32-true")
 
     # scores -----------------------------------------------------------------------------------------------------------
     def make_metrics(self) -> nn.ModuleDict:

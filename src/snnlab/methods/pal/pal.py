@@ -43,8 +43,8 @@ from snnlab.errors import InputError
 from snnlab.layers.blocks import Blocks
 from snnlab.layers.chain import Chain
 from snnlab.methods.base.method import Model, Scheduler
-from snnlab.methods.base.own_steps import OwnSteps
 from snnlab.methods.base.rates import Rates
+from snnlab.methods.base.sample_by_sample import SampleBySample
 from snnlab.methods.pal.circuit import Circuit, Constants
 from snnlab.methods.pal.figures import alignment_figure
 from snnlab.metrics.angle import angle
@@ -109,7 +109,7 @@ class SomaBlocks(Blocks):
         ]
 
 
-class PAL(Rates, OwnSteps):
+class PAL(Rates, SampleBySample):
     """Phaseless Alignment Learning; the equations are in the docstring of this file.
 
     Args:
@@ -303,16 +303,6 @@ class PAL(Rates, OwnSteps):
         return nn.functional.mse_loss(scores, self.target(labels).to(scores.dtype))
 
     # the rule ---------------------------------------------------------------------------------------------------------
-    def check_processes(self, asked: str) -> None:
-        raise InputError(
-            f"{asked}: this method shows its samples one after the other, and weights move in between, so no batch can "
-            "be shared out; use one device"
-        )
-
-    def check_precision(self, precision: str) -> None:
-        if not precision.startswith(("32", "64")):
-            raise InputError(f"trainer.precision = {precision}: small changes are lost in 16 bits; use 32-true")
-
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The hidden forward weights, and the last one with its own rate."""
         stored = [weight.stored for weight in self.chain.values()]
