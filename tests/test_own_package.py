@@ -109,7 +109,7 @@ def test_contributing_shows_these_files():
 
 
 # a weight of its own --------------------------------------------------------------------------------------------------
-LOCAL = ["method=stbp", "data=two_rates", "model=local", "encoder=none", "method.decay=0.5", "method.width=1.0"]
+LOCAL = ["method=stbp", "data=two_rates", "model=windowed", "encoder=none", "method.decay=0.5", "method.width=1.0"]
 
 
 def local(monkeypatch, *options: str):
@@ -126,7 +126,7 @@ def test_its_locally_connected_weight_trains(python, tmp_path):
     assert ended.returncode == 0, ended.stderr
     (run,) = (tmp_path / "outputs").glob("*")
     record = json.loads((run / "run.json").read_text())
-    assert record["model"] == "local" and record["metrics"]["test"]["accuracy"] > 0.8
+    assert record["model"] == "windowed" and record["metrics"]["test"]["accuracy"] > 0.8
     assert record["metrics"]["test"]["synaptic_operations"] > 0
 
 

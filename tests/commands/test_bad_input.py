@@ -55,7 +55,7 @@ BASE = ["method=stbp", "data=digits", "logger=none", "trainer.max_epochs=1"]
             "trainer.gradient_clip_val = 1.0: this rule moves weights without a gradient",
         ),
         (["method=null"], "method=null: method needs a choice; choose one of ann, "),
-        (["encoder=null"], "encoder=null: encoder needs a choice; choose one of direct, latency, none"),
+        (["encoder=null"], "encoder=null: encoder needs a choice; choose one of direct, integrate_and_fire, latency"),
         (["method.optimizer=null"], "method.optimizer = None must be a config with a _target_"),
         (["method.threshold=inf"], "method.threshold = inf must be a finite number"),
         (["seed=-1"], "seed = -1 must lie in 0 to 4294967295"),

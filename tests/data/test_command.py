@@ -184,7 +184,7 @@ def seconds(name: str, *overrides: str) -> float | None:
         ("drifting_blobs", [], None),  # its source names no time
         ("adding", [], None),
         ("yin_yang", [], None),
-        ("teacher_student", [], None),
+        *((name, [], None) for name in ("teacher_student", "transverse_ising", "heisenberg", "pauli_strings")),
         *((name, [], None) for name in ("digits", "mnist", "fashion_mnist", "emnist", "svhn")),
         *((name, [], None) for name in ("cifar10", "cifar100", "tiny_imagenet")),
         ("digits", ["data.sequence=rows"], None),

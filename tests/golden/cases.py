@@ -127,6 +127,10 @@ CASES: dict[str, list[str]] = {
     ],
     "memprop_peak": [train("method=memprop data=digits encoder.time_steps=20 method.code=peak method.sub_steps=2")],
     "vdsp": [train("method=vdsp data=digits method.neurons=20 encoder.time_steps=20 method.label_samples=200")],
+    "variational_spin": [
+        train("method=variational_spin data=transverse_ising data.train_starts=300 method.samples=500"),
+        train("method=variational_spin data=heisenberg method.sampler=exact"),
+    ],
     "blitnet": [train("method=blitnet data=digits trainer.max_epochs=2")],
     "blitnet_code": [
         train("method=blitnet data=digits method.rule=code method.readout=forcing trainer.max_epochs=1"),

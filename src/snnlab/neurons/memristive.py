@@ -77,7 +77,7 @@ class Memristive(Neuron):
         ValueError: when an argument leaves its range.
     """
 
-    times = units(tau1="steps", tau2="steps")
+    times = units(sub_steps="per step", time_step="steps", tau1="steps", tau2="steps")
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from snnlab.kernels.cpu import compiled
 from snnlab.neurons.neuron import Neuron
+from snnlab.neurons.time import units
 
 
 class SamplingState(NamedTuple):
@@ -43,6 +44,7 @@ class SamplingUnits(Neuron):
     """
 
     samples: ClassVar[bool] = True
+    times = units(tau="steps", decay="factor per step")
 
     def __init__(self, visible: int, hidden: int, tau: int = 1, decay: float | None = None) -> None:
         super().__init__()

@@ -39,6 +39,7 @@ from snnlab.runs.resume import records
 STATES = ("completed", "failed", "interrupted", "running")
 PARALLEL = ("joblib", "submitit_local", "submitit_slurm", "ray")
 LOOK = 2.0  # seconds between two looks at the folder of a sweep that is being run
+LOCK_SECONDS = 2.0  # most that is waited for the lock of a process that is gone
 
 
 def sweep(overrides: Sequence[str], config_dir: Path | None, show: Callable[[Path], None]) -> None:
@@ -254,7 +255,10 @@ def close(folder: Path) -> None:
         named = record.content.get("process", {})
         if record.content["status"] != "running" or named.get("host") != platform.node() or is_alive(record.content):
             continue
-        if (lock := take(record.folder)) is not None:
+        until = time.monotonic() + LOCK_SECONDS  # a process that is gone gives its lock back with its last thread
+        while (lock := take(record.folder)) is None and time.monotonic() < until:
+            time.sleep(0.05)
+        if lock is not None:
             record.fail("interrupted", "interrupted by the user")
             lock.release()
 

@@ -23,7 +23,7 @@ class PauliStrings(Spins):
     def __init__(
         self,
         loader: Loader,
-        terms: list[str],
+        terms: list[str] = ["-1 ZZI", "-1 IZZ", "-0.5 XII", "-0.5 IXI", "-0.5 IIX"],  # noqa: B006
         train_starts: int = 10_000,
         val_starts: int = 100,
         test_starts: int = 1000,

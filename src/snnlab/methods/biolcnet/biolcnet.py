@@ -148,7 +148,9 @@ class BioLCNet(SampleBySample):
         """Refuse a network that is not weight - neurons - weight - output neurons."""
         used = Chain(self.network).without((nn.Flatten, nn.Identity, nn.ZeroPad2d))
         if [isinstance(link.layer, RivalLIF) for link in used] != [False, True, False, True] or not (
-            isinstance(used[0].layer, (Local2d, nn.Linear)) and used[2].weight is not None and used[2].weight.dense
+            all(used[i].weight is not None for i in (0, 2))
+            and (isinstance(used[0].layer, Local2d) or used[0].weight.dense)  # type: ignore[union-attr]
+            and used[2].weight.dense  # type: ignore[union-attr]
         ):
             names = " - ".join(type(link.layer).__name__ for link in used)
             raise InputError(
@@ -159,7 +161,8 @@ class BioLCNet(SampleBySample):
     def parts(self) -> tuple[Weight, RivalLIF, Weight, RivalLIF]:
         """Weight and neurons of the hidden layer and of the output."""
         weights = list(Chain(self.network).weights().values())
-        hidden, output = (layer for layer in self.network.layers.values() if isinstance(layer, RivalLIF))
+        layers: list[Any] = [link.layer for link in Chain(self.network).of(RivalLIF)]
+        hidden, output = layers
         return weights[0], hidden, weights[1], output
 
     # what is refused --------------------------------------------------------------------------------------------------
@@ -306,9 +309,8 @@ class BioLCNet(SampleBySample):
 
     def cropped(self, frames: Tensor) -> Tensor:
         """Frames [T, B, ...] as the hidden weights read them."""
-        for layer in self.network.layers.values():
-            if isinstance(layer, nn.ZeroPad2d):
-                return layer(frames)  # type: ignore[no-any-return]
+        for link in Chain(self.network).of(nn.ZeroPad2d):
+            frames = link.layer(frames)
         return frames
 
     def reads(self) -> Any:
@@ -351,7 +353,7 @@ class BioLCNet(SampleBySample):
 
     def compiled(self) -> bool:
         """Whether the kernel may count: nobody watches the layers, and no chip limits their states."""
-        return self.network.path.enabled and not any(map(watched, self.network.layers.values()))
+        return self.network.path.enabled and not any(watched(link.layer) for link in Chain(self.network).links)
 
     def tally(self, spikes: Tensor) -> Tensor:
         """Spikes [..., outputs] as those of the classes [..., K]."""
