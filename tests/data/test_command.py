@@ -185,6 +185,7 @@ def seconds(name: str, *overrides: str) -> float | None:
         ("adding", [], None),
         ("yin_yang", [], None),
         *((name, [], None) for name in ("teacher_student", "transverse_ising", "heisenberg", "pauli_strings")),
+        *((name, [], 0.02) for name in ("expanding_disc", "landing_ramp")),
         *((name, [], None) for name in ("digits", "mnist", "fashion_mnist", "emnist", "svhn")),
         *((name, [], None) for name in ("cifar10", "cifar100", "tiny_imagenet")),
         ("digits", ["data.sequence=rows"], None),

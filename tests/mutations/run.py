@@ -63,6 +63,10 @@ BASES = [
         "data.val_sequences=16",
         "data.test_sequences=16",
     ],
+    *(
+        ["method=stbp", f"data={name}", "data.side=8", "data.steps=6", "data.dt=0.1", "model.hidden=[4]"]
+        for name in ("expanding_disc", "landing_ramp")
+    ),
     ["method=stbp", "data=digits", "init=kaiming"],
     ["method=stbp", "data=digits", "data.sequence=rows", "encoder=none"],
 ]

@@ -37,6 +37,7 @@ from snnlab.neurons.surrogate import Curve, make_surrogate
 from snnlab.questions.class_at_end import ClassAtEnd
 from snnlab.questions.class_of_sequence import ClassOfSequence
 from snnlab.questions.value_at_end import ValueAtEnd
+from snnlab.questions.value_per_step import ValuePerStep
 from snnlab.weights.deep_rewiring import DeepRewiring
 
 
@@ -59,7 +60,7 @@ class STBP(Autograd):
             to 1; the score is what they make of it).
         readout_decay: factor that a leaky readout or the trace keeps per step, in [0, 1]; exp(-time_step / tau). A
             trace that keeps all of 1 takes nothing in.
-        score: mean or max of the readout over time, or its last step.
+        score: mean or max of the readout over time, or its last step; of a value at every step, mean: the readout itself.
         criterion: mse (y against the one-hot label) or cross_entropy (y as logits); values have their squared error.
         regularizer: penalty of the hidden spikes, added to the training loss; see regularizers/.
         rewiring: sparse weights that keep their signs and move; see weights/deep_rewiring.py. None leaves them dense.
@@ -68,10 +69,11 @@ class STBP(Autograd):
 
     Raises:
         ValueError: when an argument leaves its range.
-        InputError: when norm=bntt is to normalise data whose number of time steps is unknown.
+        InputError: when norm=bntt is to normalise data whose number of time steps is unknown, or two options do not go
+            together.
     """
 
-    answers = (ClassOfSequence, ClassAtEnd, ValueAtEnd)
+    answers = (ClassOfSequence, ClassAtEnd, ValueAtEnd, ValuePerStep)
 
     def __init__(
         self,
@@ -106,6 +108,11 @@ class STBP(Autograd):
         if readout == "trace" and readout_decay == 1:
             raise InputError(
                 "method.readout_decay = 1.0: a trace that keeps all takes nothing in; method.readout_decay=0.9 is usual"
+            )
+        if score != "mean" and data.question.per_step:
+            raise InputError(
+                f"method.score={score} reads one answer of a whole sequence, and data={data.name} asks for "
+                f"{data.question.sentence}; use method.score=mean, which leaves every step its own"
             )
         self.threshold, self.decay = threshold, decay
         self.reset, self.leak, self.surrogate, self.width = reset, leak, surrogate, width
