@@ -43,7 +43,11 @@ class TimeToContact(ValuePerStep):
         return ((scores - targets).abs() / targets).mean()
 
     def metrics(self, outputs: int) -> dict[str, Metric]:
-        return {"relative_error": RelativeError(), "constant_error": BlindError(), "clock_error": BlindError(clock=True)}
+        return {
+            "relative_error": RelativeError(),
+            "constant_error": BlindError(),
+            "clock_error": BlindError(clock=True),
+        }
 
 
 class RelativeError(Metric):  # type: ignore[misc]

@@ -40,7 +40,7 @@ class ExpandingDisc(Approach):
     def __init__(
         self,
         loader: Loader,
-        radius: Sequence[float] = (3.0, 6.0),
+        radius: list[float] = [3.0, 6.0],  # noqa: B006
         centre: float = 4.0,
         contrast: float = 2.0,
         side: int = 32,
@@ -49,7 +49,7 @@ class ExpandingDisc(Approach):
         noise_hz: float = 0.1,
         steps: int = 50,
         dt: float = 0.02,
-        contact: Sequence[float] = (1.2, 3.0),
+        contact: list[float] = [1.2, 3.0],  # noqa: B006
         train_sequences: int = 2048,
         val_sequences: int = 256,
         test_sequences: int = 512,

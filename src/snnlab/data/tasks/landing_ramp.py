@@ -45,7 +45,7 @@ class LandingRamp(Approach):
     def __init__(
         self,
         loader: Loader,
-        wavelength: Sequence[float] = (1.0, 32.0),
+        wavelength: list[float] = [1.0, 32.0],  # noqa: B006
         waves: int = 32,
         drift: float = 4.0,
         contrast: float = 0.7,
@@ -56,7 +56,7 @@ class LandingRamp(Approach):
         noise_hz: float = 0.1,
         steps: int = 50,
         dt: float = 0.02,
-        contact: Sequence[float] = (1.2, 3.0),
+        contact: list[float] = [1.2, 3.0],  # noqa: B006
         train_sequences: int = 2048,
         val_sequences: int = 256,
         test_sequences: int = 512,
@@ -79,10 +79,17 @@ class LandingRamp(Approach):
 
     def scene(self, rngs: Sequence[np.random.Generator]) -> Scene:
         axis = np.arange(self.camera.side) - (self.camera.side - 1) / 2
-        k, phase, speed = np.empty((2, len(rngs), self.waves)), np.empty((len(rngs), self.waves)), np.empty((2, len(rngs)))
+        k, phase, speed = (
+            np.empty((2, len(rngs), self.waves)),
+            np.empty((len(rngs), self.waves)),
+            np.empty((2, len(rngs))),
+        )
         low, high = np.log(self.wavelength)
         for i, rng in enumerate(rngs):
-            number, angle = 2 * np.pi / np.exp(rng.uniform(low, high, self.waves)), rng.uniform(0, 2 * np.pi, self.waves)
+            number, angle = (
+                2 * np.pi / np.exp(rng.uniform(low, high, self.waves)),
+                rng.uniform(0, 2 * np.pi, self.waves),
+            )
             k[:, i] = number * np.sin(angle), number * np.cos(angle)
             phase[i] = rng.uniform(0, 2 * np.pi, self.waves)
             speed[:, i] = rng.uniform(-self.drift, self.drift, 2)
@@ -92,12 +99,12 @@ class LandingRamp(Approach):
         def seen(distance: np.ndarray, time: float) -> np.ndarray:
             kz = k * distance[None, :, None]
             left = amplitude * np.exp(-((self.blur**2) * (kz**2).sum(0)) / 2)  # a_i B(k_i z)
-            rows = kz[0][..., None] * axis + (phase + along * time)[..., None]  # [B, waves, H]
-            columns = kz[1][..., None] * axis
+            rows = (kz[0][..., None] * axis + (phase + along * time)[..., None]).astype(np.float32)  # [B, waves, H]
+            columns = (kz[1][..., None] * axis).astype(np.float32)
             # cos(row + column) = cos row cos column - sin row sin column: two products of matrices
-            even = (left[..., None] * np.cos(rows)).transpose(0, 2, 1) @ np.cos(columns)
-            odd = (left[..., None] * np.sin(rows)).transpose(0, 2, 1) @ np.sin(columns)
-            return (even - odd).astype(np.float32)
+            left = left[..., None].astype(np.float32)
+            even = (left * np.cos(rows)).transpose(0, 2, 1) @ np.cos(columns)
+            return even - (left * np.sin(rows)).transpose(0, 2, 1) @ np.sin(columns)
 
         return seen
 
