@@ -1,4 +1,4 @@
-"""What tasks of an approach share: a camera comes nearer to something at a steady speed, and the time left is asked for.
+"""What tasks of an approach share: a camera comes nearer to something at a steady speed; how much time is left?
 
     z(t) = 1 - t / T_c                            the distance, in that of the start
     T_c  = exp(uniform on log contact)            seconds from the first step to contact, one for each sequence     (1)
@@ -142,7 +142,7 @@ class Approach(Task):
                 f"data.{name}: contact = {list(contact)} must be two times of seconds, the shortest first, longer than "
                 f"the {length:.6g} s of a sequence and at most {FARTHEST:.0f}; [1.2, 3.0] is usual for 1 s"
             )
-        self.name, self.camera, self.steps, self.dt = name, camera, steps, dt
+        self.camera, self.steps, self.dt = camera, steps, dt
         self.contact = (float(contact[0]), float(contact[1]))
         self.sizes = split_sizes(name, train_sequences, val_sequences, test_sequences)
 
@@ -157,7 +157,7 @@ class Approach(Task):
     @property
     def spec(self) -> DataSpec:
         return DataSpec(
-            self.name,
+            self.camera.of,
             "event",
             (2, self.camera.side, self.camera.side),
             classes=1,
@@ -171,7 +171,7 @@ class Approach(Task):
         seed = self.camera.seed
         splits = Splits(*(Approaches(size, split, seed, self) for split, size in enumerate(self.sizes.values())))
         recipe = (
-            f"{self.name} 1: {self.camera}, steps {self.steps}, dt {self.dt}, contact {self.contact}, "
+            f"{self.camera.of} 1: {self.camera}, steps {self.steps}, dt {self.dt}, contact {self.contact}, "
             f"scene {self.drawn()}, sizes {self.sizes}"
         )
         return splits, generated(recipe, self.sizes)
