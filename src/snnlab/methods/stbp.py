@@ -60,7 +60,8 @@ class STBP(Autograd):
             to 1; the score is what they make of it).
         readout_decay: factor that a leaky readout or the trace keeps per step, in [0, 1]; exp(-time_step / tau). A
             trace that keeps all of 1 takes nothing in.
-        score: mean or max of the readout over time, or its last step; of a value at every step, mean: the readout itself.
+        score: mean or max of the readout over time, or its last step; a value at every step is the
+            readout itself, with mean.
         criterion: mse (y against the one-hot label) or cross_entropy (y as logits); values have their squared error.
         regularizer: penalty of the hidden spikes, added to the training loss; see regularizers/.
         rewiring: sparse weights that keep their signs and move; see weights/deep_rewiring.py. None leaves them dense.

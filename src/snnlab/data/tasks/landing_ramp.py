@@ -1,9 +1,9 @@
 """A descent: the camera looks down at rough ground while its height falls along a ramp. How long until it lands?
 
-    z(t) = 1 - t / T_c                                       height in that of the start, a ramp: T_c - t is left exactly
-    g(p, t) = z(t) p + t v                                   the spot of the ground that pixel p looks at            (1)
-    L(p, t) = contrast sum_i a_i B(k_i z) cos(k_i g + phi_i)   log luminance of the ground: waves in all directions   (2)
-    B(k) = exp(-(blur k)^2 / 2)                              what a lens of that blur leaves of a wave
+    z(t) = 1 - t / T_c                  height, in that of the start: a ramp, and T_c - t is left exactly
+    g(p, t) = z(t) p + t v              the spot of the ground that pixel p looks at                            (1)
+    L(p, t) = contrast sum_i a_i B(k_i z) cos(k_i g + phi_i)    log luminance: waves in all directions          (2)
+    B(k) = exp(-(blur k)^2 / 2)         what a lens of that blur leaves of a wave
 
 p is in pixels from the middle, the spot in what a pixel sees of the ground at the start, v drawn for each sequence: it
 is a drift sideways, and moves where the flow of the picture springs from, not the time. Wavelengths 2 pi / |k_i| are
