@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from snnlab.data.augmentation import ImageAugmentation
-from snnlab.data.contract import DataSpec, Provenance, Splits
+from snnlab.data.contract import DataSpec, Provenance, Splits, check_range
 from snnlab.data.files import read_content
 from snnlab.data.formats.idx import parse_idx
 from snnlab.data.images.module import ImageArrays, Order, PublishedImages
@@ -55,6 +55,8 @@ class IDXImages(PublishedImages):
     Args:
         only: the classes that are kept, numbered anew from 0 in this order; null keeps all. ``val_size`` and
             ``train_size`` are then of what is left.
+        responses: how many answers there are to choose from; null: one for each class that is kept. With more of them
+            some are right for no image, unless a reward makes them so, as in conditioning.
         pool: side of the squares of pixels that are averaged: 1 leaves the images as they are, 2 makes 14 x 14 of them,
             4 and 7 make 7 x 7 and 4 x 4.
         All others as in PublishedImages.
@@ -79,6 +81,7 @@ class IDXImages(PublishedImages):
         val_size: int = 5000,
         train_size: int | None = None,
         only: list[int] | None = None,
+        responses: int | None = None,
         augmentation: ImageAugmentation = ImageAugmentation(),  # noqa: B008  frozen
         sequence: Order = "none",
         pool: int = 1,
@@ -93,14 +96,22 @@ class IDXImages(PublishedImages):
                 f"data.{self.title}: only = {list(only)} must name different classes of 0 to {self.classes - 1}"
             )
         self.only = None if only is None else list(only)
+        if responses is not None:
+            kept_classes = self.classes if only is None else len(only)
+            check_range(
+                f"data.{self.title}: responses", responses, kept_classes, 1000, "at least one for each class that is kept"
+            )
+        self.responses = responses
 
     @property
     def still(self) -> DataSpec:
         whole = super().still
+        if self.responses is not None:
+            whole = replace(whole, classes=self.responses, prototype_shape=None)
         if self.only is None:
             return whole
         sizes = {"val": self.val_size} | ({"train": self.train_size} if self.train_size else {})
-        return replace(whole, classes=len(self.only), sizes=sizes)
+        return replace(whole, classes=self.responses or len(self.only), sizes=sizes)
 
     def read(self) -> tuple[Splits, Provenance]:
         splits, provenance = super().read()
