@@ -98,6 +98,24 @@ def test_3_the_change_of_a_pair():
     assert rule([15], [10]) == pytest.approx(-1e-4 * math.exp(-5 / 20), rel=1e-9)
 
 
+def rewarded(label: int, lr: float) -> float:
+    """dw of an output neuron that each hidden spike makes fire, after input at two steps of the learning."""
+    spec = DataSpec("pair", "image", (1, 1, 1), 2)
+    method = BioLCNet(MLP([1]), spec, Rate(300), neurons=1, threshold=0.4, norm=0.5, theta_plus=0.0).double()
+    with torch.no_grad():
+        method.parts()[2].write(torch.tensor([[0.5], [0.0]], dtype=torch.float64))
+    frames = torch.zeros(300, 1, 1, 1, 1, dtype=torch.float64)
+    frames[250], frames[256] = 1, 1
+    method.present(frames, torch.tensor([label]), lr)
+    return method.parts()[2].used[0, 0].item() - 0.5
+
+
+def test_3_what_a_neuron_fired_at_came_before_it():
+    """Both spikes of the input make it fire in their own step; a punished one falls silent for the second."""
+    assert rewarded(0, 0.1) == pytest.approx(2 * 0.1)  # the second spike's P_pre and P_post of the first cancel
+    assert rewarded(1, 0.2) == pytest.approx(-0.2 + 0.2 * math.exp(-6 / 20))
+
+
 def test_4_of_equal_votes_and_of_silence_the_lowest_class_is_named():
     method = make()
     silent = torch.zeros(90, 2, 1, 7, 7, dtype=torch.float64)

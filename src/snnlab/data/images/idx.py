@@ -99,7 +99,11 @@ class IDXImages(PublishedImages):
         if responses is not None:
             kept_classes = self.classes if only is None else len(only)
             check_range(
-                f"data.{self.title}: responses", responses, kept_classes, 1000, "at least one for each class that is kept"
+                f"data.{self.title}: responses",
+                responses,
+                kept_classes,
+                1000,
+                "at least one for each class that is kept",
             )
         self.responses = responses
 

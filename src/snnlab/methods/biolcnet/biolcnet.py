@@ -14,7 +14,8 @@
         response = class with most output spikes in the decision; of equals the lowest, so of silence class 0
         R = 0 before the response is there; then as reward.py says
         P[t] = P[t-1] exp(-dt / tau_trace) + spikes[t]      of both sides, from the beginning of learning
-        w += lr R (P_pre spikes_post - spikes_pre P_post), clipped to [0, 1]                              (8)
+        w += lr R (P_pre[t] spikes_post[t] - spikes_pre[t] P_post[t-1] exp(-dt / tau_trace)), clipped to [0, 1]   (8)
+        a spike that reaches a neuron in the step in which it fires has come first: it may be what it fired at
 
 Departures: spikes of the input are drawn by a Bernoulli trial each step (BindsNET draws Poisson intervals). R acts on
             the eligibility of its own step, BindsNET's on that of the step before. Evaluation shows observation and
@@ -212,6 +213,7 @@ class BioLCNet(SampleBySample):
             held = torch.randint_like(labels, self.data.classes) if self.permuted_reward else right
             counts, votes, rewards = self.present(frames[:, first:], held, lr)
             self.rewards += [float(r > 0) for r in rewards.tolist()]
+            self.log_phases(len(self.rewards) - rest)
             self.log("train/reward", (rewards > 0).float().mean(), batch_size=rest, **every)
             self.log("train/output_spikes", counts[2].float() / rest, batch_size=rest, **every)
             scores = shares(votes).to(self.device)
@@ -325,12 +327,16 @@ class BioLCNet(SampleBySample):
         return np.ascontiguousarray(found.numpy())
 
     # the episodes -----------------------------------------------------------------------------------------------------
-    def on_train_epoch_end(self) -> None:
-        super().on_train_epoch_end()
-        for phase, end in enumerate([*self.reward.switches, len(self.rewards)] if self.rewards else []):
-            if end <= len(self.rewards):
-                last = self.rewards[max(end - LAST, 0) : end]
-                self.log(f"train/reward_of_phase_{phase}", sum(last) / max(len(last), 1))
+    def log_phases(self, before: int) -> None:
+        """Log the last rewards of the phases that have ended since episode ``before``, and at an epoch's end, too."""
+        now, switches = len(self.rewards), [0, *self.reward.switches]
+        ends = {phase: end for phase, end in enumerate(switches[1:]) if before < end <= now}
+        if self.trainer.is_last_batch:
+            phase = sum(switch < now for switch in switches) - 1
+            ends[phase] = now
+        for phase, end in ends.items():
+            last = self.rewards[max(end - LAST, switches[phase]) : end]
+            self.log(f"train/reward_of_phase_{phase}", sum(last) / len(last), on_step=False, on_epoch=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -166,7 +166,7 @@ def present(
             for h in range(hidden):  # (8)
                 p_plus[h] *= trace
             for n in range(outputs):
-                p_minus[n] = p_minus[n] * trace + spiked_out[n]
+                p_minus[n] *= trace
             change = kind.type(nu * size)
             for p in range(places):
                 for o in range(filters):
@@ -177,6 +177,7 @@ def present(
                             w2[h, n] -= change * p_minus[n]
             for n in range(outputs):
                 if spiked_out[n]:
+                    p_minus[n] += one  # after the spikes of this step, which came first: they are what it fired at
                     for h in range(hidden):
                         w2[h, n] += change * p_plus[h]
             for p in range(places):
