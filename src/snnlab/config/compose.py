@@ -31,7 +31,7 @@ from snnlab.config.schema import OF_GROUP
 from snnlab.config.words import nearest_keys
 from snnlab.errors import InputError, RunFailure, nearest
 
-MOST_KEPT = 100  # choices whose composition is kept
+MOST_KEPT = 500  # choices whose composition is kept
 Choices = tuple[str, ...]  # lines that choose of groups
 Kept = dict[Choices, bytes]  # pickled: a copy comes out of that three times as fast as by copy.deepcopy
 First = tuple[DictConfig, str]  # a config, and the kind of its data

@@ -97,14 +97,8 @@ class IDXImages(PublishedImages):
             )
         self.only = None if only is None else list(only)
         if responses is not None:
-            kept_classes = self.classes if only is None else len(only)
-            check_range(
-                f"data.{self.title}: responses",
-                responses,
-                kept_classes,
-                1000,
-                "at least one for each class that is kept",
-            )
+            least, why = self.classes if only is None else len(only), "at least one for each class that is kept"
+            check_range(f"data.{self.title}: responses", responses, least, 1000, why)
         self.responses = responses
 
     @property
