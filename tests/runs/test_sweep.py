@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
@@ -116,6 +117,11 @@ def test_a_sweep_that_was_interrupted_goes_on_in_its_folder_with_what_is_left(ru
     code, out, _ = run_command("-m", "resume=auto", "seed=0,1,2", *QUICK, "model.hidden=[4]")
     told = f"{folder.name}: nothing is left to run, 3 runs completed already -> {folder.resolve()}"
     assert code == 0 and out.startswith(f"{told}\n\nrun ")  # and its table
+    first, second, _ = sorted(path.parent for path in folder.glob("*/run.json"))
+    shutil.rmtree(first)
+    second.rename(first)  # as a run of a day when other defaults came to this name
+    code, _, error = run_command("-m", "seed=0,1,2", *QUICK, "model.hidden=[4]")
+    assert code == 2 and error == f"snnlab: {first.resolve()} holds another run than its name says; move it away\n"
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])

@@ -31,6 +31,7 @@ from snnlab.config.line import quoted
 from snnlab.config.paths import conf_dir
 from snnlab.errors import Held, InputError, RunFailure, TimeOver, one_line, plain
 from snnlab.runs import wiring
+from snnlab.runs.identity import digest, recorded
 from snnlab.runs.lock import is_alive, take
 from snnlab.runs.plan import Sweep, checked, networks
 from snnlab.runs.record import RunRecord
@@ -84,10 +85,13 @@ def run_all(planned: Sweep, config_dir: Path | None, launcher: list[str], show: 
         show: called with the folder of the runs at the end, whatever that is.
 
     Raises:
+        InputError: where a run that is completed is another one than its name says today.
         RunFailure: at the end, where a job failed.
         KeyboardInterrupt: where the jobs were stopped, or one by trainer.max_time.
     """
     left = {name: job for name, job in planned.jobs.items() if state_of(planned.folder, name) != "completed"}
+    for name in planned.jobs.keys() - left.keys():
+        check_name(planned.folder / name)
     done = len(planned.jobs) - len(left)
     runs = counted(len(left), "run") if left else f"nothing is left to run, {counted(done, 'run')} completed already"
     there = f", {done} completed already" if done and left else ""
@@ -184,6 +188,16 @@ def state_of(folder: Path, name: str) -> str:
         return state if state in STATES else "missing"
     except (InputError, OSError):
         return "missing"
+
+
+def check_name(run: Path) -> None:
+    """Refuse a run that is not what its name says, as one that was made when the defaults were others.
+
+    Raises:
+        InputError: naming its folder.
+    """
+    if not run.name.endswith(f"_{digest(recorded(RunRecord.read(run).content))[:12]}"):
+        raise InputError(f"{run} holds another run than its name says; move it away")
 
 
 def failure_file(folder: Path, name: str) -> Path:
