@@ -35,7 +35,7 @@ def python(tmp_path):
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(OWN), *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = {**os.environ, "PYTHONPATH": path, "SNNLAB_CACHE": str(tmp_path / "cache")}
+        environment = {**os.environ, "PYTHONPATH": path}
         return subprocess.run(
             [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -24,7 +25,8 @@ FEW += ["trainer.limit_test_batches=1", "model.hidden=[12]"]
 
 def train(tmp_path_factory, *options):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SNNLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        if "SNNLAB_CACHE" not in os.environ:  # what is compiled once is there for all tests
+            patch.setenv("SNNLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
         return run(compose([*FEW, *options, f"paths.output={tmp_path_factory.mktemp('outputs')}"])).folder
 
 

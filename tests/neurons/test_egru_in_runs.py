@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
@@ -41,7 +42,8 @@ def batch_of(samples=20):
 def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("runs"))
-        patch.setenv("SNNLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        if "SNNLAB_CACHE" not in os.environ:  # what is compiled once is there for all tests
+            patch.setenv("SNNLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
         return wiring.run(compose(["method=stbp", *ROWS])).folder.resolve()
 
 
