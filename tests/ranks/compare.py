@@ -61,6 +61,8 @@ CASES = {  # by what the table calls it; a method's own config comes first
     "biolcnet": "method=biolcnet data=digits model.hidden=[8] encoder.time_steps=12",
     "desire_bp": "method=desire_bp data=digits model.hidden=[8] encoder.time_steps=8",
     "blitnet": "method=blitnet data=digits",
+    "pal": "method=pal data=digits model.hidden=[8]",
+    "variational_spin": "method=variational_spin data=transverse_ising model.hidden=[] encoder=none method.samples=500",
     "vdsp": "method=vdsp data=digits method.neurons=5 encoder.time_steps=4",
 }
 
