@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from snnlab.methods.variational_spin.energies import covariance, local_energies,
 from snnlab.neurons.sampling_units import SamplingUnits
 from snnlab.questions.energy import Estimate
 from snnlab.questions.hamiltonian import Hamiltonian
+from snnlab.runs.wiring import run
 
 LINE = ["method=variational_spin"]
 
@@ -234,3 +236,25 @@ def test_the_exact_rule_finds_a_ground_state():
         optimizer.step()
     p, local, _ = method.exact(method.weight())
     assert 0 <= float((p * local).sum()) + 4 < 4e-3 and math.isclose(float(p.sum()), 1)
+
+
+def test_a_run_again_and_a_resumed_run_are_equal_to_the_bit(monkeypatch, tmp_path):
+    """Starts and samples are drawn: a resumed run goes on with the random numbers that it would have had."""
+    monkeypatch.chdir(tmp_path)
+    line = ["method=variational_spin", "data=transverse_ising", "data.train_starts=40", "data.batch_size=10"]
+    line += ["method.samples=100", "data.val_starts=10", "data.test_starts=10", "trainer.max_epochs=3", "logger=none"]
+    line += ["callbacks.figures=false", "callbacks.progress=false", "method.sampler=refractory"]
+    whole = run(compose(line))
+    weights = weights_of(whole.folder)
+    assert torch.equal(weights, weights_of(run(compose([*line, "paths.output=again"])).folder))
+    assert not torch.equal(weights, weights_of(run(compose([*line, "paths.output=other", "seed=1"])).folder))
+    record = whole.folder / "run.json"
+    record.write_text(record.read_text().replace('"status": "completed"', '"status": "interrupted"'))
+    sorted(whole.folder.glob("checkpoints/epoch*.ckpt"))[-1].unlink()
+    assert torch.equal(weights, weights_of(run(compose([*line, f"resume={whole.folder}"])).folder))
+
+
+def weights_of(folder: Path) -> torch.Tensor:
+    last = sorted(folder.glob("checkpoints/epoch*.ckpt"))[-1]
+    state = torch.load(last, weights_only=True)["state_dict"]
+    return next(value for name, value in state.items() if name.endswith("coupling.weight"))
