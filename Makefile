@@ -25,7 +25,7 @@ run: setup ## train the default: the VDIB autoencoder on event data (ARGS="metho
 	$(BIN)/python -m snnlab $(ARGS)
 
 test: setup ## run the test suite
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal $(ARGS)
 
 notebooks: setup ## open the notebooks in JupyterLab (make test ARGS=tests/test_notebooks.py executes them)
 	$(BIN)/python -m pip install --quiet -c constraints.txt jupyterlab==4.6.6
