@@ -8,11 +8,11 @@ import torch
 
 from snnlab.data.contract import DataModule
 from snnlab.data.loader import with_loader
-from snnlab.data.tasks.approach import ChangeCamera
+from snnlab.data.tasks.approach import ChangeCamera, rate_error
 from snnlab.data.tasks.expanding_disc import ExpandingDisc
 from snnlab.data.tasks.landing_ramp import LandingRamp
 from snnlab.errors import InputError
-from snnlab.questions.time_to_contact import TimeToContact
+from snnlab.questions.time_to_contact import BlindError, TimeToContact
 
 TASKS = [ExpandingDisc, LandingRamp]
 CLEAN = {"mismatch": 0.0, "noise_hz": 0.0}
@@ -53,7 +53,7 @@ def test_sequences_do_not_depend_on_the_run_or_the_batch(kind: type) -> None:
 
 
 def test_radius_over_its_speed_is_the_time_left() -> None:
-    data = task(ExpandingDisc, centre=0.0, radius=[6.0, 6.0], side=64, contrast=1.0)
+    data = task(ExpandingDisc, centre=0.0, radius=[6.0, 6.0], side=64, contrast=[1.0, 1.0])
     seen = data.scene([np.random.default_rng(0)])
     contact, dt = 2.0, 0.05
     for time in (0.2, 0.7, 1.2):
@@ -65,7 +65,7 @@ def test_radius_over_its_speed_is_the_time_left() -> None:
 
 
 def test_the_ground_is_magnified_about_the_point_below() -> None:
-    data = task(LandingRamp, drift=0.0, blur=0.0, side=65, wavelength=[8.0, 32.0])
+    data = task(LandingRamp, drift=0.0, blur=0.0, side=65, wavelength=[8.0, 32.0], contrast=[0.7, 0.7])
     seen = data.scene([np.random.default_rng(0)])
     far, near = seen(np.array([1.0]), 0.0)[0], seen(np.array([0.5]), 0.0)[0]
     np.testing.assert_allclose(near[::2, ::2], far[16:49, 16:49], atol=1e-5)  # half as high, twice as large
@@ -107,7 +107,7 @@ def test_noise_has_its_rate_and_thresholds_their_spread() -> None:
     ("option", "value", "words"),
     [
         ("contact", [0.8, 4.0], "must be two times of seconds"),
-        ("contact", [4.0, 2.0], "the shortest first, longer than the 0.8 s of a sequence"),
+        ("contact", [4.0, 2.0], "the shortest first, at least 0.85"),
         ("contact", [2.0], "must be two times"),
         ("contact", [2.0, float("inf")], "at most 10000"),
         ("contact", [float("nan"), 3.0], "must be two times"),
@@ -117,9 +117,12 @@ def test_noise_has_its_rate_and_thresholds_their_spread() -> None:
         ("threshold", 0.0, "must lie in 0.01"),
         ("mismatch", 1.0, "must lie in 0 to 0.3"),
         ("noise_hz", -1.0, "must lie in 0"),
-        ("contrast", 0.0, "must lie in 0.01"),
+        ("contrast", [0.0, 1.0], "must be two numbers in 0.01 to 10"),
+        ("contrast", [2.0], "must be two numbers"),
+        ("contact", [0.8000001, 4.0], r"at least 0.85 \(the sequence and half a step\)"),
         ("train_sequences", 0, "train_sequences = 0"),
         ("task_seed", -1, "task_seed = -1 must lie in"),
+        ("task_seed", 2**32, "must lie in 0 to 4294967295"),
     ],
 )
 def test_bad_arguments_are_named(kind: type, option: str, value: object, words: str) -> None:
@@ -135,3 +138,19 @@ def test_bad_scenes_are_named() -> None:
     for option, value in (("wavelength", [0.0, 1.0]), ("waves", 0), ("drift", -1.0), ("blur", -1.0)):
         with pytest.raises(InputError, match=rf"data\.landing_ramp: {option} = "):
             task(LandingRamp, **{option: value})
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_number_of_events_alone_says_little(kind: type) -> None:
+    """Who counts has more than half of a constant's error, as scenes differ in contrast."""
+    data = with_loader(kind, "x", "x")
+    metric = BlindError()
+    data.setup()
+    targets = data.splits.test.batch(range(256)).labels
+    metric.update(targets, targets)
+    assert rate_error(data, 256) > 0.6 * float(metric.compute())
+
+
+def test_the_camera_has_random_numbers_of_its_own() -> None:
+    spread = np.random.default_rng([0, 0, 1]).standard_normal((2, 8, 8))
+    assert not np.allclose(ChangeCamera("x", side=8, threshold=1.0).thresholds(), 1 + 0.03 * spread, atol=1e-6)

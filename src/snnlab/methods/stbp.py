@@ -62,7 +62,8 @@ class STBP(Autograd):
             trace that keeps all of 1 takes nothing in.
         score: mean or max of the readout over time, or its last step; a value at every step is the
             readout itself, with mean.
-        criterion: mse (y against the one-hot label) or cross_entropy (y as logits); values have their squared error.
+        criterion: mse (y against the one-hot label) or cross_entropy (y as logits); values have the loss of
+            their question.
         regularizer: penalty of the hidden spikes, added to the training loss; see regularizers/.
         rewiring: sparse weights that keep their signs and move; see weights/deep_rewiring.py. None leaves them dense.
         norm, shift: none, bntt or shared behind the weights of a hidden layer, and whether it learns an offset; see
@@ -114,6 +115,16 @@ class STBP(Autograd):
             raise InputError(
                 f"method.score={score} reads one answer of a whole sequence, and data={data.name} asks for "
                 f"{data.question.sentence}; use method.score=mean, which leaves every step its own"
+            )
+        if readout == "spikes" and data.question.per_step:
+            raise InputError(
+                f"method.readout=spikes answers each step with 0 or 1, and data={data.name} asks for "
+                f"{data.question.sentence}; use method.readout=leaky"
+            )
+        if criterion == "cross_entropy" and not data.question.has_classes:
+            raise InputError(
+                f"method.criterion=cross_entropy is of classes, and data={data.name} asks for "
+                f"{data.question.sentence}; use method.criterion=mse, which leaves the loss to the question"
             )
         self.threshold, self.decay = threshold, decay
         self.reset, self.leak, self.surrogate, self.width = reset, leak, surrogate, width

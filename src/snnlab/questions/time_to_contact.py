@@ -12,7 +12,7 @@ which a method is not, and are the harder to stay below for it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class TimeToContact(ValuePerStep):
 
     sentence = "the time to contact at every step"
     monitor: Monitor = ("val/relative_error", "min")
+    unit: ClassVar[str] = "time to contact, s"
 
     def check(self, targets: Tensor, outputs: int) -> None:
         super().check(targets, outputs)
@@ -89,8 +90,8 @@ class BlindError(Metric):  # type: ignore[misc]
         self.targets.append(targets[..., 0].T)
 
     def compute(self) -> Tensor:
-        given = torch.cat(self.targets) if isinstance(self.targets, list) else self.targets
-        columns = given if self.clock else given.reshape(-1, 1)
+        given = (torch.cat(self.targets) if isinstance(self.targets, list) else self.targets).double()
+        columns = (given if self.clock else given.reshape(-1, 1)).sort(0).values  # whatever the order of the processes
         best = torch.stack([weighted_median(column, 1 / column) for column in columns.T])
         return ((best - columns).abs() / columns).mean()
 

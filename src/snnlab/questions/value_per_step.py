@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -19,6 +19,7 @@ class ValuePerStep(Question):
 
     sentence = "real values at every step"
     per_step = True
+    unit: ClassVar[str] = "value"  # what the axis of the picture says
 
     def check(self, targets: Tensor, outputs: int) -> None:
         if not targets.is_floating_point() or targets.dim() != 3 or targets.shape[2] != outputs:
@@ -42,10 +43,10 @@ class ValuePerStep(Question):
         return nn.functional.mse_loss(scores, targets)
 
     def pictures(self, answered: Answered, outputs: int) -> dict[str, Callable[[], Any]]:
-        return {"answers_over_time": lambda: over_time_figure(*next(answered()))}
+        return {"answers_over_time": lambda: over_time_figure(*next(answered()), self.unit)}
 
 
-def over_time_figure(answers: Tensor, targets: Tensor, most: int = 6) -> Any:
+def over_time_figure(answers: Tensor, targets: Tensor, unit: str = "value", most: int = 6) -> Any:
     """The values that are right and those that were named at every step [T, B, K], first samples of the test split."""
     import matplotlib.pyplot as plt
 
@@ -58,6 +59,6 @@ def over_time_figure(answers: Tensor, targets: Tensor, most: int = 6) -> Any:
             axis.plot(answers[:, sample, k], ".", markersize=2.5, color=f"C{k}", label="answer" if first else None)
         axis.set_title(f"sample {sample}")
         style.whole_numbers(axis.xaxis)
-    axes[0, 0].set(xlabel="time step", ylabel="value")
+    axes[0, 0].set(xlabel="time step", ylabel=unit)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure

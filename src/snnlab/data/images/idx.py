@@ -105,7 +105,8 @@ class IDXImages(PublishedImages):
     def still(self) -> DataSpec:
         whole = super().still
         if self.responses is not None:
-            whole = replace(whole, classes=self.responses, prototype_shape=None)
+            known = whole.prototype_shape if self.responses == self.classes else None
+            whole = replace(whole, classes=self.responses, prototype_shape=known)
         if self.only is None:
             return whole
         sizes = {"val": self.val_size} | ({"train": self.train_size} if self.train_size else {})

@@ -27,9 +27,10 @@ from snnlab.data.contract import Batch, DataSpec, Provenance, Splits, check_rang
 from snnlab.data.loader import Loader
 from snnlab.data.tasks.task import GeneratedSequences, Task, generated, split_sizes
 from snnlab.errors import InputError
-from snnlab.questions.time_to_contact import TimeToContact
+from snnlab.questions.time_to_contact import TimeToContact, weighted_median
 
 FARTHEST = 1e4  # seconds
+CAMERA = 3  # in the place of the number of a split, of which there are three: random numbers of the camera
 Scene = Callable[[np.ndarray, float], np.ndarray]  # distances [B], time in seconds -> log luminance [B, H, W]
 
 
@@ -62,7 +63,7 @@ class ChangeCamera:
 
     def thresholds(self) -> np.ndarray:
         """Return [2, H, W]: thresholds of OFF and ON events."""
-        spread = np.random.default_rng([self.seed, 2**32]).standard_normal((2, self.side, self.side))
+        spread = np.random.default_rng([self.seed, CAMERA, 0]).standard_normal((2, self.side, self.side))
         return (self.threshold * np.clip(1 + self.mismatch * spread, 0.1, None)).astype(np.float32)
 
     def watch(self, luminances: Iterator[np.ndarray], steps: int) -> np.ndarray:
@@ -80,6 +81,33 @@ class ChangeCamera:
     def noise(self, rng: np.random.Generator, steps: int, dt: float) -> np.ndarray:
         """Return counts [T, 2, H, W] of background events."""
         return rng.poisson(self.noise_hz * dt / 2, (steps, 2, self.side, self.side)).astype(np.float32)
+
+
+def rate_error(task: Approach, sequences: int = 512, bins: int = 64) -> float:
+    """Relative error of the best answer to the number of events of a step alone, without where they are.
+
+    The best answer of each of ``bins`` equally frequent numbers is taken from training sequences, at most so many, and
+    scored on test sequences. Who does not stay below it may have counted.
+    """
+    task.setup()
+    assert task.splits is not None
+    found = []
+    for split in (task.splits.train, task.splits.test):
+        batches = [
+            split.batch(range(i, min(i + 64, len(split), sequences))) for i in range(0, min(len(split), sequences), 64)
+        ]
+        counts = torch.cat([batch.inputs.sum((2, 3, 4)).flatten() for batch in batches])
+        found.append((counts, torch.cat([batch.labels.flatten() for batch in batches])))
+    (seen, known), (counts, right) = found
+    edges = seen.quantile(torch.linspace(0, 1, bins + 1)[1:-1]).unique()
+    places, asked = torch.bucketize(seen, edges), torch.bucketize(counts, edges)
+    answers = torch.stack(
+        [
+            weighted_median(known[places == k], 1 / known[places == k]) if bool((places == k).any()) else known.median()
+            for k in range(len(edges) + 1)
+        ]
+    )
+    return float(((answers[asked] - right).abs() / right).mean())
 
 
 class Approaches(GeneratedSequences):
@@ -112,7 +140,10 @@ class Approach(Task):
         camera: what films the scene.
         steps: T.
         dt: seconds of a step.
-        contact: shortest and longest time to contact at the start, seconds; the shortest is longer than the sequence.
+        contact: shortest and longest time to contact at the start, seconds; the shortest is longer than the sequence by
+            half a step or more.
+        contrast: smallest and largest, in log luminance; drawn for each sequence, so that the number of events does not
+            tell how fast the camera comes.
         train_sequences, val_sequences, test_sequences: per epoch.
         task_seed: of scenes and camera, which do not depend on the seed of the run.
 
@@ -128,6 +159,7 @@ class Approach(Task):
         steps: int,
         dt: float,
         contact: Sequence[float],
+        contrast: Sequence[float],
         train_sequences: int,
         val_sequences: int,
         test_sequences: int,
@@ -135,20 +167,31 @@ class Approach(Task):
         super().__init__(loader)
         check_range(f"data.{name}: steps", steps, 1, 10_000, "50 is usual")
         check_range(f"data.{name}: dt", dt, 1e-6, 10, "seconds; 0.02 is usual")
-        check_range(f"data.{name}: task_seed", camera.seed, 0, 2**63 - 1)
-        length = steps * dt
-        if len(contact) != 2 or not length < contact[0] <= contact[1] <= FARTHEST:
+        check_range(f"data.{name}: task_seed", camera.seed, 0, 2**32 - 1)
+        least = (steps + 0.5) * dt
+        if len(contact) != 2 or not least <= contact[0] <= contact[1] <= FARTHEST:
             raise InputError(
-                f"data.{name}: contact = {list(contact)} must be two times of seconds, the shortest first, longer than "
-                f"the {length:.6g} s of a sequence and at most {FARTHEST:.0f}; [1.2, 3.0] is usual for 1 s"
+                f"data.{name}: contact = {list(contact)} must be two times of seconds, the shortest first, at least "
+                f"{least:.6g} (the sequence and half a step) and at most {FARTHEST:.0f}; [1.2, 3.0] is usual for 1 s"
             )
         self.camera, self.steps, self.dt = camera, steps, dt
         self.contact = (float(contact[0]), float(contact[1]))
+        if len(contrast) != 2 or not 0.01 <= contrast[0] <= contrast[1] <= 10:
+            raise InputError(
+                f"data.{name}: contrast = {list(contrast)} must be two numbers in 0.01 to 10, in log luminance, the "
+                "smaller first; [0.5, 3.0] is usual"
+            )
+        self.contrast = (float(contrast[0]), float(contrast[1]))
         self.sizes = split_sizes(name, train_sequences, val_sequences, test_sequences)
 
     @abstractmethod
     def scene(self, rngs: Sequence[np.random.Generator]) -> Scene:
         """Draw one scene for each generator; return what gives their log luminance at a distance each and a time."""
+
+    def contrasts(self, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+        """Draw a contrast for each generator, uniform in its logarithm."""
+        low, high = np.log(self.contrast)
+        return np.exp([rng.uniform(low, high) for rng in rngs])
 
     @abstractmethod
     def drawn(self) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@
 p is in pixels from the middle, the spot in what a pixel sees of the ground at the start, v drawn for each sequence: it
 is a drift sideways, and moves where the flow of the picture springs from, not the time. Wavelengths 2 pi / |k_i| are
 drawn uniformly in their logarithm, directions and phases uniformly, and a_i = sqrt(2 / waves), so that L has the
-standard deviation ``contrast`` before the blur.
+standard deviation ``contrast``, drawn for each sequence, before the blur.
 
 Source: as expanding_disc.py; landings are among what that overview is about, and it names no such data set.
 """
@@ -33,7 +33,7 @@ class LandingRamp(Approach):
         wavelength: shortest and longest of the ground's waves, in pixels at the start.
         waves: how many there are.
         drift: fastest speed sideways along each axis, pixels (at the start's height) a second; 0 comes straight down.
-        contrast: standard deviation of the ground's log luminance.
+        contrast: smallest and largest standard deviation of the ground's log luminance; as in Approach.
         blur: of the lens, pixels.
         side, threshold, mismatch, noise_hz: of the camera; see approach.py.
         steps, dt, contact, train_sequences, val_sequences, test_sequences, task_seed: as in Approach.
@@ -48,7 +48,7 @@ class LandingRamp(Approach):
         wavelength: list[float] = [1.0, 32.0],  # noqa: B006
         waves: int = 32,
         drift: float = 4.0,
-        contrast: float = 0.7,
+        contrast: list[float] = [0.25, 1.5],  # noqa: B006
         blur: float = 0.5,
         side: int = 32,
         threshold: float = 0.2,
@@ -64,7 +64,7 @@ class LandingRamp(Approach):
     ) -> None:
         camera = ChangeCamera("landing_ramp", side, threshold, mismatch, noise_hz, task_seed)
         sizes = (train_sequences, val_sequences, test_sequences)
-        super().__init__(loader, "landing_ramp", camera, steps, dt, contact, *sizes)
+        super().__init__(loader, "landing_ramp", camera, steps, dt, contact, contrast, *sizes)
         if len(wavelength) != 2 or not 0.01 <= wavelength[0] <= wavelength[1] <= 1e6:
             raise InputError(
                 f"data.landing_ramp: wavelength = {list(wavelength)} must be two numbers of pixels in 0.01 to 1e6, the "
@@ -72,10 +72,9 @@ class LandingRamp(Approach):
             )
         check_range("data.landing_ramp: waves", waves, 1, 10_000, "32 is usual")
         check_range("data.landing_ramp: drift", drift, 0, 1000, "pixels a second; 0 comes straight down")
-        check_range("data.landing_ramp: contrast", contrast, 0.01, 10, "in log luminance; 0.7 is usual")
         check_range("data.landing_ramp: blur", blur, 0, 100, "pixels; 0.5 is usual")
         self.wavelength, self.waves = (float(wavelength[0]), float(wavelength[1])), waves
-        self.drift, self.contrast, self.blur = drift, contrast, blur
+        self.drift, self.blur = drift, blur
 
     def scene(self, rngs: Sequence[np.random.Generator]) -> Scene:
         axis = np.arange(self.camera.side) - (self.camera.side - 1) / 2
@@ -93,7 +92,7 @@ class LandingRamp(Approach):
             k[:, i] = number * np.sin(angle), number * np.cos(angle)
             phase[i] = rng.uniform(0, 2 * np.pi, self.waves)
             speed[:, i] = rng.uniform(-self.drift, self.drift, 2)
-        amplitude = self.contrast * np.sqrt(2 / self.waves)
+        amplitude = (self.contrasts(rngs) * np.sqrt(2 / self.waves))[:, None]  # [B, 1]
         along = speed[0, :, None] * k[0] + speed[1, :, None] * k[1]  # [B, waves], radians a second
 
         def seen(distance: np.ndarray, time: float) -> np.ndarray:
