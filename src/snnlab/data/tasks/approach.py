@@ -179,7 +179,7 @@ class Approach(Task):
         if len(contrast) != 2 or not 0.01 <= contrast[0] <= contrast[1] <= 10:
             raise InputError(
                 f"data.{name}: contrast = {list(contrast)} must be two numbers in 0.01 to 10, in log luminance, the "
-                "smaller first; [0.5, 3.0] is usual"
+                "smaller first; [1.0, 2.0] is usual"
             )
         self.contrast = (float(contrast[0]), float(contrast[1]))
         self.sizes = split_sizes(name, train_sequences, val_sequences, test_sequences)

@@ -39,9 +39,9 @@ class ExpandingDisc(Approach):
     def __init__(
         self,
         loader: Loader,
-        radius: list[float] = [2.0, 6.0],  # noqa: B006
-        centre: float = 4.0,
-        contrast: list[float] = [0.5, 3.0],  # noqa: B006
+        radius: list[float] = [2.0, 8.0],  # noqa: B006
+        centre: float = 1.0,
+        contrast: list[float] = [1.0, 2.0],  # noqa: B006
         side: int = 32,
         threshold: float = 0.2,
         mismatch: float = 0.03,
@@ -49,7 +49,7 @@ class ExpandingDisc(Approach):
         steps: int = 50,
         dt: float = 0.02,
         contact: list[float] = [1.2, 3.0],  # noqa: B006
-        train_sequences: int = 2048,
+        train_sequences: int = 8192,
         val_sequences: int = 256,
         test_sequences: int = 512,
         task_seed: int = 0,
@@ -60,7 +60,7 @@ class ExpandingDisc(Approach):
         if len(radius) != 2 or not 0 < radius[0] <= radius[1] <= side:
             raise InputError(
                 f"data.expanding_disc: radius = {list(radius)} must be two numbers of pixels above 0 and up to side = "
-                f"{side}, the smaller first; [2.0, 6.0] is usual"
+                f"{side}, the smaller first; [2.0, 8.0] is usual"
             )
         check_range("data.expanding_disc: centre", centre, 0, side / 2, "pixels; 0 is head-on in the middle")
         self.radius, self.centre = (float(radius[0]), float(radius[1])), centre

@@ -48,7 +48,7 @@ class LandingRamp(Approach):
         wavelength: list[float] = [1.0, 32.0],  # noqa: B006
         waves: int = 32,
         drift: float = 4.0,
-        contrast: list[float] = [0.25, 1.5],  # noqa: B006
+        contrast: list[float] = [0.4, 1.2],  # noqa: B006
         blur: float = 0.5,
         side: int = 32,
         threshold: float = 0.2,
@@ -57,7 +57,7 @@ class LandingRamp(Approach):
         steps: int = 50,
         dt: float = 0.02,
         contact: list[float] = [1.2, 3.0],  # noqa: B006
-        train_sequences: int = 2048,
+        train_sequences: int = 8192,
         val_sequences: int = 256,
         test_sequences: int = 512,
         task_seed: int = 0,
