@@ -111,6 +111,7 @@ class STBP(Autograd):
             raise InputError(
                 "method.readout_decay = 1.0: a trace that keeps all takes nothing in; method.readout_decay=0.9 is usual"
             )
+        self.check_data(data, encoder)
         if score != "mean" and data.question.per_step:
             raise InputError(
                 f"method.score={score} reads one answer of a whole sequence, and data={data.name} asks for "
