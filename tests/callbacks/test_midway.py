@@ -20,6 +20,8 @@ from snnlab.config.compose import compose
 from snnlab.errors import TimeOver
 from snnlab.runs.wiring import run
 
+pytestmark = pytest.mark.filterwarnings("error:You called `self.log")  # of a run without a logger, resumed
+
 FEW = ["data=digits", "logger=none", "callbacks.figures=false", "callbacks.progress=false", "data.batch_size=50"]
 FEW += ["trainer.limit_train_batches=5", "trainer.limit_val_batches=2", "trainer.limit_test_batches=1"]
 FEW += ["trainer.max_epochs=2"]

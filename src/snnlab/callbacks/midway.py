@@ -326,6 +326,7 @@ def log_again(module: Any, entry: Mapping[str, Any], metrics: Mapping[str, Metri
     if how["reduce_fx"] not in REDUCTIONS:
         raise RunFailure(f"{how['name']} is logged with reduce_fx = {how['reduce_fx']!r:.40}, none of {REDUCTIONS}")
     module._current_fx_name = entry["hook"]
+    how = how | {"logger": None if how["logger"] else False}  # None is True, and does not warn where there is none
     module.log(**how, value=0.0 if states is not None else metrics[how["metric_attribute"]], batch_size=1)
     if states is not None:
         result = module.trainer._results[f"{entry['hook']}.{how['name']}"]
