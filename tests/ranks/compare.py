@@ -76,7 +76,7 @@ def run_of(case: str, output: Path, devices: int) -> Any:
     own = CASES[case].split(" ")
     keys = [override.partition("=")[0] for override in own]
     few = [override for override in FEW.split() if override.partition("=")[0] not in keys]
-    if case == "vdsp":
+    if case in ("vdsp", "blitnet"):
         few.remove("model.hidden=[16]")
     try:
         return run(compose([*filter(None, own), *few, f"trainer.devices={devices}", f"paths.output={output}"]))
