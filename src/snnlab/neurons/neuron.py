@@ -87,9 +87,8 @@ class Neuron(Temporal):
     """A spiking neuron layer: outputs are 0/1 in the dtype of the currents, unless it says otherwise in ``sends``."""
 
     sends: Sends = "spikes"  # values at events: 0 or a number that the next weight multiplies; values: no events at all
-    samples: ClassVar[bool] = (
-        False  # whether its spikes are samples of a distribution; then it tells its units and synapses
-    )
+    # whether its spikes are samples of a distribution, and no answer to an input; then it tells its units and synapses
+    samples: ClassVar[bool] = False
     currents_per_unit: ClassVar[int] = 1  # above 1: it has gates, and returns its outputs to itself
 
     def events(self, outputs: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ labels  [B, 1]      E_0, the exact ground-state energy, in 64 bits: the same for
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -68,9 +69,9 @@ class Spins(Task):
         self.start_seed = start_seed
         _ = self.hamiltonian  # what it refuses is refused at once
 
+    @abstractmethod
     def make(self) -> Hamiltonian:
         """The Hamiltonian of the arguments."""
-        raise NotImplementedError
 
     @cached_property
     def hamiltonian(self) -> Hamiltonian:
